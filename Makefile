@@ -1,0 +1,116 @@
+# heapd -- CPython's memory manager as a network service.  `make help` lists the targets.
+
+# What you may set:
+CC        ?= gcc
+OPTIMIZE  ?= -O2
+# address (with undefined), thread, or nothing
+SANITIZE  ?=
+# 0: assertions that are always on; 1: cheap debug checks; 2: slow ones
+HEAP_DEBUG ?= 0
+PREFIX    ?= /usr/local
+# for `make bench`: a row's name, or all
+ONLY      ?=
+# Nothing below needs touching.
+
+# libuv: loops, sockets, signals, threads.  jansson: JSON off the hot path, in the client and the tests.
+# libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
+B := build$(if $(SANITIZE),/$(SANITIZE))
+
+SANITIZE_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+SANITIZE_FLAGS_thread  := -fsanitize=thread -fno-omit-frame-pointer
+SANITIZE_FLAGS_        :=
+ifneq ($(SANITIZE),)
+HEAP_DEBUG := 2
+OPTIMIZE   := -O1
+endif
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
+            -Wwrite-strings -Wvla -Wswitch
+CFLAGS_ALL := -std=c11 -D_GNU_SOURCE -g $(OPTIMIZE) $(WARNINGS) $(if $(WERROR),-Werror) \
+              -DHEAP_DEBUG=$(HEAP_DEBUG) $(SANITIZE_FLAGS_$(SANITIZE)) -pthread -MMD -MP $(CFLAGS)
+LDFLAGS_ALL := $(SANITIZE_FLAGS_$(SANITIZE)) -pthread $(LDFLAGS)
+
+objects = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
+HEAP_OBJECTS     := $(call objects,heap)
+PROTOCOL_OBJECTS := $(call objects,protocol)
+SERVER_OBJECTS   := $(call objects,server)
+CLIENT_LIB       := $(B)/client/heapd_client.o
+HEAPCTL_OBJECTS  := $(filter-out $(CLIENT_LIB),$(call objects,client))
+SUPPORT_OBJECTS  := $(call objects,tests/support)
+UNIT_TESTS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+INTEGRATION_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/integration/test_*.c))
+TEST_TOOLS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
+BENCH_PROGRAMS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
+
+all: programs ## build build/heapd and build/heapctl (the default)
+
+programs: $(B)/heapd $(B)/heapctl
+
+$(B)/libheap.a: $(HEAP_OBJECTS)
+$(B)/libprotocol.a: $(PROTOCOL_OBJECTS)
+$(B)/libsupport.a: $(SUPPORT_OBJECTS)
+$(B)/libheapdclient.a: $(CLIENT_LIB)
+$(B)/%.a:
+	@rm -f $@
+	ar rcs $@ $^
+
+$(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lm
+$(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+
+$(UNIT_TESTS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lz -lm
+$(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libheapdclient.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lz -lm
+$(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -luv -lcurl -ljansson -lz -lm
+
+unit-programs: $(UNIT_TESTS)
+test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
+bench-programs: programs $(BENCH_PROGRAMS) $(TEST_TOOLS)
+
+deps-build deps-test deps-bench:
+	@deploy/install-deps.sh $(@:deps-%=%)
+
+run: deps-build ## install what is missing, build, start the daemon in the foreground
+	@$(MAKE) --no-print-directory all
+	exec $(B)/heapd --listen default --listen tcp:127.0.0.1:7411
+
+test: deps-test ## install what is missing, build, run every test (under ten minutes)
+	@tests/run.sh
+
+test-long: deps-test ## the long runs: more rounds, more seeds
+	@LONG=1 tests/run.sh
+
+bench: deps-bench ## measure against the peers; ONLY=wire runs one row
+	@$(MAKE) --no-print-directory bench-programs
+	@tests/bench/run.sh $(ONLY)
+
+layers: programs ## check that includes and symbols only point down the layers
+	@tests/layers.sh $(B)
+
+check: ## build everything with -Werror, check the layers
+	@$(MAKE) --no-print-directory WERROR=1 programs test-programs layers
+
+format: ## format the sources with clang-format
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+install: all ## install the programs below PREFIX
+	install -D -m 755 $(B)/heapd $(DESTDIR)$(PREFIX)/bin/heapd
+	install -D -m 755 $(B)/heapctl $(DESTDIR)$(PREFIX)/bin/heapctl
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: all programs unit-programs test-programs bench-programs deps-build deps-test deps-bench run test test-long \
+        bench layers check format install clean help
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,47 @@
+#!/bin/sh
+# install-deps.sh -- installs the Debian packages that heapd needs, asking nothing.
+#
+#   deploy/install-deps.sh build   what `make` needs
+#   deploy/install-deps.sh test    that, and what `make test` needs
+#   deploy/install-deps.sh bench   that, and the peers that `make bench` measures against
+#
+# Says what it installs; does nothing where everything is there already.
+set -eu
+
+# libuv: loops, sockets, signals.  jansson: JSON off the hot path.  libedit: the prompt of heapctl.
+build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev"
+# cmocka: unit tests.  libcurl: the tests' client.  valgrind: heap tests once.  zlib: the real heap trace.
+# python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
+test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect"
+# redis: the peer on the wire.
+bench="$test redis-server"
+
+case "${1:-build}" in
+    build) packages=$build ;;
+    test) packages=$test ;;
+    bench) packages=$bench ;;
+    *) echo "usage: $0 [build|test|bench]" >&2; exit 2 ;;
+esac
+
+missing=
+for package in $packages; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "install-deps: this is no Debian; please install the equivalents of:$missing" >&2
+    exit 1
+fi
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || { echo "install-deps: need root to install:$missing" >&2; exit 1; }
+    as_root=sudo
+fi
+echo "install-deps: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+# redis-server must not start as a service: the benchmark starts its own.
+$as_root apt-get -qq update || true
+# shellcheck disable=SC2086
+$as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null
+echo "install-deps: done"

@@ -1,0 +1,416 @@
+/* heap.h -- the public face of the managed heap.
+ *
+ * A heap holds objects: atoms (None, bool, int, float, str, bytes) and containers (list, tuple, dict,
+ * set, frozenset, instance, class, weakref).  It counts references, frees what nobody refers to, and
+ * finds the cycles that counting cannot.  Everything hangs from a `struct heap`; two heaps in one
+ * process know nothing of each other.
+ *
+ * Words used by every contract below:
+ *
+ *   reference   a heap_ref: 32 bits that name a place in the heap's reserved range.  0 is no object.
+ *   new         the caller owns one count of the object and must give it away: heap_decref(), or a
+ *               function whose name ends in `_steal`, which consumes it also when it fails.
+ *   borrowed    the caller owns nothing; the object lives while its owner keeps it.
+ *   hold        a reference owned by a session.     name: an entry of the global namespace.
+ *   edge        a reference from a container.
+ *
+ * Unless a comment says otherwise, every function
+ *   - needs the GIL (between heap_enter() and heap_leave());
+ *   - returns borrowed references and steals nothing;
+ *   - leaves the heap as it was when it fails, and writes its results only when it succeeds;
+ *   - can free atoms at once, containers never: a container whose last reference goes waits on the
+ *     dead list until heap_settle(), so borrowed containers stay valid until then.
+ *
+ * Start reading at heap.c, or at object.c for the layout.
+ */
+#ifndef HEAPD_HEAP_HEAP_H
+#define HEAPD_HEAP_HEAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef uint32_t heap_ref;
+
+struct heap;
+struct heap_session;
+
+#define HEAP_MUST_USE __attribute__((warn_unused_result))
+
+/* ---- errors ---- */
+
+/* code, the word a client programs against (PROTOCOL section 9), the sentence for a person. */
+#define HEAP_ERROR_MAP(X)                                                                                    \
+    X(HEAP_NOT_FOUND, "not_found", "no such object: it was freed or never existed")                          \
+    X(HEAP_NOT_HELD, "not_held", "this session holds no reference to the object; ref it first")              \
+    X(HEAP_TYPE, "type_error", "the object is of a type that this operation is not for")                     \
+    X(HEAP_NAME, "name_error", "the name is not bound; bind it with name.bind or create")                    \
+    X(HEAP_INDEX, "index_error", "the index is out of range; ask for the length first")                      \
+    X(HEAP_KEY, "key_error", "the key is not in the dict")                                                   \
+    X(HEAP_ATTR, "attribute_error", "the instance has no such attribute")                                    \
+    X(HEAP_UNHASHABLE, "value_error",                                                                        \
+      "lists, dicts, sets and tuples that contain one cannot be a key or member; use a tuple of atoms")      \
+    X(HEAP_TOO_DEEP, "value_error", "the key is nested deeper than 1000 and cannot be hashed or compared")   \
+    X(HEAP_INCOMPLETE, "value_error",                                                                        \
+      "a label must be complete before it is used as a key, member or class; define it earlier")             \
+    X(HEAP_TUPLE_CYCLE, "value_error", "a cycle through tuples alone is impossible; put a list in between")  \
+    X(HEAP_BAD_INT, "value_error", "an int is an optional - and 1 to 4300 decimal digits")                   \
+    X(HEAP_BAD_NAME, "value_error", "a bound name is a str of 1 to 1024 bytes")                              \
+    X(HEAP_BAD_IDENTIFIER, "value_error",                                                                    \
+      "class, slot and attribute names are identifiers of at most 255 bytes, like node_1")                   \
+    X(HEAP_RESERVED_CLASS, "value_error", "a class cannot be called like a built-in type; choose another")   \
+    X(HEAP_REPEATED_SLOT, "value_error", "a slot is listed twice; list each once")                           \
+    X(HEAP_OVERFLOW, "value_error", "the sum is outside 64 bits; the value was left as it was")              \
+    X(HEAP_TOO_LONG, "value_error", "a value of this size is more than one object can have")                 \
+    X(HEAP_MEMORY, "memory_error",                                                                           \
+      "the heap's limit is reached even after a full collection; free something or raise --max-memory")      \
+    X(HEAP_LIMIT_REFS, "limit_exceeded", "the object has 2147483648 references and cannot take another")     \
+    X(HEAP_LIMIT_HOLDS, "limit_exceeded", "the session's limit of holds is reached; unref something")        \
+    X(HEAP_LIMIT_NAMES, "limit_exceeded", "the limit of bound names is reached; unbind something")
+
+enum heap_error {
+    HEAP_OK = 0,
+#define X(code, word, sentence) code,
+    HEAP_ERROR_MAP(X)
+#undef X
+    HEAP_ERROR_COUNT
+};
+
+/* The word and the sentence of an error; static.  GIL: either. */
+const char *heap_error_word(enum heap_error error);
+const char *heap_error_sentence(enum heap_error error);
+
+/* ---- life of a heap ---- */
+
+/* What a heap is made with.  Zero means the default of each field; `limits` may change later. */
+struct heap_limits {
+    uint64_t max_bytes; /* arenas, raw blocks and tables together; 0: no limit */
+    uint64_t max_holds; /* of one session; 0: no limit */
+    uint64_t max_names; /* bound names; 0: no limit */
+};
+
+struct heap_config {
+    struct heap_limits limits;
+    uint64_t reserve_bytes;       /* address space of each half (containers, atoms); default 32 GiB */
+    uint32_t switch_interval_us;  /* default 5000 */
+};
+
+/* A new heap with its immortals, or NULL when there is no memory or address space.  GIL: not held. */
+HEAP_MUST_USE struct heap *heap_create(const struct heap_config *config);
+/* Frees everything, whoever refers to it.  Sessions must have been destroyed.  GIL: not held. */
+void heap_destroy(struct heap *heap);
+void heap_set_limits(struct heap *heap, const struct heap_limits *limits);
+
+/* ---- GIL: gil.c says how it is shared ---- */
+
+void heap_enter(struct heap *heap); /* GIL: not held */
+void heap_leave(struct heap *heap);
+/* Whether another thread has waited for a switch interval and asks for the GIL.  GIL: either. */
+bool heap_wanted(const struct heap *heap);
+/* A safe point: hands the GIL over if somebody asked, and returns with it held again. */
+void heap_yield(struct heap *heap);
+/* Unit: microseconds, 1 to 10,000,000.  GIL: either. */
+uint32_t heap_switch_interval_us(const struct heap *heap);
+void heap_set_switch_interval_us(struct heap *heap, uint32_t interval_us);
+
+/* ---- the end of an operation ---- */
+
+/* Takes apart what died since the last call, children included.  Returns how many objects were freed
+ * since then, atoms included.  Can free: anything unreferenced. */
+uint64_t heap_settle(struct heap *heap);
+
+/* ---- types ---- */
+
+enum heap_type {
+    HEAP_T_NONE,
+    HEAP_T_BOOL,
+    HEAP_T_INT,
+    HEAP_T_FLOAT,
+    HEAP_T_STR,
+    HEAP_T_BYTES,
+    HEAP_T_LIST,
+    HEAP_T_TUPLE,
+    HEAP_T_DICT,
+    HEAP_T_SET,
+    HEAP_T_FROZENSET,
+    HEAP_T_CLASS,
+    HEAP_T_INSTANCE,
+    HEAP_T_WEAKREF,
+    HEAP_T_COUNT
+};
+
+enum heap_type heap_type(const struct heap *heap, heap_ref obj);
+/* "list", "NoneType", "type"; for an instance its class's name.  Valid while the object is.  Ends in NUL. */
+const char *heap_type_name(const struct heap *heap, heap_ref obj);
+/* The name of a built-in type; for HEAP_T_INSTANCE "instance".  GIL: either. */
+const char *heap_builtin_name(enum heap_type type);
+/* list, tuple but the empty one, dict, set, frozenset, class, instance, weakref. */
+bool heap_is_container(const struct heap *heap, heap_ref obj);
+bool heap_is_immortal(const struct heap *heap, heap_ref obj);
+
+/* ---- references ---- */
+
+#define HEAP_REFCOUNT_IMMORTAL 4294967295u
+
+/* edges + names + holds + entries of gc.garbage (+ what the caller owns just now). */
+uint32_t heap_refcount(const struct heap *heap, heap_ref obj);
+/* Fails with HEAP_LIMIT_REFS only. */
+HEAP_MUST_USE enum heap_error heap_incref(struct heap *heap, heap_ref obj);
+/* Steals one count of `obj`; 0 is allowed and does nothing. */
+void heap_decref(struct heap *heap, heap_ref obj);
+
+/* ---- ids ---- */
+
+/* The id of an object: a positive integer below 2^53, never reused; made when first asked for. */
+HEAP_MUST_USE enum heap_error heap_id(uint64_t *id, struct heap *heap, heap_ref obj);
+/* The object with that id, or 0 if nothing lives there (any integer may be asked). */
+heap_ref heap_find(struct heap *heap, uint64_t id);
+
+/* ---- sessions and holds ---- */
+
+HEAP_MUST_USE struct heap_session *heap_session_create(struct heap *heap); /* NULL: no memory */
+/* Releases every hold and frees the session; returns how many holds (repeats counted) were released. */
+uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session);
+/* Releases every hold; the session goes on.  Returns how many. */
+uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session);
+uint64_t heap_session_number(const struct heap_session *session); /* from 1, never reused.  GIL: either */
+uint64_t heap_session_holds(const struct heap_session *session);  /* repeats counted.  GIL: either */
+
+/* One more hold.  HEAP_LIMIT_HOLDS, HEAP_LIMIT_REFS, HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_hold(struct heap *heap, struct heap_session *session, heap_ref obj);
+/* One hold less; HEAP_NOT_HELD if there is none. */
+HEAP_MUST_USE enum heap_error heap_unhold(struct heap *heap, struct heap_session *session, heap_ref obj);
+/* How often the session holds the object. */
+uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref obj);
+
+/* ---- names ---- */
+
+#define HEAP_NAME_BYTES_MAX 1024
+
+heap_ref heap_name_find(struct heap *heap, const char *name, size_t len); /* 0: not bound */
+/* Binds or rebinds; takes the new reference before it drops the old.  HEAP_BAD_NAME, HEAP_LIMIT_NAMES, .. */
+HEAP_MUST_USE enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, heap_ref obj);
+HEAP_MUST_USE enum heap_error heap_name_unbind(struct heap *heap, const char *name, size_t len); /* HEAP_NAME */
+/* The first name, in code point (byte) order, that begins with `prefix` and comes after `after`
+ * (after_len 0: from the start).  false: none.  *name is valid until the next change of the namespace. */
+bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
+                    const char **name, size_t *name_len, heap_ref *obj);
+
+/* ---- atoms ---- */
+
+heap_ref heap_none(const struct heap *heap);               /* borrowed, immortal */
+heap_ref heap_bool(const struct heap *heap, bool value);   /* borrowed, immortal */
+heap_ref heap_empty_tuple(const struct heap *heap);        /* borrowed, immortal */
+
+/* All of these: Returns: new (a shared immortal for -5..256, "", one Latin-1 character, b"", one byte).
+ * HEAP_MEMORY; HEAP_BAD_INT for digits that are no `-?[0-9]{1,4300}`. */
+HEAP_MUST_USE enum heap_error heap_int_create(heap_ref *obj, struct heap *heap, int64_t value);
+HEAP_MUST_USE enum heap_error heap_int_parse(heap_ref *obj, struct heap *heap, const char *digits, size_t len);
+HEAP_MUST_USE enum heap_error heap_float_create(heap_ref *obj, struct heap *heap, double value);
+/* `text` is valid UTF-8 of `len` bytes, NUL allowed. */
+HEAP_MUST_USE enum heap_error heap_str_create(heap_ref *obj, struct heap *heap, const char *text, size_t len);
+/* The one interned str of that text. */
+HEAP_MUST_USE enum heap_error heap_str_intern(heap_ref *obj, struct heap *heap, const char *text, size_t len);
+HEAP_MUST_USE enum heap_error heap_bytes_create(heap_ref *obj, struct heap *heap, const void *bytes, size_t len);
+
+bool heap_bool_value(const struct heap *heap, heap_ref obj);
+/* false if it needs more than 64 bits: then heap_int_digits(). */
+bool heap_int_value(int64_t *value, const struct heap *heap, heap_ref obj);
+#define HEAP_INT_DIGITS_MAX 4302 /* sign, digits, NUL */
+/* Decimal digits of any int into `buf` (of HEAP_INT_DIGITS_MAX bytes); returns their number. */
+size_t heap_int_digits(const struct heap *heap, heap_ref obj, char *buf);
+double heap_float_value(const struct heap *heap, heap_ref obj);
+/* Text of a str, content of a bytes; no NUL at the end.  Valid while the object is. */
+const char *heap_text(const struct heap *heap, heap_ref obj, size_t *len);
+
+/* ---- lists and tuples ---- */
+
+/* Returns: new, empty.  `room`: how many items it will get, a hint. */
+HEAP_MUST_USE enum heap_error heap_list_create(heap_ref *list, struct heap *heap, uint32_t room);
+/* Returns: new (the empty tuple for n = 0).  Steals the n items.  An item may be 0, a hole that
+ * heap_fill_steal() fills later; such a tuple is incomplete until heap_tuples_complete(). */
+HEAP_MUST_USE enum heap_error heap_tuple_create_steal(heap_ref *tuple, struct heap *heap, const heap_ref *items,
+                                                      uint32_t n);
+uint32_t heap_seq_len(const struct heap *heap, heap_ref seq);             /* list or tuple */
+heap_ref heap_seq_item(const struct heap *heap, heap_ref seq, uint32_t i); /* i < len; 0: a hole */
+
+/* Steals `item` (0, a hole, is allowed while a literal is being built). */
+HEAP_MUST_USE enum heap_error heap_list_append_steal(struct heap *heap, heap_ref list, heap_ref item);
+/* Appends every item of a list, tuple, set or frozenset (`list` itself is fine); HEAP_TYPE otherwise. */
+HEAP_MUST_USE enum heap_error heap_list_extend(struct heap *heap, heap_ref list, heap_ref from);
+/* i is at most the length.  Steals `item`. */
+HEAP_MUST_USE enum heap_error heap_list_insert_steal(struct heap *heap, heap_ref list, uint32_t i, heap_ref item);
+void heap_list_set_steal(struct heap *heap, heap_ref list, uint32_t i, heap_ref item); /* i < len */
+/* Takes item i out.  Returns: new. */
+HEAP_MUST_USE heap_ref heap_list_pop(struct heap *heap, heap_ref list, uint32_t i);
+void heap_list_clear(struct heap *heap, heap_ref list);
+
+/* ---- dicts: insertion order, keys compare as in Python ---- */
+
+HEAP_MUST_USE enum heap_error heap_dict_create(heap_ref *dict, struct heap *heap, uint32_t room); /* Returns: new */
+uint32_t heap_dict_len(const struct heap *heap, heap_ref dict);
+/* *value is 0 when the key is missing.  HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
+HEAP_MUST_USE enum heap_error heap_dict_get(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key);
+/* Sets or replaces; an equal key that is there stays.  Steals key and value (a value of 0 is a hole). */
+HEAP_MUST_USE enum heap_error heap_dict_set_steal(struct heap *heap, heap_ref dict, heap_ref key, heap_ref value);
+/* Takes the entry out.  *value: new.  HEAP_KEY if missing. */
+HEAP_MUST_USE enum heap_error heap_dict_pop(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key);
+/* All or nothing; `from` may be `dict`.  HEAP_TYPE if `from` is no dict. */
+HEAP_MUST_USE enum heap_error heap_dict_update(struct heap *heap, heap_ref dict, heap_ref from);
+void heap_dict_clear(struct heap *heap, heap_ref dict);
+/* Adds `by` to the int under `key` (missing: 0).  HEAP_TYPE if it is no int, HEAP_OVERFLOW. */
+HEAP_MUST_USE enum heap_error heap_dict_incr(int64_t *sum, struct heap *heap, heap_ref dict, heap_ref key, int64_t by);
+/* The next entry at or after *pos (start with 0), which is moved behind it.  false: no more.  A position
+ * stays good while entries are only added; a listing that spans changes uses heap_dict_serial_next(). */
+bool heap_dict_next(const struct heap *heap, heap_ref dict, uint32_t *pos, heap_ref *key, heap_ref *value);
+/* The same over changes: *after is the serial number of the last entry seen (0: none).  Entries that are
+ * there during the whole listing are seen once, in insertion order. */
+bool heap_dict_serial_next(struct heap *heap, heap_ref dict, uint64_t *after, heap_ref *key, heap_ref *value);
+
+/* ---- sets and frozensets ---- */
+
+HEAP_MUST_USE enum heap_error heap_set_create(heap_ref *set, struct heap *heap, bool frozen, uint32_t room); /* new */
+uint32_t heap_set_len(const struct heap *heap, heap_ref set);
+HEAP_MUST_USE enum heap_error heap_set_contains(bool *contains, struct heap *heap, heap_ref set, heap_ref member);
+/* Steals `member`; *added false if an equal one was there.  Adds to a frozenset too: for building it. */
+HEAP_MUST_USE enum heap_error heap_set_add_steal(bool *added, struct heap *heap, heap_ref set, heap_ref member);
+HEAP_MUST_USE enum heap_error heap_set_discard(bool *removed, struct heap *heap, heap_ref set, heap_ref member);
+void heap_set_clear(struct heap *heap, heap_ref set);
+bool heap_set_next(const struct heap *heap, heap_ref set, uint32_t *pos, heap_ref *member);
+
+/* ---- classes and instances ---- */
+
+struct heap_text {
+    const char *text;
+    size_t len;
+};
+
+#define HEAP_IDENTIFIER_BYTES_MAX 255
+
+/* Returns: new.  `slots` NULL: instances have a __dict__.  HEAP_BAD_IDENTIFIER, HEAP_RESERVED_CLASS,
+ * HEAP_REPEATED_SLOT. */
+HEAP_MUST_USE enum heap_error heap_class_create(heap_ref *class, struct heap *heap, struct heap_text name,
+                                                const struct heap_text *slots, uint32_t slot_count);
+bool heap_class_has_slots(const struct heap *heap, heap_ref class);
+uint32_t heap_class_slot_count(const struct heap *heap, heap_ref class);
+const char *heap_class_slot(const struct heap *heap, heap_ref class, uint32_t i); /* ends in NUL */
+
+/* Returns: new.  `room`: how many attributes it will get.  HEAP_TYPE if `class` is none. */
+HEAP_MUST_USE enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap_ref class, uint32_t room);
+heap_ref heap_instance_class(const struct heap *heap, heap_ref instance);
+/* *value is 0 when it is not set. HEAP_BAD_IDENTIFIER; HEAP_ATTR for a name that is no slot. */
+HEAP_MUST_USE enum heap_error heap_attr_get(heap_ref *value, struct heap *heap, heap_ref instance, const char *name,
+                                            size_t len);
+/* Steals `value` (0 is a hole). HEAP_BAD_IDENTIFIER; HEAP_ATTR for a name that is no slot. */
+HEAP_MUST_USE enum heap_error heap_attr_set_steal(struct heap *heap, heap_ref instance, const char *name, size_t len,
+                                                  heap_ref value);
+HEAP_MUST_USE enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *name, size_t len);
+/* The attributes that are set, in the order of setting (slots: of the class); start with *pos = 0. */
+bool heap_attr_next(const struct heap *heap, heap_ref instance, uint32_t *pos, const char **name, heap_ref *value);
+uint32_t heap_attr_count(const struct heap *heap, heap_ref instance);
+
+/* ---- weak references ---- */
+
+/* The object's one shared weakref.  Returns: new.  HEAP_TYPE on an immortal. */
+HEAP_MUST_USE enum heap_error heap_weakref_shared(heap_ref *weakref, struct heap *heap, heap_ref target);
+/* A weakref without a target: dead, or one whose target heap_weakref_aim() gives later.  Returns: new. */
+HEAP_MUST_USE enum heap_error heap_weakref_create(heap_ref *weakref, struct heap *heap);
+/* Gives a fresh weakref its target and makes it the shared one if there is none yet.  HEAP_TYPE, HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref target);
+heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref); /* 0: dead */
+
+/* ---- graphs that are built piece by piece ---- */
+
+/* Fills a hole, made by putting 0 there: item i of a list or tuple, the value of dict entry i or
+ * attribute i, where i is what heap_dict_entry() or heap_attr_entry() says while nothing is deleted.
+ * Steals `obj`; cannot fail. */
+void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref obj);
+/* Where the entry of an existing key or attribute sits; undefined for one that is not there. */
+uint32_t heap_dict_entry(struct heap *heap, heap_ref dict, heap_ref key);
+uint32_t heap_attr_entry(struct heap *heap, heap_ref instance, const char *name, size_t len);
+/* After all holes are filled: decides which of these incomplete tuples (all that a literal made, in any
+ * order) are tracked.  HEAP_TUPLE_CYCLE if one contains itself through tuples alone; then the caller
+ * drops everything. */
+HEAP_MUST_USE enum heap_error heap_tuples_complete(struct heap *heap, const heap_ref *tuples, uint32_t n);
+/* Whether it is a tuple that still has, or contains a tuple that has, a hole. */
+bool heap_is_incomplete(const struct heap *heap, heap_ref obj);
+
+/* ---- the collector ---- */
+
+struct heap_collection {
+    int generation;
+    uint64_t unreachable;
+    uint64_t uncollectable;
+    uint64_t freed;
+    uint64_t elapsed_us;
+};
+
+/* Collects a generation (0..2) now; settles first.  Cannot fail and allocates nothing it needs. */
+void heap_collect(struct heap_collection *result, struct heap *heap, int generation);
+/* At the end of a request: runs an automatic collection if one is due. */
+void heap_gc_poll(struct heap *heap);
+void heap_gc_enable(struct heap *heap, bool enabled);
+bool heap_gc_enabled(const struct heap *heap);                          /* GIL: either */
+void heap_gc_count(const struct heap *heap, uint32_t count[3]);         /* GIL: either */
+void heap_gc_threshold(const struct heap *heap, uint32_t threshold[3]); /* GIL: either */
+void heap_gc_set_threshold(struct heap *heap, const uint32_t threshold[3]);
+bool heap_gc_is_tracked(const struct heap *heap, heap_ref obj);
+
+/* ---- figures ---- */
+
+/* Bytes of the object with its own buffers, header, handle and the allocator's rounding. */
+uint64_t heap_sizeof(const struct heap *heap, heap_ref obj);
+
+struct heap_histogram_figures {
+    uint64_t count;
+    uint64_t max_us;
+    uint64_t p99_us; /* upper edge of the bucket that holds it */
+};
+
+struct heap_class_figures {
+    uint32_t size;   /* bytes of a block */
+    uint64_t pools;
+    uint64_t blocks; /* in use */
+    uint64_t free;   /* free blocks in those pools */
+};
+
+struct heap_stats {
+    /* objects */
+    uint64_t live, bytes, immortal, created, freed;
+    uint64_t type_objects[HEAP_T_COUNT], type_bytes[HEAP_T_COUNT]; /* HEAP_T_INSTANCE: all classes together */
+    /* allocator */
+    uint64_t arenas, arenas_total, arenas_reclaimed, arenas_highwater, arena_bytes;
+    uint64_t pools, pools_free, pool_bytes;
+    uint64_t blocks, block_bytes, raw_blocks, raw_bytes;
+    uint64_t table_bytes; /* handles, names, interned table and the like: malloc'ed, not objects */
+    struct heap_class_figures classes[32];
+    /* gc */
+    bool gc_enabled, gc_collecting;
+    uint32_t gc_count[3], gc_threshold[3];
+    uint64_t gc_frozen;
+    struct {
+        uint64_t collections, collected, uncollectable, objects;
+    } generations[3];
+    struct heap_histogram_figures gc_pauses;
+    /* gil */
+    uint32_t switch_interval_us;
+    uint64_t gil_acquisitions, gil_contended, gil_drop_requests, gil_forced_switches;
+    struct heap_histogram_figures gil_hold, gil_wait;
+    /* sessions and names */
+    uint64_t sessions, holds, names;
+};
+
+/* A snapshot of the counters; each figure is true by itself.  Waits for nothing.  GIL: either. */
+void heap_stats(struct heap_stats *stats, const struct heap *heap);
+/* Instances by class name: calls `row` once a name.  Waits at most for another reader.  GIL: either. */
+void heap_stats_classes(const struct heap *heap,
+                        void (*row)(void *arg, const char *class_name, uint64_t objects, uint64_t bytes), void *arg);
+
+/* ---- the referee ---- */
+
+/* Recounts every reference and walks every arena, pool, free list, generation and table; settles first.
+ * Writes a sentence a line to `why` for each problem (at most 100) and returns how many there were. */
+HEAP_MUST_USE uint32_t heap_check(struct heap *heap, FILE *why);
+
+#endif

@@ -1,0 +1,373 @@
+/* heap_internal.h -- what the files of heap/ share: layouts, the heap itself, functions by file.
+ *
+ * Everything here needs the GIL unless a comment says otherwise, and follows the words of heap.h.
+ * Start at object.c for the layout and refcounts, at gc.h for the collector.
+ */
+#ifndef HEAPD_HEAP_INTERNAL_H
+#define HEAPD_HEAP_INTERNAL_H
+
+#include "gc.h"
+#include "gil.h"
+#include "heap.h"
+#include "map32.h"
+#include "pymalloc.h"
+
+#include <stdlib.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* ---- assertions ---- */
+
+_Noreturn void heap_assert_failed(const char *condition, const char *file, int line);
+
+/* Always on: the heap is corrupt or a caller broke a contract. */
+#define HEAP_ASSERT(condition) (likely(condition) ? (void)0 : heap_assert_failed(#condition, __FILE__, __LINE__))
+#if HEAP_DEBUG >= 1
+#define HEAP_DCHECK(condition) HEAP_ASSERT(condition)
+#else
+#define HEAP_DCHECK(condition) ((void)sizeof(condition))
+#endif
+#define GIL_ASSERT_HELD(heap) HEAP_ASSERT(gil_is_mine(&(heap)->gil))
+
+/* ---- object layout ---- */
+
+#define REFCOUNT_IMMORTAL HEAP_REFCOUNT_IMMORTAL
+#define REFCOUNT_MAX 0x80000000u /* an object with so many references takes no more */
+
+/* Flags of both headers. */
+#define FLAG_WEAKREF 0x01     /* the weakref table has an entry for it */
+#define FLAG_FINALIZER 0x02   /* the finalizer table has an entry for it */
+#define FLAG_OUT_OF_LINE 0x04 /* the body holds a pointer to the payload */
+/* Of containers. */
+#define FLAG_TRACKED 0x08    /* in a generation, or frozen */
+#define FLAG_FINALIZED 0x10  /* its finalizer has run */
+#define FLAG_PARTIAL 0x20    /* dict: listed in pages, so compaction must keep serial numbers */
+#define FLAG_DEAD 0x40       /* on the dead list; `gc` is the link */
+#define FLAG_INCOMPLETE 0x80 /* tuple with a hole in it or below */
+/* Of atoms. */
+#define FLAG_HANDLE 0x08   /* the atom table of handle.c has its slot */
+#define FLAG_INTERNED 0x10 /* str: the interned table has it */
+#define FLAG_BIG 0x20      /* int: struct text of little-endian 32-bit limbs, not struct number */
+#define FLAG_NEGATIVE 0x40 /* big int: below zero */
+
+/* What every object begins with. */
+struct object {
+    uint32_t refcount; /* REFCOUNT_IMMORTAL: never counted */
+    uint8_t type;      /* enum heap_type */
+    uint8_t flags;
+    uint16_t n; /* containers: what the type's file says; atoms: unused */
+};
+
+/* A container: 16 bytes, then the body. */
+struct container {
+    struct object head;
+    uint32_t handle; /* slot in the handle table; 0: no id yet */
+    uint32_t gc;     /* young: slot in a chunk (gc.h); old: 0; dead: the next on the dead list */
+    /* body follows */
+};
+
+/* None (value 0), bool (value 0 or 1), int of at most 64 bits, float. */
+struct number {
+    struct object head;
+    union {
+        int64_t i;
+        double f;
+    } value;
+};
+
+/* str, bytes, big int. */
+struct text {
+    struct object head;
+    uint32_t hash; /* 0: not computed yet */
+    uint32_t len;  /* bytes */
+    union {
+        char bytes[8];   /* `len` of them, when they fit a block */
+        char *elsewhere; /* FLAG_OUT_OF_LINE: a raw block of `len` bytes */
+    } u;
+};
+#define TEXT_HEAD_BYTES 16u
+#define TEXT_INLINE_MAX (BLOCK_BYTES_MAX - TEXT_HEAD_BYTES)
+
+/* n = length and `inside` holds the items, or n = LIST_ELSEWHERE. */
+struct list {
+    struct container head;
+    union {
+        uint32_t inside[4];
+        struct {
+            uint32_t *items; /* a buffer of `room` references */
+            uint32_t len;
+            uint32_t room;
+        } out;
+    } u;
+};
+#define LIST_INSIDE_MAX 4u
+#define LIST_ELSEWHERE 0xFFFFu
+
+/* n = length, items inline; or FLAG_OUT_OF_LINE. */
+struct tuple {
+    struct container head;
+    union {
+        uint32_t inside[4]; /* n of them, at least 1 */
+        struct {
+            uint32_t *items; /* a buffer of exactly `len` references */
+            uint32_t len;
+            uint32_t unused;
+        } out;
+    } u;
+};
+#define TUPLE_INSIDE_MAX ((BLOCK_BYTES_MAX - (uint32_t)sizeof(struct container)) / 4u)
+
+/* dict: entries of {key, value}; set and frozenset: of {member}.  table.c says more. */
+struct table {
+    struct container head; /* head.n: room for entries while small, TABLE_BIG above */
+    void *entries;         /* small: the entry array, NULL for no room; TABLE_BIG: struct table_big */
+    uint32_t fill;         /* entries in the array, deleted ones (all zero) included */
+    uint32_t live;         /* entries that are there */
+};
+#define TABLE_BIG 0xFFFFu
+
+/* Values in the order of the shape's names; type_instance.c says more. */
+struct instance {
+    struct container head; /* n: values the block has room for (inside) */
+    uint32_t shape;        /* number of its shape, which knows the class and the names */
+    union {
+        uint32_t inside[3]; /* n of them; 0: a slot that is not set */
+        struct {
+            uint32_t room;    /* FLAG_OUT_OF_LINE: values the buffer has room for */
+            uint32_t *values; /* a buffer */
+        } out;
+    } u;
+};
+_Static_assert(sizeof(struct instance) == 32, "an instance of three values is one 32-byte block");
+
+struct class {
+    struct container head;
+    struct class_info *info; /* name, slots, root shape; type_instance.c */
+    uint64_t unused;
+};
+
+struct weakref {
+    struct container head; /* n = 1: the target's shared one */
+    uint32_t target;       /* 0: dead */
+    uint32_t next;         /* the target's next older weakref; 0: none */
+    uint32_t unused[2];
+};
+
+_Static_assert(sizeof(struct object) == 8 && sizeof(struct container) == 16, "headers are dense");
+_Static_assert(sizeof(struct list) == 32 && sizeof(struct tuple) == 32 && sizeof(struct table) == 32, "32-byte blocks");
+_Static_assert(sizeof(struct class) == 32 && sizeof(struct weakref) == 32, "32-byte blocks");
+_Static_assert(sizeof(struct number) == 16 && sizeof(struct text) == 24, "atoms are dense");
+
+/* ---- the heap ---- */
+
+#define SMALL_INT_MIN (-5)
+#define SMALL_INT_MAX 256
+#define SMALL_INTS (SMALL_INT_MAX - SMALL_INT_MIN + 1)
+
+struct heap {
+    uint64_t signature; /* HEAP_SIGNATURE while the heap lives */
+    struct pymalloc pm;
+    struct gil gil;
+    struct gc gc;
+
+    /* layer +3: immortals, by value */
+    uint32_t none, truth[2], empty_tuple, empty_str, empty_bytes;
+    uint32_t small_ints[SMALL_INTS], latin1[256], byte1[256];
+
+    struct handle_table *handles;
+    struct name_table *names;
+    struct intern_table *interned;
+    struct class_table *classes;     /* symbols, shapes, classes */
+    struct map32 weakrefs;           /* target -> its newest weakref */
+    struct heap_session *sessions;   /* all of them, doubly linked */
+    uint64_t sessions_made;          /* numbers given */
+    uint64_t hash_seed[2];           /* random, for str and bytes */
+
+    struct heap_limits limits;
+
+    /* Deaths: containers whose refcount is 0, linked by `gc`, not yet taken apart. */
+    uint32_t dead_head, dead_tail;
+    uint64_t freed_pending; /* objects freed since the last heap_settle() */
+
+    /* Counters, written with the GIL and read by anybody. */
+    counter_u64 created, freed;
+    counter_u64 type_objects[HEAP_T_COUNT], type_bytes[HEAP_T_COUNT]; /* without immortals */
+    counter_u64 session_count, hold_count, name_count;
+};
+#define HEAP_SIGNATURE 0x6865617064686561u
+
+/* ---- references ---- */
+
+static inline bool ref_is_atom(uint32_t ref)
+{
+    return (ref & REF_ATOM) != 0;
+}
+
+static inline struct object *object_at(const struct heap *heap, uint32_t ref)
+{
+    return pymalloc_address(&heap->pm, ref);
+}
+
+static inline uint32_t object_ref(const struct heap *heap, const void *object)
+{
+    return pymalloc_ref(&heap->pm, object);
+}
+
+static inline bool object_is_immortal(const struct object *o)
+{
+    return o->refcount == REFCOUNT_IMMORTAL;
+}
+
+/* ---- object.c: memory and refcounts of objects ---- */
+
+/* A container of `bytes` (at most 512), refcount 1, untracked, body zeroed, counted as made; NULL: HEAP_MEMORY. */
+struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes);
+/* An atom of `bytes` (at most 512), refcount 1, body undefined; NULL: HEAP_MEMORY. */
+struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes);
+/* Gives back the block alone of a dead object: children and buffers are gone. */
+void object_block_free(struct heap *heap, struct object *o);
+/* Bytes of the block that the object's header sits in. */
+uint32_t object_block_bytes(const struct heap *heap, const struct object *o);
+/* Buffers of containers count in type_bytes of their type; 0 bytes is NULL. */
+void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes);
+void *object_buffer_realloc(struct heap *heap, enum heap_type type, void *buffer, size_t old_bytes, size_t new_bytes);
+void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, size_t bytes);
+
+/* Edges of a container: `count` references at `refs` (0: a hole), and `extra`, an instance's class or 0. */
+struct edges {
+    uint32_t *refs;
+    uint32_t count;
+    uint32_t extra;
+};
+struct edges object_edges(const struct heap *heap, const struct container *c);
+
+void object_death(struct heap *heap, uint32_t ref); /* the refcount has become 0 */
+
+/* One reference more; the caller has checked REFCOUNT_MAX or knows that it cannot be reached. */
+static inline void object_incref(struct heap *heap, uint32_t ref)
+{
+    struct object *o = object_at(heap, ref);
+    if (likely(o->refcount != REFCOUNT_IMMORTAL)) {
+        o->refcount++;
+        gc_barrier(&heap->gc, ref);
+    }
+}
+
+/* One reference less; may free an atom, may put a container on the dead list. */
+static inline void object_decref(struct heap *heap, uint32_t ref)
+{
+    struct object *o = object_at(heap, ref);
+    if (likely(o->refcount != REFCOUNT_IMMORTAL)) {
+        gc_barrier(&heap->gc, ref);
+        if (--o->refcount == 0) {
+            object_death(heap, ref);
+        }
+    }
+}
+
+/* Whether one more reference would be too many. */
+static inline bool object_is_full(const struct object *o)
+{
+    return o->refcount >= REFCOUNT_MAX && o->refcount != REFCOUNT_IMMORTAL;
+}
+
+/* ---- type_atom.c ---- */
+
+bool atoms_create_immortals(struct heap *heap);
+const char *text_bytes(const struct text *t); /* payload of str, bytes, big int */
+void atom_free_payload(struct heap *heap, struct object *o);
+uint32_t text_hash(struct heap *heap, struct text *t); /* never 0; cached */
+uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len); /* keyed; for every table of text */
+bool intern_init(struct heap *heap);
+void intern_fini(struct heap *heap);
+uint32_t intern_check(struct heap *heap, FILE *why);
+
+/* ---- bigint.c: ints of any size; limbs are little-endian base 2^32, no leading zero limb ---- */
+
+/* Digits without sign, 1..4300 of them; *limbs_used on return.  `limbs` has room for BIGINT_LIMBS_MAX. */
+#define BIGINT_LIMBS_MAX 448
+void bigint_from_digits(uint32_t *limbs, uint32_t *limbs_used, const char *digits, size_t len);
+size_t bigint_to_digits(char *digits, const uint32_t *limbs, uint32_t limbs_used); /* no sign, no NUL */
+/* |value| mod 2^61 - 1: equal for equal ints and floats. */
+uint64_t bigint_hash(const uint32_t *limbs, uint32_t limbs_used);
+uint64_t double_hash(double value); /* of an integral one, |value| mod 2^61 - 1; of others their bits mixed */
+bool bigint_equals_double(const uint32_t *limbs, uint32_t limbs_used, bool negative, double value);
+
+/* ---- compare.c: hash and equality as Python's ---- */
+
+#define COMPARE_DEPTH_MAX 1000
+/* Equal objects have equal hashes.  HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
+HEAP_MUST_USE enum heap_error object_hash(uint32_t *hash, struct heap *heap, uint32_t ref);
+/* Of two hashable objects.  HEAP_TOO_DEEP. */
+HEAP_MUST_USE enum heap_error object_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b);
+
+/* ---- table.c, type_dict.c, type_set.c ---- */
+
+/* The references in a table's entry array (2 an entry for dicts), deleted ones 0. */
+struct edges table_edges(const struct table *t);
+/* Gives the buffers back; the references in them have been dropped.  Leaves an empty table. */
+void table_free_buffers(struct heap *heap, struct table *t);
+uint64_t table_buffer_bytes(const struct table *t); /* rounded as the allocator does */
+/* Every live entry is found by its key, exactly once; counters agree.  Problems on `why`. */
+uint32_t table_check(struct heap *heap, struct table *t, FILE *why);
+
+/* ---- type_list.c, type_tuple.c ---- */
+
+uint64_t list_buffer_bytes(const struct list *l);
+void list_free_buffers(struct heap *heap, struct list *l);
+uint64_t tuple_buffer_bytes(const struct tuple *t);
+void tuple_free_buffers(struct heap *heap, struct tuple *t);
+
+/* ---- type_instance.c: symbols, shapes, classes, instances ---- */
+
+bool class_table_init(struct heap *heap);
+void class_table_fini(struct heap *heap);
+struct edges instance_edges(const struct heap *heap, const struct instance *i);
+uint64_t instance_buffer_bytes(const struct instance *i);
+void instance_free_buffers(struct heap *heap, struct instance *i);
+void class_free_info(struct heap *heap, struct class *c);
+uint64_t class_info_bytes(const struct class *c);
+const char *instance_class_name(const struct heap *heap, const struct instance *i);
+uint32_t class_check(struct heap *heap, FILE *why);
+
+/* ---- weakref.c ---- */
+
+/* Clears all weakrefs to a dying object. */
+void weakref_clear_all(struct heap *heap, uint32_t target);
+/* Unlinks a dying weakref from its target. */
+void weakref_unlink(struct heap *heap, struct weakref *w);
+uint32_t weakref_check(struct heap *heap, FILE *why);
+
+/* ---- handle.c ---- */
+
+bool handle_init(struct heap *heap);
+void handle_fini(struct heap *heap);
+/* The slot of an object, made when there is none; 0: no memory. */
+uint32_t handle_slot(struct heap *heap, uint32_t ref);
+uint32_t handle_slot_if_any(const struct heap *heap, uint32_t ref);
+uint32_t handle_ref(const struct heap *heap, uint32_t slot); /* object of a slot in use */
+/* One root (hold or name) more or less on the object's slot, beside its refcount. */
+void handle_root_add(struct heap *heap, uint32_t slot, uint32_t n);
+void handle_root_drop(struct heap *heap, uint32_t slot, uint32_t n);
+uint32_t handle_roots(const struct heap *heap, uint32_t slot);
+/* The object died: its id is void for ever. */
+void handle_release(struct heap *heap, uint32_t ref);
+uint32_t handle_count(const struct heap *heap); /* slots ever used: 1..count are valid to ask */
+uint32_t handle_check(struct heap *heap, FILE *why);
+
+/* ---- session.c, name.c ---- */
+
+/* Adds what sessions hold of each handle slot to `roots` (indexed by slot); for heap_check. */
+void session_count_holds(struct heap *heap, uint32_t *roots);
+bool name_init(struct heap *heap);
+void name_fini(struct heap *heap);
+void name_count_roots(struct heap *heap, uint32_t *roots); /* indexed by handle slot */
+uint32_t name_check(struct heap *heap, FILE *why);
+
+/* ---- dead.c: the dead list ---- */
+
+/* Takes apart up to `budget` references' worth of the dead list; false: more is left. */
+bool dead_drain(struct heap *heap, uint64_t budget);
+
+#endif

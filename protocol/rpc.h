@@ -1,0 +1,131 @@
+/* rpc.h -- the public face of protocol/: bytes in, replies out, no socket.
+ *
+ *   rpc_service   one: the heap, the limits, the counters, the method table
+ *   rpc_thread    one an I/O thread: the connections of its loop that have work this turn
+ *   rpc_conn      one a connection: session, framing, replies not yet sent
+ *
+ * A turn of a loop: for each readable connection rpc_conn_buffer(), read(2), rpc_conn_received() (frames
+ * lines, parses envelopes; no GIL); then once rpc_thread_run() (takes the GIL once, runs every request in
+ * order of arrival, lets it go), then for each connection that rpc_thread_next() names: write out
+ * rpc_conn_output() and tell rpc_conn_sent().
+ *
+ * Threads: a service's functions may be called from any thread; a thread's and its connections' only
+ * from the thread that owns them.  Nobody outside protocol/ ever holds the GIL.
+ */
+#ifndef HEAPD_PROTOCOL_RPC_H
+#define HEAPD_PROTOCOL_RPC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define RPC_PROTOCOL_VERSION 1
+#define RPC_VERSION "0.1.0"
+
+/* ---- limits: PROTOCOL section 10 ---- */
+
+/* member, option name, unit, default, largest value (0: any), what it counts (for --help).
+ * Unit SIZE takes k, m, g.  A value of 0 means no limit.  Defaults of 0 for max-memory and max-clients
+ * are worked out by the server at start. */
+#define RPC_LIMIT_MAP(X)                                                                                     \
+    X(max_memory, "max-memory", SIZE, 0, 0, "heap bytes (default: 75 % of the memory there is)")             \
+    X(max_request, "max-request", SIZE, 67108864, 0, "bytes of a line")                                      \
+    X(max_depth, "max-depth", NUMBER, 1024, 2000, "nesting of a line")                                       \
+    X(max_batch, "max-batch", NUMBER, 10000, 0, "elements of a batch")                                       \
+    X(max_holds, "max-holds", NUMBER, 16777216, 0, "holds of a session")                                     \
+    X(max_names, "max-names", NUMBER, 16777216, 0, "bound names")                                            \
+    X(max_clients, "max-clients", NUMBER, 12000, 0, "connections")                                           \
+    X(max_output, "max-output", SIZE, 67108864, 0, "bytes of unread replies of a connection")                \
+    X(max_events, "max-events", NUMBER, 10000, 0, "waiting events of a session")                             \
+    X(idle_timeout, "idle-timeout", SECONDS, 3600, 0, "seconds of silence of a connection that holds nothing") \
+    X(first_byte_timeout, "first-byte-timeout", SECONDS, 300, 0, "seconds from accept to the first byte")
+
+struct rpc_limits {
+#define X(member, name, unit, fallback, largest, doc) uint64_t member;
+    RPC_LIMIT_MAP(X)
+#undef X
+};
+
+/* The defaults of the table.  GIL: either. */
+void rpc_limits_default(struct rpc_limits *limits);
+
+/* Replies above this wait: the connection is not read from until they have shrunk below it. */
+#define RPC_OUTPUT_HIGH_BYTES 1048576u
+
+/* ---- service ---- */
+
+/* What the server knows and `stats server` shows. */
+struct rpc_server_figures {
+    uint64_t connections, connections_total;
+};
+
+/* What protocol/ asks of its host; called without the GIL, from any I/O thread. */
+struct rpc_host {
+    void *arg;
+    void (*shutdown)(void *arg); /* server.shutdown: begin a clean stop; returns at once */
+    void (*figures)(void *arg, struct rpc_server_figures *figures);
+    void (*log_error)(void *arg, const char *message); /* a defect of ours, said to the client as internal_error */
+};
+
+struct rpc_service;
+struct rpc_thread;
+struct rpc_conn;
+
+/* NULL: no memory or address space.  `limits` and `host` are copied. */
+struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const struct rpc_host *host);
+/* All threads and connections must be gone.  Frees the heap. */
+void rpc_service_destroy(struct rpc_service *service);
+/* Changes limits while running (those of the heap included); takes the GIL for a moment. */
+void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits);
+/* heap_check of the service's heap: the number of problems, said on stderr.  Takes the GIL. */
+uint32_t rpc_service_check(struct rpc_service *service);
+
+struct rpc_thread *rpc_thread_create(struct rpc_service *service); /* NULL: no memory */
+void rpc_thread_destroy(struct rpc_thread *thread);                /* after its connections */
+
+/* ---- connections ---- */
+
+/* `client` is the connection's number, from 1, never reused; `user` comes back from rpc_conn_user().
+ * NULL: no memory. */
+struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, void *user);
+/* Ends the session: its holds are released in the thread's next run.  The pointer is void at once. */
+void rpc_conn_destroy(struct rpc_conn *conn);
+void *rpc_conn_user(const struct rpc_conn *conn);
+
+/* Where the next bytes go: at least 1 byte of room (a read of `suggested` is handy).  NULL: no memory. */
+char *rpc_conn_buffer(struct rpc_conn *conn, size_t suggested, size_t *room);
+/* n bytes are there: frames them and parses whole lines.  Queues the connection for rpc_thread_run(). */
+void rpc_conn_received(struct rpc_conn *conn, size_t n);
+/* The client has closed its side: a last line without newline counts. */
+void rpc_conn_received_eof(struct rpc_conn *conn);
+
+/* Runs what was received, all connections in turn, in one GIL hold (given up between requests when
+ * somebody waits).  A connection whose replies pass RPC_OUTPUT_HIGH_BYTES rests until the next run.
+ * Returns whether requests are left: then flush what rpc_thread_next() names and run again. */
+bool rpc_thread_run(struct rpc_thread *thread);
+/* The next connection with something to do for the server (replies, or one of the states below) since
+ * it was named last; NULL: no more. */
+struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
+
+/* The replies not yet sent, in one piece; valid until the next call on this connection. */
+const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
+void rpc_conn_sent(struct rpc_conn *conn, size_t n);
+/* End of input seen and everything answered: close when the output is sent. */
+bool rpc_conn_is_finished(const struct rpc_conn *conn);
+/* Must be closed at once, with the reason for the log: more unread output than max-output, no memory. */
+const char *rpc_conn_must_close(const struct rpc_conn *conn);
+/* Holds of its session, for the idle time limit. */
+uint64_t rpc_conn_holds(const struct rpc_conn *conn);
+/* One line for a connection that is turned away (limit_exceeded max-clients); static, with newline. */
+const char *rpc_too_many_clients_line(void);
+
+/* Bytes that crossed sockets, for `stats server`; cheap, any thread. */
+void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out);
+
+/* ---- the method table, for tools that print it ---- */
+
+/* The OpenRPC document / the methods section of the wire page, malloc'ed; NULL: no memory. */
+char *rpc_discover_text(void);
+char *rpc_methods_markdown(void);
+
+#endif
