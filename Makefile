@@ -79,7 +79,7 @@ deps-build deps-test deps-bench:
 
 run: deps-build ## install what is missing, build, start the daemon in the foreground
 	@$(MAKE) --no-print-directory all
-	exec $(B)/heapd --listen default --listen tcp:127.0.0.1:7411
+	exec $(B)/heapd --listen "unix:$${XDG_RUNTIME_DIR:-/tmp/heapd-$$(id -u)}/heapd.sock" --listen tcp:127.0.0.1:7411
 
 test: deps-test ## install what is missing, build, run every test (under ten minutes)
 	@tests/run.sh
