@@ -1,0 +1,136 @@
+/* json_reader.h -- one pass over a JSON text, without a document tree.
+ *
+ * A cursor walks a text and validates as it goes (RFC 8259, strict).  Whoever knows the outer shape
+ * (rpc.c: the envelope and params) enters the outer objects itself and lets json_scan_value() jump over
+ * each member's value, which says where the value lies and what it is:
+ *
+ *   struct json_cursor c;
+ *   json_cursor_init(&c, line, len, max_depth);
+ *   if (json_peek(&c) == '{' && json_enter(&c)) {
+ *       while (json_next_member(&c, &name)) {
+ *           if (!json_scan_value(&c, &value)) { break; }
+ *           ... remember the span ...
+ *       }
+ *   }
+ *   if (!json_finish(&c)) { ... c.error ... }
+ *
+ * After a syntax error every function returns false and does nothing; json_finish() tells.  Nesting
+ * beyond the limit is no syntax error: the walk goes on, so that a text that is malformed as well is
+ * called malformed, and json_finish() reports it at the end.
+ *
+ * The same functions walk a span that was validated before: json_cursor_within().
+ * Start reading at json_scan_value().
+ */
+#ifndef HEAPD_PROTOCOL_JSON_READER_H
+#define HEAPD_PROTOCOL_JSON_READER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Bytes that must be readable (their content does not matter) behind the byte that ends a text. */
+#define JSON_PADDING_BYTES 64
+
+struct json_error {
+    size_t offset;       /* of the byte that is wrong, from 0 */
+    const char *message; /* static, what is wrong there; NULL: no error */
+    bool too_deep;       /* a JSON text, but nested deeper than allowed; offset is that of the bracket */
+};
+
+/* In the order of their first use below: JSON_INT is a number without fraction and exponent. */
+enum json_kind {
+    JSON_NULL,
+    JSON_FALSE,
+    JSON_TRUE,
+    JSON_INT,
+    JSON_FLOAT,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
+
+/* Where a value lies and what it is.  Valid while the text is. */
+struct json_value {
+    const char *text;    /* its first byte: the quote, the bracket, the first digit or sign */
+    size_t len;          /* bytes, quotes and brackets included */
+    int64_t integer;     /* of a JSON_INT that does not overflow; else 0 */
+    enum json_kind kind;
+    bool overflow;       /* a JSON_INT outside 64 bits */
+    bool has_escapes;    /* a JSON_STRING with a backslash */
+    bool has_dollar;     /* in a JSON_ARRAY or JSON_OBJECT: somewhere a member's name starts with `$` */
+};
+
+/* The inside of a string: what stands between the quotes. */
+struct json_string {
+    const char *text;
+    size_t len;
+    bool has_escapes; /* text is not yet what it means: json_unescape() */
+};
+
+struct json_cursor {
+    const char *at;          /* the next byte to read */
+    const char *end;         /* one behind the text */
+    const char *start;       /* of the text, for offsets */
+    unsigned depth;          /* containers entered and not left */
+    unsigned max_depth;      /* deepest nesting allowed */
+    bool first;              /* nothing was read yet in the container entered last */
+    bool has_dollar;         /* a name that json_next_member() or json_scan_value() passed starts with `$` */
+    struct json_error error; /* message NULL: none so far; see json_failed() */
+};
+
+/* ---- walking ---- */
+
+/* text[len] must be a control character (the newline that ended the line, or a NUL), with
+ * JSON_PADDING_BYTES readable bytes behind it. */
+void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, unsigned max_depth);
+/* For a span that json_scan_value() gave: no error is possible, nothing needs to stand behind it. */
+void json_cursor_within(struct json_cursor *cursor, const struct json_value *value);
+
+/* A syntax error was found. */
+static inline bool json_failed(const struct json_cursor *cursor)
+{
+    return cursor->error.message && !cursor->error.too_deep;
+}
+
+/* Skips white space; the next byte, or 0 at the end of the text or after an error. */
+char json_peek(struct json_cursor *cursor);
+/* Goes into the array or object whose bracket json_peek() has shown. */
+bool json_enter(struct json_cursor *cursor);
+/* In an object: reads the next member's name and colon; its value must be read or entered next.
+ * false: the object has ended (and is left), or an error. */
+bool json_next_member(struct json_cursor *cursor, struct json_string *name);
+/* In an array: true when an item follows, which must be read or entered next.
+ * false: the array has ended (and is left), or an error. */
+bool json_next_item(struct json_cursor *cursor);
+/* Validates the one value, of any size, that follows, and leaves the cursor behind it. */
+bool json_scan_value(struct json_cursor *cursor, struct json_value *value);
+/* After the outermost value: only white space may be left.  Returns whether the text is one JSON text
+ * within the limits; else cursor->error says what is wrong first (a syntax error before too_deep). */
+bool json_finish(struct json_cursor *cursor);
+
+/* ---- whole texts ---- */
+
+/* Whether the bytes are exactly one JSON text nested at most max_depth deep, white space around it
+ * allowed; text[len] as for json_cursor_init().  `value` is the text's value. */
+bool json_scan(const char *text, size_t len, unsigned max_depth, struct json_value *value, struct json_error *error);
+
+/* ---- strings ---- */
+
+/* The inside of a JSON_STRING. */
+static inline struct json_string json_string_of(const struct json_value *value)
+{
+    return (struct json_string){value->text + 1, value->len - 2, value->has_escapes};
+}
+
+/* What the inside of a validated string means, in UTF-8, into `dst`, which has room for string->len
+ * bytes.  Returns its length. */
+size_t json_unescape(char *dst, const struct json_string *string);
+
+/* Whether the string means exactly `word`. */
+bool json_string_equals(const struct json_string *string, const char *word, size_t len);
+
+/* json_string_equals() with a string constant. */
+#define json_string_is(string, constant) json_string_equals((string), "" constant, sizeof(constant) - 1)
+
+#endif

@@ -1,0 +1,27 @@
+/* number.h -- numbers to text and back: 64-bit ints, and doubles in their shortest form.
+ *
+ * A double is written in the fewest digits that read back as the same double, laid out as Python's repr
+ * does; reading rounds to nearest, ties to even, whatever the locale.
+ */
+#ifndef HEAPD_PROTOCOL_NUMBER_H
+#define HEAPD_PROTOCOL_NUMBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Room that the number_write functions need at `buf`; they write no NUL. */
+#define NUMBER_TEXT_MAX 32
+
+/* All three return how many bytes they wrote.  `value` of number_write_double() is finite. */
+size_t number_write_u64(char *buf, uint64_t value);
+size_t number_write_i64(char *buf, int64_t value);
+size_t number_write_double(char *buf, double value);
+
+/* Reads `-?[0-9]+`; false when it is outside 64 bits.  -0 is 0. */
+bool number_read_i64(int64_t *value, const char *text, size_t len);
+/* Reads a number of JSON's grammar.  Too small becomes 0.0; false when it is too large for a double or
+ * when there was no memory to read a number of very many digits. */
+bool number_read_double(double *value, const char *text, size_t len);
+
+#endif
