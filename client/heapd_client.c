@@ -63,11 +63,11 @@ struct heapd_client {
     size_t result_text_len;
     heapd_event_callback *event_callback;
     void *event_arg;
-    uint64_t events;         /* delivered so far, to the callback or to nobody */
-    char *address;           /* of the last connect; owned */
+    uint64_t events; /* delivered so far, to the callback or to nobody */
+    char *address;   /* of the last connect; owned */
     struct heapd_error error;
-    char *error_message;     /* owned; error.message points here or at a constant */
-    char *error_word;        /* owned; error.word points here or at a constant */
+    char *error_message; /* owned; error.message points here or at a constant */
+    char *error_word;    /* owned; error.word points here or at a constant */
 };
 
 /* Words for failures that no daemon told, by status. */
@@ -99,9 +99,8 @@ static void call_begins(struct heapd_client *client)
 }
 
 /* Records a failure of our own and returns its status.  The first of a call wins. */
-__attribute__((format(printf, 3, 4))) static enum heapd_status fail(struct heapd_client *client,
-                                                                    enum heapd_status status,
-                                                                    const char *format, ...)
+__attribute__((format(printf, 3, 4))) static enum heapd_status
+fail(struct heapd_client *client, enum heapd_status status, const char *format, ...)
 {
     if (client->error.status != HEAPD_OK) {
         return client->error.status;
@@ -114,7 +113,8 @@ __attribute__((format(printf, 3, 4))) static enum heapd_status fail(struct heapd
         client->error_message = NULL;
     }
     va_end(arguments);
-    client->error.message = client->error_message != NULL ? client->error_message : "no memory for the message";
+    client->error.message =
+        client->error_message != NULL ? client->error_message : "no memory for the message";
     return status;
 }
 
@@ -336,7 +336,8 @@ bool heapd_default_address(char *buffer, size_t size)
 }
 
 /* Connects one socket within the deadline.  Returns 0 or an errno; `*fd` is new when 0. */
-static int connect_socket(int *fd, int family, const struct sockaddr *address, socklen_t len, int64_t deadline)
+static int connect_socket(int *fd, int family, const struct sockaddr *address, socklen_t len,
+                          int64_t deadline)
 {
     int new_fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (new_fd < 0) {
@@ -374,8 +375,8 @@ static enum heapd_status connect_unix(struct heapd_client *client, const char *p
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (*path == '\0' || strlen(path) >= sizeof address.sun_path) {
-        return fail(client, HEAPD_USAGE, "bad address %s: a socket's path has 1 to %zu bytes", client->address,
-                    sizeof address.sun_path - 1);
+        return fail(client, HEAPD_USAGE, "bad address %s: a socket's path has 1 to %zu bytes",
+                    client->address, sizeof address.sun_path - 1);
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
     const struct sockaddr *generic = (const struct sockaddr *)&address;
@@ -592,7 +593,8 @@ enum heapd_status heapd_send(struct heapd_client *client, const char *method, js
     if (text == NULL) {
         return fail_no_memory(client);
     }
-    enum heapd_status status = send_request(client, method, *text != '\0' ? text : NULL, call_deadline(client));
+    enum heapd_status status =
+        send_request(client, method, *text != '\0' ? text : NULL, call_deadline(client));
     free(text);
     return status;
 }

@@ -101,7 +101,8 @@ const struct heapd_error *heapd_last_error(const struct heapd_client *client);
 /* heapd_call -- one request and its reply.  `params` is an object or array, borrowed; NULL: none.
  * `*result` is new; `result` may be NULL when only success matters.
  * HEAPD_USAGE while replies to heapd_send() are due. */
-enum heapd_status heapd_call(struct heapd_client *client, json_t **result, const char *method, json_t *params);
+enum heapd_status heapd_call(struct heapd_client *client, json_t **result, const char *method,
+                             json_t *params);
 
 /* heapd_callf -- as heapd_call, the params packed as by json_pack(format, ...): "O" borrows, "o" steals,
  * also when the call fails.  `format` NULL or "": no params. */
@@ -118,7 +119,8 @@ enum heapd_status heapd_call_text(struct heapd_client *client, json_t **result, 
 enum heapd_status heapd_notify(struct heapd_client *client, const char *method, json_t *params);
 
 /* heapd_result_text -- borrowed, until the next call on the client: the last result's JSON text exactly as
- * the daemon sent it (1.1 is 1.1), NUL at its end; NULL if the last reply was an error.  `len` may be NULL. */
+ * the daemon sent it (1.1 is 1.1), NUL at its end; NULL if the last reply was an error.  `len` may be NULL.
+ */
 const char *heapd_result_text(const struct heapd_client *client, size_t *len);
 
 /* ---- pipelining: send many, receive in the same order ---- */
