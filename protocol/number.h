@@ -20,8 +20,7 @@ size_t number_write_double(char *buf, double value);
 
 /* Reads `-?[0-9]+`; false when it is outside 64 bits.  -0 is 0. */
 bool number_read_i64(int64_t *value, const char *text, size_t len);
-/* Reads a number of JSON's grammar.  Too small becomes 0.0; false when it is too large for a double or
- * when there was no memory to read a number of very many digits. */
+/* Reads a number of JSON's grammar.  Too small becomes 0.0; false when it is too large for a double. */
 bool number_read_double(double *value, const char *text, size_t len);
 
 #endif
