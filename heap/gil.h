@@ -12,41 +12,49 @@
 #include <stdatomic.h>
 
 /* Times in power-of-two buckets: bucket b counts those below 2^b microseconds. */
+#define HISTOGRAM_BUCKETS 40
 struct histogram {
     _Atomic uint64_t count, max_us;
-    _Atomic uint64_t buckets[40];
+    _Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 void histogram_add(struct histogram *histogram, uint64_t us); /* one writer at a time */
 void histogram_figures(const struct histogram *histogram, struct heap_histogram_figures *figures); /* anybody */
 
+/* Values of `owner` that are no thread. */
+#define GIL_FREE 0u     /* anybody may take it */
+#define GIL_RESERVED 1u /* let go because somebody asked: anybody but the last holder may take it */
+
 struct gil {
-    pthread_mutex_t mutex; /* guards the fields down to `waiting` */
+    pthread_mutex_t mutex; /* held by waiters but while they sleep, and by whoever wakes them */
     pthread_cond_t freed;  /* the GIL was let go */
-    pthread_cond_t taken;  /* the holder changed: ends a forced switch */
-    bool locked;
-    uint64_t switch_number;       /* how often the holder changed */
-    uint32_t waiting;             /* threads in gil_acquire() */
-    pthread_t last_holder;
-    _Atomic uintptr_t owner;      /* who holds it, as gil_self() says; 0: nobody */
-    atomic_bool drop_requested;   /* read by the holder at safe points */
-    _Atomic uint32_t interval_us; /* how long a waiter waits before it asks */
-    uint64_t taken_at_us;         /* when the holder took it */
-    _Atomic uint64_t acquisitions, contended, drop_requests, forced_switches;
-    struct histogram hold, wait;
+    pthread_cond_t taken;  /* a reserved GIL was taken: ends a forced switch */
+
+    _Atomic uintptr_t owner;         /* who holds it, as gil_self() says; or GIL_FREE, GIL_RESERVED */
+    _Atomic uint32_t waiting;        /* threads that sleep until they get it; changed under the mutex */
+    atomic_bool drop_requested;      /* read by the holder at safe points */
+    _Atomic uintptr_t last_holder;   /* who took it last; written by the holder */
+    _Atomic uint64_t switch_number;  /* how often the holder was another one than before; written by the holder */
+    _Atomic uint32_t interval_us;    /* how long a waiter waits before it asks */
+    uint64_t taken_at_us;            /* when the holder took it; the holder's */
+
+    _Atomic uint64_t acquisitions, contended, forced_switches; /* written by the holder */
+    _Atomic uint64_t drop_requests;                            /* written under the mutex */
+    struct histogram hold, wait;                               /* written by the holder */
 };
 
-bool gil_init(struct gil *gil, uint32_t interval_us);
+/* interval_us: 1 to 10,000,000.  false: no resources. */
+HEAP_MUST_USE bool gil_init(struct gil *gil, uint32_t interval_us);
 void gil_fini(struct gil *gil);
 void gil_acquire(struct gil *gil);
 void gil_release(struct gil *gil);
 /* At a safe point: if somebody asked, lets go, waits until the GIL has changed hands, and takes it again. */
 void gil_yield(struct gil *gil);
 
-/* A number of this thread, never 0. */
+/* A number of this thread, never GIL_FREE or GIL_RESERVED. */
 static inline uintptr_t gil_self(void)
 {
-    static _Thread_local char here;
-    return (uintptr_t)&here;
+    static _Thread_local char here[8];
+    return (uintptr_t)here;
 }
 
 static inline bool gil_is_mine(const struct gil *gil)
