@@ -5,50 +5,64 @@
  *   generation 2          its bit in `old`, one a granule
  *   permanent             its bit in `frozen`
  *
- * gc_young.c collects generations 0 and 1 by CPython's subtraction of internal references; gc_cycle.c
- * collects everything by marking from the roots.  Both give CPython's number of unreachable objects.
+ * gc.c        where tracked objects are, counting, when a collection is due
+ * gc_young.c  generations 0 and 1: CPython's subtraction of internal references
+ * gc_cycle.c  everything: marking from the roots, in steps
+ * Both collectors give CPython's number of unreachable objects.
  */
 #ifndef HEAPD_HEAP_GC_H
 #define HEAPD_HEAP_GC_H
 
-#include "heap.h"
 #include "gil.h"
+#include "heap.h"
 #include "pymalloc.h"
 
 #define CHUNK_SLOTS 4096u
+#define CHUNK_SHIFT 12
 
 /* Slots of young objects; `gc` word of a container = chunk number * CHUNK_SLOTS + slot + 1. */
 struct gc_chunk {
-    uint32_t number;             /* index in gc->chunks */
-    uint32_t generation;         /* 0 or 1; meaningless while free */
-    uint32_t used;               /* slots taken */
-    uint32_t untouched;          /* slots from here on were never used */
-    uint32_t free;               /* first free slot + 1, linked through scratch; 0: none */
-    uint32_t next, prev;         /* numbers of neighbours in the generation's list or the free list; NO_CHUNK */
-    uint32_t refs[CHUNK_SLOTS];  /* 0: free */
-    uint32_t scratch[CHUNK_SLOTS]; /* gc_refs while collecting */
+    uint32_t number;     /* index in gc->chunks */
+    uint32_t list;       /* 0, 1: the generation; LIST_FREE */
+    uint32_t used;       /* slots taken */
+    uint32_t untouched;  /* slots from here on were never used */
+    uint32_t free;       /* first free slot below `untouched` + 1, linked through scratch; 0: none */
+    uint32_t next, prev; /* numbers of neighbours in its list; NO_CHUNK */
+    uint32_t refs[CHUNK_SLOTS];    /* 0: free */
+    uint32_t scratch[CHUNK_SLOTS]; /* while collecting: references from outside, or REACHED */
 };
 #define NO_CHUNK 0xFFFFFFFFu
+#define LIST_FREE 2u
+#define WORDS_PER_POOL (POOL_BYTES / GRANULE_BYTES / 64) /* of a bitmap */
 
-/* Where a full collection is.  IDLE -> MARK -> JUDGE -> SWEEP -> IDLE. */
-enum gc_state { GC_IDLE, GC_MARK, GC_JUDGE, GC_SWEEP };
+/* Chunks of one generation.  A chunk with a free slot comes before every full one. */
+struct gc_list {
+    uint32_t head, tail;
+};
+
+/* Where a full collection is: IDLE -> MARK -> SWEEP -> IDLE. */
+enum gc_state { GC_IDLE, GC_MARK, GC_SWEEP };
 
 struct gc {
     uint64_t *old;    /* bit a granule of the container half: in generation 2 */
     uint64_t *mark;   /* same: reached; all zero while GC_IDLE */
     uint64_t *frozen; /* same: in the permanent generation */
+    size_t bitmap_bytes; /* of each of the three */
     struct gc_chunk **chunks;
     uint32_t chunk_count, chunk_room;
-    uint32_t head[3], tail[3]; /* chunk lists: generation 0, generation 1, and free chunks at 2 */
+    struct gc_list lists[3]; /* generation 0, generation 1, free chunks */
     enum gc_state state;
-    bool cycle_on; /* the barrier is up: a full collection is determining its set */
-    bool collecting;
-    atomic_bool enabled;
+    bool cycle_on;           /* the barrier is up: a full collection is determining its set */
+    atomic_bool collecting, enabled;
     _Atomic uint32_t count[3], threshold[3];
-    uint64_t long_lived_pending, long_lived_total;
-    uint32_t *stack; /* mark stack */
+    uint64_t long_lived_pending, long_lived_total; /* CPython's 25 % rule */
+    uint32_t *stack;         /* reached, not yet scanned */
     uint64_t stack_used, stack_room;
-    bool stack_overflowed; /* something marked was not pushed: rescan */
+    uint64_t stack_max;      /* entries; past it `overflowed` is set instead */
+    bool overflowed;         /* something reached was not pushed: scan all reached again */
+    uint32_t next_slot;      /* GC_MARK: handles below this one have been looked at */
+    int young_collected;     /* generations 0..this are being collected by gc_young.c; -1: none */
+    uint64_t unreachable;    /* found by the collection under way */
     struct {
         counter_u64 collections, collected, uncollectable, objects;
     } generations[3];
@@ -57,7 +71,8 @@ struct gc {
 };
 
 /* The one barrier: while a full collection determines its set, any change of a candidate's refcount
- * marks it.  Sits in object_incref() and object_decref(); atoms never need it. */
+ * marks it.  Sits in object_incref(), object_decref() and where a reference changes owner; atoms and
+ * what is no candidate are passed over. */
 void gc_touch(struct gc *gc, uint32_t ref);
 static inline void gc_barrier(struct gc *gc, uint32_t ref)
 {
@@ -74,14 +89,54 @@ HEAP_MUST_USE bool gc_track(struct heap *heap, struct container *c);
 /* Takes a dying container out of whatever it is in. */
 void gc_untrack(struct heap *heap, struct container *c);
 /* Counts a container made or freed, tracked or not. */
-void gc_count_made(struct gc *gc);
-void gc_count_freed(struct gc *gc);
+static inline void gc_count_made(struct gc *gc)
+{
+    uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
+    atomic_store_explicit(&gc->count[0], count + (count != UINT32_MAX), memory_order_relaxed);
+}
+static inline void gc_count_freed(struct gc *gc)
+{
+    uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
+    atomic_store_explicit(&gc->count[0], count - (count != 0), memory_order_relaxed);
+}
 /* Generation 0..2, 3 for frozen, -1 untracked. */
 int gc_generation(const struct heap *heap, uint32_t ref);
 
-void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation);
-void gc_collect_full(struct heap_collection *result, struct heap *heap);
+/* ---- between the files of the collector ---- */
 
+static inline bool bit_get(const uint64_t *bits, uint32_t ref)
+{
+    return bits[ref >> 6] >> (ref & 63) & 1;
+}
+static inline void bit_set(uint64_t *bits, uint32_t ref)
+{
+    bits[ref >> 6] |= (uint64_t)1 << (ref & 63);
+}
+static inline void bit_clear(uint64_t *bits, uint32_t ref)
+{
+    bits[ref >> 6] &= ~((uint64_t)1 << (ref & 63));
+}
+
+void gc_push(struct gc *gc, uint32_t ref); /* onto the stack, or sets `overflowed` */
+/* Moves a chunk to another list; an emptied one (to LIST_FREE) is as new. */
+void gc_chunk_move(struct gc *gc, struct gc_chunk *chunk, uint32_t list);
+/* A slot of generation `list` (0 or 1) for the container.  false: no memory. */
+HEAP_MUST_USE bool gc_place(struct heap *heap, struct container *c, uint32_t list);
+/* Makes a container with a slot one of generation 2; the caller gives the slot back. */
+void gc_make_old(struct heap *heap, struct container *c);
+/* All young objects become old; their chunks free. */
+void gc_promote_all(struct heap *heap);
+/* First for all that is condemned: drops a container's references but to what else is condemned, its id
+ * and its buffers.  Then for all: frees it.  A class keeps its shapes until then: instances need them. */
+void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const struct heap *heap, uint32_t ref));
+void gc_free(struct heap *heap, struct container *c);
+
+void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation);
+/* A full collection: begin, then steps until true.  `budget` counts references scanned. */
+void gc_cycle_begin(struct heap *heap);
+HEAP_MUST_USE bool gc_cycle_step(struct heap_collection *result, struct heap *heap, uint64_t budget);
+
+/* Every tracked object in one place, chunks and counters right, no mark outside a collection. */
 uint32_t gc_check_generations(struct heap *heap, FILE *why);
 
 #endif

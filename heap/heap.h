@@ -292,6 +292,7 @@ struct heap_text {
  * HEAP_REPEATED_SLOT. */
 HEAP_MUST_USE enum heap_error heap_class_create(heap_ref *class, struct heap *heap, struct heap_text name,
                                                 const struct heap_text *slots, uint32_t slot_count);
+const char *heap_class_name(const struct heap *heap, heap_ref class); /* valid while the class is; ends in NUL */
 bool heap_class_has_slots(const struct heap *heap, heap_ref class);
 uint32_t heap_class_slot_count(const struct heap *heap, heap_ref class);
 const char *heap_class_slot(const struct heap *heap, heap_ref class, uint32_t i); /* ends in NUL */
@@ -355,6 +356,11 @@ bool heap_gc_enabled(const struct heap *heap);                          /* GIL: 
 void heap_gc_count(const struct heap *heap, uint32_t count[3]);         /* GIL: either */
 void heap_gc_threshold(const struct heap *heap, uint32_t threshold[3]); /* GIL: either */
 void heap_gc_set_threshold(struct heap *heap, const uint32_t threshold[3]);
+/* Moves all tracked objects to the permanent generation, which is a root and never collected, and sets
+ * the counts to 0; back to generation 2; how many there are (GIL: either). */
+void heap_gc_freeze(struct heap *heap);
+void heap_gc_unfreeze(struct heap *heap);
+uint64_t heap_gc_frozen(const struct heap *heap);
 bool heap_gc_is_tracked(const struct heap *heap, heap_ref obj);
 
 /* ---- figures ---- */

@@ -129,17 +129,22 @@ struct table {
 
 /* Values in the order of the shape's names; type_instance.c says more. */
 struct instance {
-    struct container head; /* n: values the block has room for (inside) */
-    uint32_t shape;        /* number of its shape, which knows the class and the names */
+    struct container head; /* n: values the block has room for */
     union {
-        uint32_t inside[3]; /* n of them; 0: a slot that is not set */
         struct {
-            uint32_t room;    /* FLAG_OUT_OF_LINE: values the buffer has room for */
+            uint32_t shape;     /* number of its shape, which knows the class and the names */
+            uint32_t values[3]; /* n of them; 0: a slot that is not set, or a hole */
+        } in;
+        struct { /* FLAG_OUT_OF_LINE */
+            uint32_t shape;
+            uint32_t room;    /* values the buffer has room for */
             uint32_t *values; /* a buffer */
         } out;
     } u;
 };
 _Static_assert(sizeof(struct instance) == 32, "an instance of three values is one 32-byte block");
+#define INSTANCE_HEAD_BYTES 20u /* header and shape; values follow */
+#define INSTANCE_INSIDE_MAX ((BLOCK_BYTES_MAX - INSTANCE_HEAD_BYTES) / 4u)
 
 struct class {
     struct container head;
@@ -289,9 +294,9 @@ uint32_t intern_check(struct heap *heap, FILE *why);
 #define BIGINT_LIMBS_MAX 448
 void bigint_from_digits(uint32_t *limbs, uint32_t *limbs_used, const char *digits, size_t len);
 size_t bigint_to_digits(char *digits, const uint32_t *limbs, uint32_t limbs_used); /* no sign, no NUL */
-/* |value| mod 2^61 - 1: equal for equal ints and floats. */
-uint64_t bigint_hash(const uint32_t *limbs, uint32_t limbs_used);
-uint64_t double_hash(double value); /* of an integral one, |value| mod 2^61 - 1; of others their bits mixed */
+/* |value| of an integral double; false for a fraction, an infinity or a nan.  `limbs` has room for 33. */
+#define BIGINT_DOUBLE_LIMBS 33
+bool bigint_from_double(uint32_t *limbs, uint32_t *limbs_used, double value);
 bool bigint_equals_double(const uint32_t *limbs, uint32_t limbs_used, bool negative, double value);
 
 /* ---- compare.c: hash and equality as Python's ---- */
@@ -314,6 +319,9 @@ uint32_t table_check(struct heap *heap, struct table *t, FILE *why);
 
 /* ---- type_list.c, type_tuple.c ---- */
 
+struct edges list_edges(const struct list *l);
+struct edges tuple_edges(const struct tuple *t);
+
 uint64_t list_buffer_bytes(const struct list *l);
 void list_free_buffers(struct heap *heap, struct list *l);
 uint64_t tuple_buffer_bytes(const struct tuple *t);
@@ -329,6 +337,8 @@ void instance_free_buffers(struct heap *heap, struct instance *i);
 void class_free_info(struct heap *heap, struct class *c);
 uint64_t class_info_bytes(const struct class *c);
 const char *instance_class_name(const struct heap *heap, const struct instance *i);
+/* The bytes of an instance's class change beside those of its type. */
+void instance_count_bytes(struct heap *heap, const struct instance *i, int64_t bytes);
 uint32_t class_check(struct heap *heap, FILE *why);
 
 /* ---- weakref.c ---- */
@@ -340,6 +350,8 @@ void weakref_unlink(struct heap *heap, struct weakref *w);
 uint32_t weakref_check(struct heap *heap, FILE *why);
 
 /* ---- handle.c ---- */
+
+#define HANDLE_BYTES 16u /* of an id's entry; counted with the object */
 
 bool handle_init(struct heap *heap);
 void handle_fini(struct heap *heap);
@@ -367,7 +379,9 @@ uint32_t name_check(struct heap *heap, FILE *why);
 
 /* ---- dead.c: the dead list ---- */
 
-/* Takes apart up to `budget` references' worth of the dead list; false: more is left. */
-bool dead_drain(struct heap *heap, uint64_t budget);
+void dead_append(struct heap *heap, struct container *c); /* refcount 0, untracked, without id and weakrefs */
+void dead_drain(struct heap *heap);                       /* until the list is empty */
+/* Everything of a container but its block; its edges have been dropped. */
+void object_free_buffers(struct heap *heap, struct container *c);
 
 #endif

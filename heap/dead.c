@@ -1,0 +1,119 @@
+/* dead.c -- the dead list: taking apart what nobody refers to, without recursion.
+ *
+ * A container whose refcount became 0 is linked here through its own `gc` word, so dying needs neither
+ * stack nor memory and cannot fail, however long the chain.  Taking one apart drops its references;
+ * those that reach 0 are appended.  References on their way to be dropped pass through a ring that
+ * prefetches their headers, because the children of a large graph are seldom in the cache.
+ *
+ * Invariant: a container on the list has refcount 0, FLAG_DEAD, no id, no weakrefs, and is untracked.
+ * Start at dead_drain().
+ */
+#include "heap_internal.h"
+
+#define RING_SLOTS 32u /* enough headers in flight to hide a cache miss */
+
+struct ring {
+    uint32_t refs[RING_SLOTS];
+    uint32_t first, count;
+};
+
+void dead_append(struct heap *heap, struct container *c)
+{
+    uint32_t ref = object_ref(heap, c);
+    c->head.flags |= FLAG_DEAD;
+    c->gc = 0;
+    if (heap->dead_tail != 0) {
+        ((struct container *)object_at(heap, heap->dead_tail))->gc = ref;
+    } else {
+        heap->dead_head = ref;
+    }
+    heap->dead_tail = ref;
+}
+
+static void ring_pop(struct heap *heap, struct ring *ring)
+{
+    uint32_t ref = ring->refs[ring->first];
+    ring->first = (ring->first + 1) % RING_SLOTS;
+    ring->count--;
+    object_decref(heap, ref);
+}
+
+static void ring_push(struct heap *heap, struct ring *ring, uint32_t ref)
+{
+    if (ref == 0) {
+        return;
+    }
+    if (ring->count == RING_SLOTS) {
+        ring_pop(heap, ring);
+    }
+    __builtin_prefetch(object_at(heap, ref), 1);
+    ring->refs[(ring->first + ring->count++) % RING_SLOTS] = ref;
+}
+
+/* object_free_buffers -- gives back everything of a container but its block; its edges have been dropped. */
+void object_free_buffers(struct heap *heap, struct container *c)
+{
+    switch ((enum heap_type)c->head.type) {
+    case HEAP_T_LIST:
+        list_free_buffers(heap, (struct list *)c);
+        break;
+    case HEAP_T_TUPLE:
+        tuple_free_buffers(heap, (struct tuple *)c);
+        break;
+    case HEAP_T_DICT:
+    case HEAP_T_SET:
+    case HEAP_T_FROZENSET:
+        table_free_buffers(heap, (struct table *)c);
+        break;
+    case HEAP_T_INSTANCE:
+        instance_free_buffers(heap, (struct instance *)c);
+        break;
+    case HEAP_T_CLASS:
+        class_free_info(heap, (struct class *)c);
+        break;
+    case HEAP_T_WEAKREF:
+        weakref_unlink(heap, (struct weakref *)c);
+        break;
+    default: /* atoms never come here */
+        break;
+    }
+}
+
+static void take_apart(struct heap *heap, struct ring *ring, struct container *c)
+{
+    struct edges edges = object_edges(heap, c);
+    for (uint32_t i = edges.count; i-- > 0;) {
+        ring_push(heap, ring, edges.refs[i]);
+    }
+    ring_push(heap, ring, edges.extra);
+    object_free_buffers(heap, c);
+    object_block_free(heap, &c->head);
+}
+
+void dead_drain(struct heap *heap)
+{
+    struct ring ring = {.count = 0};
+    for (;;) {
+        if (heap->dead_head != 0) {
+            struct container *c = (struct container *)object_at(heap, heap->dead_head);
+            heap->dead_head = c->gc;
+            if (heap->dead_head == 0) {
+                heap->dead_tail = 0;
+            }
+            take_apart(heap, &ring, c);
+        } else if (ring.count > 0) {
+            ring_pop(heap, &ring);
+        } else {
+            return;
+        }
+    }
+}
+
+uint64_t heap_settle(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    dead_drain(heap);
+    uint64_t freed = heap->freed_pending;
+    heap->freed_pending = 0;
+    return freed;
+}

@@ -1,0 +1,287 @@
+/* handle.c -- ids: what clients call objects by.
+ *
+ *   id = generation (21 bits) << 32 | slot (32 bits)
+ *   entry of a slot: [ ref | generation | roots | next free ]
+ *
+ * An object gets a slot when a client first sees it.  When the object dies its slot goes to the back of
+ * a queue and is used again, with the next generation, only after 65,536 others: so ids are never
+ * reused and no slot burns through its generations.  A slot at its last generation is retired.
+ *
+ * `roots` counts the holds and names of the object, so that the collector finds every root by walking
+ * the entries in order.  Immortals need no roots.
+ *
+ * Containers carry their slot in the header; atoms, few of which have one, in a map.
+ * Invariant: entry.ref != 0 exactly if the object lives; queue length == waiting.   Checker: handle_check().
+ */
+#include "heap_internal.h"
+
+#define ENTRIES_PER_LEAF 4096u
+#define LEAF_SHIFT 12
+#define GENERATION_LAST ((1u << 21) - 1)
+#define WAITING_MIN 65536u /* slots that wait before the first is used again */
+
+struct handle_entry {
+    uint32_t ref;        /* 0: no object */
+    uint32_t generation; /* of the id that is, or will next be, given */
+    uint32_t roots;      /* holds + names; 0 for immortals */
+    uint32_t next;       /* the slot behind it in the queue; 0: none */
+};
+_Static_assert(sizeof(struct handle_entry) == HANDLE_BYTES, "heap_sizeof() counts an entry");
+
+struct handle_table {
+    struct handle_entry **leaves; /* slot >> 12 -> 4,096 entries */
+    uint32_t leaf_count, leaf_room;
+    uint32_t used;                   /* slots 1..used have been given */
+    uint32_t first, last, waiting;   /* the queue of free slots */
+    struct map32 atoms;              /* atom -> slot */
+};
+
+static inline struct handle_entry *entry_at(const struct handle_table *table, uint32_t slot)
+{
+    return &table->leaves[slot >> LEAF_SHIFT][slot & (ENTRIES_PER_LEAF - 1)];
+}
+
+/* ---- life of the table ---- */
+
+bool handle_init(struct heap *heap)
+{
+    heap->handles = pymalloc_table_alloc(&heap->pm, sizeof *heap->handles);
+    if (heap->handles != NULL) {
+        map32_init(&heap->handles->atoms, &heap->pm);
+    }
+    return heap->handles != NULL;
+}
+
+void handle_fini(struct heap *heap)
+{
+    struct handle_table *table = heap->handles;
+    if (table == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < table->leaf_count; i++) {
+        pymalloc_table_free(&heap->pm, table->leaves[i], ENTRIES_PER_LEAF * sizeof **table->leaves);
+    }
+    pymalloc_table_free(&heap->pm, table->leaves, table->leaf_room * sizeof *table->leaves);
+    map32_fini(&table->atoms);
+    pymalloc_table_free(&heap->pm, table, sizeof *table);
+}
+
+static bool add_leaf(struct heap *heap, struct handle_table *table)
+{
+    if (table->leaf_count == table->leaf_room) {
+        uint32_t room = table->leaf_room == 0 ? 8 : table->leaf_room * 2;
+        void *leaves = pymalloc_table_realloc(&heap->pm, table->leaves, table->leaf_room * sizeof *table->leaves,
+                                              room * sizeof *table->leaves);
+        if (leaves == NULL) {
+            return false;
+        }
+        table->leaves = leaves;
+        table->leaf_room = room;
+    }
+    struct handle_entry *leaf = pymalloc_table_alloc(&heap->pm, ENTRIES_PER_LEAF * sizeof *leaf);
+    if (leaf == NULL) {
+        return false;
+    }
+    table->leaves[table->leaf_count++] = leaf;
+    return true;
+}
+
+/* ---- slots ---- */
+
+/* A slot that nothing has; 0: no memory. */
+static uint32_t take_slot(struct heap *heap)
+{
+    struct handle_table *table = heap->handles;
+    if (table->waiting > WAITING_MIN) {
+        uint32_t slot = table->first;
+        table->first = entry_at(table, slot)->next;
+        table->waiting--;
+        entry_at(table, slot)->next = 0;
+        return slot;
+    }
+    if (table->used == UINT32_MAX) {
+        return 0;
+    }
+    if ((table->used + 1) >> LEAF_SHIFT >= table->leaf_count && !add_leaf(heap, table)) {
+        return 0;
+    }
+    return ++table->used;
+}
+
+/* An id more or less counts in the bytes of the object's type. */
+static void count_bytes(struct heap *heap, const struct object *o, int64_t bytes)
+{
+    counter_add(&heap->type_bytes[o->type], (uint64_t)bytes);
+    if (o->type == HEAP_T_INSTANCE) {
+        instance_count_bytes(heap, (const struct instance *)o, bytes);
+    }
+}
+
+static void return_slot(struct handle_table *table, uint32_t slot)
+{
+    struct handle_entry *entry = entry_at(table, slot);
+    entry->ref = 0;
+    if (entry->generation == GENERATION_LAST) {
+        return; /* retired */
+    }
+    entry->generation++;
+    entry->next = 0;
+    if (table->waiting == 0) {
+        table->first = slot;
+    } else {
+        entry_at(table, table->last)->next = slot;
+    }
+    table->last = slot;
+    table->waiting++;
+}
+
+uint32_t handle_slot_if_any(const struct heap *heap, uint32_t ref)
+{
+    const struct object *o = object_at(heap, ref);
+    if (!ref_is_atom(ref)) {
+        return ((const struct container *)o)->handle;
+    }
+    return o->flags & FLAG_HANDLE ? *map32_find(&heap->handles->atoms, ref) : 0;
+}
+
+uint32_t handle_slot(struct heap *heap, uint32_t ref)
+{
+    uint32_t slot = handle_slot_if_any(heap, ref);
+    if (likely(slot != 0)) {
+        return slot;
+    }
+    struct object *o = object_at(heap, ref);
+    uint32_t *atom_slot = NULL;
+    if (ref_is_atom(ref)) {
+        atom_slot = map32_put(&heap->handles->atoms, ref);
+        if (atom_slot == NULL) {
+            return 0;
+        }
+    }
+    slot = take_slot(heap);
+    if (slot == 0) {
+        map32_remove(&heap->handles->atoms, ref);
+        return 0;
+    }
+    entry_at(heap->handles, slot)->ref = ref;
+    if (atom_slot != NULL) {
+        *atom_slot = slot;
+        o->flags |= FLAG_HANDLE;
+    } else {
+        ((struct container *)o)->handle = slot;
+    }
+    if (!object_is_immortal(o)) {
+        count_bytes(heap, o, HANDLE_BYTES);
+    }
+    return slot;
+}
+
+void handle_release(struct heap *heap, uint32_t ref)
+{
+    struct object *o = object_at(heap, ref);
+    uint32_t slot = handle_slot_if_any(heap, ref);
+    HEAP_ASSERT(slot != 0 && entry_at(heap->handles, slot)->ref == ref);
+    HEAP_ASSERT(entry_at(heap->handles, slot)->roots == 0);
+    if (ref_is_atom(ref)) {
+        map32_remove(&heap->handles->atoms, ref);
+        o->flags &= (uint8_t)~FLAG_HANDLE;
+    } else {
+        ((struct container *)o)->handle = 0;
+    }
+    return_slot(heap->handles, slot);
+    count_bytes(heap, o, -(int64_t)HANDLE_BYTES);
+}
+
+uint32_t handle_ref(const struct heap *heap, uint32_t slot)
+{
+    return entry_at(heap->handles, slot)->ref;
+}
+
+uint32_t handle_count(const struct heap *heap)
+{
+    return heap->handles->used;
+}
+
+/* ---- roots ---- */
+
+static bool slot_is_immortal(const struct heap *heap, uint32_t slot)
+{
+    return object_is_immortal(object_at(heap, handle_ref(heap, slot)));
+}
+
+void handle_root_add(struct heap *heap, uint32_t slot, uint32_t n)
+{
+    if (!slot_is_immortal(heap, slot)) {
+        entry_at(heap->handles, slot)->roots += n;
+    }
+}
+
+void handle_root_drop(struct heap *heap, uint32_t slot, uint32_t n)
+{
+    if (!slot_is_immortal(heap, slot)) {
+        HEAP_ASSERT(entry_at(heap->handles, slot)->roots >= n);
+        entry_at(heap->handles, slot)->roots -= n;
+    }
+}
+
+uint32_t handle_roots(const struct heap *heap, uint32_t slot)
+{
+    return entry_at(heap->handles, slot)->roots;
+}
+
+/* ---- ids ---- */
+
+enum heap_error heap_id(uint64_t *id, struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t slot = handle_slot(heap, obj);
+    if (unlikely(slot == 0)) {
+        return HEAP_MEMORY;
+    }
+    *id = (uint64_t)entry_at(heap->handles, slot)->generation << 32 | slot;
+    return HEAP_OK;
+}
+
+heap_ref heap_find(struct heap *heap, uint64_t id)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t slot = (uint32_t)id;
+    if (slot == 0 || slot > heap->handles->used) {
+        return 0;
+    }
+    const struct handle_entry *entry = entry_at(heap->handles, slot);
+    return entry->generation == id >> 32 ? entry->ref : 0;
+}
+
+/* ---- checker ---- */
+
+static bool ref_is_live(const struct heap *heap, uint32_t ref)
+{
+    return pymalloc_is_block(&heap->pm, ref, ref_is_atom(ref) ? POOL_ATOM : POOL_CONTAINER);
+}
+
+uint32_t handle_check(struct heap *heap, FILE *why)
+{
+    struct handle_table *table = heap->handles;
+    uint32_t problems = 0, waiting = 0;
+    for (uint32_t slot = 1; slot <= table->used; slot++) {
+        const struct handle_entry *entry = entry_at(table, slot);
+        if (entry->ref == 0) {
+            waiting += entry->generation != GENERATION_LAST;
+        } else if (!ref_is_live(heap, entry->ref) || handle_slot_if_any(heap, entry->ref) != slot) {
+            fprintf(why, "slot %u of the handle table names %#x, which does not name it\n", slot, entry->ref);
+            problems++;
+        }
+    }
+    uint32_t queued = 0;
+    for (uint32_t slot = table->waiting > 0 ? table->first : 0; slot != 0 && queued <= table->used;
+         slot = entry_at(table, slot)->next) {
+        queued++;
+    }
+    if (queued != table->waiting || waiting < queued) {
+        fprintf(why, "the queue of free slots has %u, says %u, and %u slots are free\n", queued, table->waiting,
+                waiting);
+        problems++;
+    }
+    return problems + map32_check(&table->atoms, why);
+}

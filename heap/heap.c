@@ -1,0 +1,199 @@
+/* heap.c -- the life of a heap, and what belongs to no type.
+ *
+ *   heap ── pymalloc      arenas, pools, blocks, raw               pymalloc.c, arena.c
+ *        ├─ gil           who may touch all of this                gil.c
+ *        ├─ gc            generations                              gc.c, gc_young.c, gc_cycle.c
+ *        ├─ handles       ids <-> objects, roots                   handle.c
+ *        ├─ sessions      holds                                    session.c
+ *        ├─ names         the global namespace                     name.c
+ *        ├─ interned      str keys, once a text                    type_atom.c
+ *        ├─ classes       symbols, shapes                          type_instance.c
+ *        ├─ weakrefs      target -> weakrefs                       weakref.c
+ *        └─ dead list     what is dying by refcount                dead.c
+ *
+ * Start at heap_create(); then object.c.
+ */
+#include "heap_internal.h"
+
+#include <sys/random.h>
+
+#define HALF_BYTES_DEFAULT ((uint64_t)32 << 30)
+#define SWITCH_INTERVAL_US_DEFAULT 5000u
+
+/* ---- errors ---- */
+
+static const struct {
+    const char *word, *sentence;
+} error_texts[HEAP_ERROR_COUNT] = {
+    [HEAP_OK] = {"ok", "no error"},
+#define X(code, word, sentence) [code] = {word, sentence},
+    HEAP_ERROR_MAP(X)
+#undef X
+};
+
+const char *heap_error_word(enum heap_error error)
+{
+    return error_texts[error].word;
+}
+
+const char *heap_error_sentence(enum heap_error error)
+{
+    return error_texts[error].sentence;
+}
+
+_Noreturn void heap_assert_failed(const char *condition, const char *file, int line)
+{
+    fprintf(stderr, "heapd: %s:%d: the heap is corrupt or misused: not true that %s\n", file, line, condition);
+    abort();
+}
+
+/* ---- life ---- */
+
+static bool seed_hashes(struct heap *heap)
+{
+    return getrandom(heap->hash_seed, sizeof heap->hash_seed, 0) == (ssize_t)sizeof heap->hash_seed;
+}
+
+/* The immortals count in no total. */
+static void forget_immortals(struct heap *heap)
+{
+    atomic_store(&heap->created, 0);
+    for (unsigned type = 0; type < HEAP_T_COUNT; type++) {
+        atomic_store(&heap->type_objects[type], 0);
+        atomic_store(&heap->type_bytes[type], 0);
+    }
+    atomic_store(&heap->gc.count[0], 0);
+}
+
+static bool heap_init(struct heap *heap, const struct heap_config *config)
+{
+    uint64_t half = config->reserve_bytes != 0 ? config->reserve_bytes : HALF_BYTES_DEFAULT;
+    uint32_t interval = config->switch_interval_us != 0 ? config->switch_interval_us : SWITCH_INTERVAL_US_DEFAULT;
+    if (!gil_init(&heap->gil, interval)) {
+        return false;
+    }
+    if (!pymalloc_init(&heap->pm, half)) {
+        gil_fini(&heap->gil);
+        return false;
+    }
+    map32_init(&heap->weakrefs, &heap->pm);
+    heap_enter(heap);
+    bool ok = seed_hashes(heap) && gc_init(heap) && handle_init(heap) && name_init(heap) && intern_init(heap) &&
+              class_table_init(heap) && atoms_create_immortals(heap);
+    if (ok) {
+        forget_immortals(heap);
+        heap_set_limits(heap, &config->limits);
+    }
+    heap->signature = HEAP_SIGNATURE;
+    heap_leave(heap);
+    if (!ok) {
+        heap_destroy(heap);
+    }
+    return ok;
+}
+
+struct heap *heap_create(const struct heap_config *config)
+{
+    struct heap *heap = calloc(1, sizeof *heap);
+    if (heap == NULL) {
+        return NULL;
+    }
+    return heap_init(heap, config) ? heap : NULL; /* heap_destroy() has freed a half-made one */
+}
+
+/* Payloads in the raw layer are malloc'ed one by one; blocks go with their arenas. */
+static void free_payloads(struct heap *heap)
+{
+    for (enum pool_kind kind = 0; kind < POOL_KINDS; kind++) {
+        uint32_t pool = 0, first;
+        unsigned class;
+        while (kind != POOL_BUFFER && pymalloc_next_pool(&heap->pm, kind, &pool, &first, &class)) {
+            for (uint32_t ref = first & ~63u; (ref ^ first) < 1024; ref += 64) {
+                for (uint64_t bits = pymalloc_used_word(&heap->pm, ref); bits != 0; bits &= bits - 1) {
+                    struct object *o = object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
+                    if (kind == POOL_CONTAINER && o->type != HEAP_T_CLASS) {
+                        object_free_buffers(heap, (struct container *)o);
+                    } else if (kind == POOL_ATOM && (o->flags & FLAG_OUT_OF_LINE)) {
+                        struct text *t = (struct text *)o;
+                        object_buffer_free(heap, (enum heap_type)o->type, t->u.elsewhere, t->len);
+                    }
+                }
+            }
+        }
+    }
+}
+
+void heap_destroy(struct heap *heap)
+{
+    HEAP_ASSERT(heap->signature == HEAP_SIGNATURE);
+    heap_enter(heap);
+    HEAP_ASSERT(heap->sessions == NULL);
+    pymalloc_trim(&heap->pm);
+    free_payloads(heap);
+    name_fini(heap);
+    handle_fini(heap);
+    intern_fini(heap);
+    class_table_fini(heap);
+    map32_fini(&heap->weakrefs);
+    gc_fini(heap);
+    heap->signature = 0;
+    heap_leave(heap);
+    pymalloc_fini(&heap->pm);
+    gil_fini(&heap->gil);
+    free(heap);
+}
+
+void heap_set_limits(struct heap *heap, const struct heap_limits *limits)
+{
+    GIL_ASSERT_HELD(heap);
+    heap->limits = *limits;
+    heap->pm.max_bytes = limits->max_bytes;
+}
+
+/* ---- GIL ---- */
+
+void heap_enter(struct heap *heap)
+{
+    gil_acquire(&heap->gil);
+}
+
+void heap_leave(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    gil_release(&heap->gil);
+}
+
+bool heap_wanted(const struct heap *heap)
+{
+    return atomic_load_explicit(&heap->gil.drop_requested, memory_order_relaxed);
+}
+
+void heap_yield(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    gil_yield(&heap->gil);
+}
+
+uint32_t heap_switch_interval_us(const struct heap *heap)
+{
+    return atomic_load_explicit(&heap->gil.interval_us, memory_order_relaxed);
+}
+
+void heap_set_switch_interval_us(struct heap *heap, uint32_t interval_us)
+{
+    atomic_store_explicit(&heap->gil.interval_us, interval_us, memory_order_relaxed);
+}
+
+/* ---- holes ---- */
+
+void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    struct container *c = (struct container *)object_at(heap, container);
+    struct edges edges = object_edges(heap, c);
+    if (c->head.type == HEAP_T_DICT) {
+        i = i * 2 + 1;
+    }
+    HEAP_ASSERT(i < edges.count && edges.refs[i] == 0);
+    edges.refs[i] = obj;
+}

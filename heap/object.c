@@ -1,0 +1,313 @@
+/* object.c -- headers, memory and references of objects; what every type has in common.
+ *
+ *   container   [ refcount type flags n | handle gc ][ body ... ]   16 bytes, then the type's own
+ *   atom        [ refcount type flags n ][ payload ... ]             8 bytes, then the value
+ *
+ * A reference is 32 bits: the granule of the header, counted from the start of the reserved range; bit 31
+ * tells atoms, so that the collector passes them over without touching them.  What does not fit a block
+ * of 512 bytes has a 32-byte stub here and its payload in the raw layer.
+ *
+ * Life: create (refcount 1, owned by the caller) -> object_incref/object_decref -> object_death when the
+ * count is 0.  Atoms are freed there and then; containers go to the dead list (dead.c).
+ *
+ * Invariant: refcount == edges + names + holds + what running functions own just now.
+ * Locking: the GIL for everything.   Checker: heap_check().
+ * Start at object_container_create() and object_death().
+ */
+#include "heap_internal.h"
+
+/* ---- sizes ---- */
+
+static uint32_t tuple_block_bytes(const struct tuple *t)
+{
+    if (t->head.head.flags & FLAG_OUT_OF_LINE) {
+        return sizeof *t;
+    }
+    uint32_t bytes = (uint32_t)sizeof t->head + 4u * t->head.head.n;
+    return bytes < sizeof *t ? (uint32_t)sizeof *t : bytes;
+}
+
+static uint32_t text_block_bytes(const struct text *t)
+{
+    return t->head.flags & FLAG_OUT_OF_LINE ? (uint32_t)sizeof *t : TEXT_HEAD_BYTES + t->len;
+}
+
+/* object_block_bytes -- bytes the object asked its block for (the block is that, rounded up to 16). */
+uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
+{
+    (void)heap;
+    switch ((enum heap_type)o->type) {
+    case HEAP_T_NONE:
+    case HEAP_T_BOOL:
+    case HEAP_T_FLOAT:
+        return sizeof(struct number);
+    case HEAP_T_INT:
+        return o->flags & FLAG_BIG ? text_block_bytes((const struct text *)o) : (uint32_t)sizeof(struct number);
+    case HEAP_T_STR:
+    case HEAP_T_BYTES:
+        return text_block_bytes((const struct text *)o);
+    case HEAP_T_TUPLE:
+        return tuple_block_bytes((const struct tuple *)o);
+    case HEAP_T_INSTANCE:
+        return INSTANCE_HEAD_BYTES + 4u * o->n;
+    case HEAP_T_LIST:
+    case HEAP_T_DICT:
+    case HEAP_T_SET:
+    case HEAP_T_FROZENSET:
+    case HEAP_T_CLASS:
+    case HEAP_T_WEAKREF:
+        return 32;
+    case HEAP_T_COUNT:
+        break;
+    }
+    heap_assert_failed("a known type", __FILE__, __LINE__);
+}
+
+static uint32_t block_rounded(uint32_t bytes)
+{
+    return (bytes + GRANULE_BYTES - 1) & ~(GRANULE_BYTES - 1);
+}
+
+static uint64_t payload_bytes(const struct heap *heap, const struct object *o)
+{
+    (void)heap;
+    switch ((enum heap_type)o->type) {
+    case HEAP_T_LIST:
+        return list_buffer_bytes((const struct list *)o);
+    case HEAP_T_TUPLE:
+        return tuple_buffer_bytes((const struct tuple *)o);
+    case HEAP_T_DICT:
+    case HEAP_T_SET:
+    case HEAP_T_FROZENSET:
+        return table_buffer_bytes((const struct table *)o);
+    case HEAP_T_INSTANCE:
+        return instance_buffer_bytes((const struct instance *)o);
+    case HEAP_T_CLASS:
+        return class_info_bytes((const struct class *)o);
+    default: /* an atom or a weakref */
+        break;
+    }
+    if (o->flags & FLAG_OUT_OF_LINE) {
+        return pymalloc_buffer_rounded(((const struct text *)o)->len);
+    }
+    return 0;
+}
+
+uint64_t heap_sizeof(const struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    const struct object *o = object_at(heap, obj);
+    uint64_t handle = handle_slot_if_any(heap, obj) != 0 && !object_is_immortal(o) ? HANDLE_BYTES : 0;
+    return block_rounded(object_block_bytes(heap, o)) + payload_bytes(heap, o) + handle;
+}
+
+/* ---- memory ---- */
+
+static void count_made(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    counter_add(&heap->created, 1);
+    counter_add(&heap->type_objects[type], 1);
+    counter_add(&heap->type_bytes[type], block_rounded(bytes));
+}
+
+struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct container *c = pymalloc_alloc(&heap->pm, POOL_CONTAINER, size_class(bytes));
+    if (unlikely(c == NULL)) {
+        return NULL;
+    }
+    memset(c, 0, bytes);
+    c->head.refcount = 1;
+    c->head.type = (uint8_t)type;
+    count_made(heap, type, bytes);
+    gc_count_made(&heap->gc);
+    return c;
+}
+
+struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct object *o = pymalloc_alloc(&heap->pm, POOL_ATOM, size_class(bytes));
+    if (unlikely(o == NULL)) {
+        return NULL;
+    }
+    *o = (struct object){.refcount = 1, .type = (uint8_t)type};
+    count_made(heap, type, bytes);
+    return o;
+}
+
+void object_block_free(struct heap *heap, struct object *o)
+{
+    uint32_t bytes = object_block_bytes(heap, o);
+    enum heap_type type = (enum heap_type)o->type;
+    counter_add(&heap->freed, 1);
+    counter_sub(&heap->type_objects[type], 1);
+    counter_sub(&heap->type_bytes[type], block_rounded(bytes));
+    heap->freed_pending++;
+    bool atom = ref_is_atom(object_ref(heap, o));
+    if (!atom) {
+        gc_count_freed(&heap->gc);
+    }
+    pymalloc_free(&heap->pm, atom ? POOL_ATOM : POOL_CONTAINER, size_class(bytes), o);
+}
+
+void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes)
+{
+    void *buffer = pymalloc_buffer_alloc(&heap->pm, bytes);
+    if (likely(buffer != NULL)) {
+        counter_add(&heap->type_bytes[type], pymalloc_buffer_rounded(bytes));
+    }
+    return buffer;
+}
+
+void *object_buffer_realloc(struct heap *heap, enum heap_type type, void *buffer, size_t old_bytes, size_t new_bytes)
+{
+    if (buffer == NULL) {
+        return object_buffer_alloc(heap, type, new_bytes);
+    }
+    void *moved = pymalloc_buffer_realloc(&heap->pm, buffer, old_bytes, new_bytes);
+    if (likely(moved != NULL)) {
+        counter_add(&heap->type_bytes[type],
+                    pymalloc_buffer_rounded(new_bytes) - pymalloc_buffer_rounded(old_bytes));
+    }
+    return moved;
+}
+
+void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, size_t bytes)
+{
+    if (buffer != NULL) {
+        counter_sub(&heap->type_bytes[type], pymalloc_buffer_rounded(bytes));
+        pymalloc_buffer_free(&heap->pm, buffer, bytes);
+    }
+}
+
+/* ---- edges ---- */
+
+struct edges object_edges(const struct heap *heap, const struct container *c)
+{
+    switch ((enum heap_type)c->head.type) {
+    case HEAP_T_LIST:
+        return list_edges((const struct list *)c);
+    case HEAP_T_TUPLE:
+        return tuple_edges((const struct tuple *)c);
+    case HEAP_T_DICT:
+    case HEAP_T_SET:
+    case HEAP_T_FROZENSET:
+        return table_edges((const struct table *)c);
+    case HEAP_T_INSTANCE:
+        return instance_edges(heap, (const struct instance *)c);
+    default: /* class, weakref */
+        return (struct edges){0};
+    }
+}
+
+/* ---- death ---- */
+
+static void atom_death(struct heap *heap, struct object *o)
+{
+    if (unlikely(o->flags & (FLAG_WEAKREF | FLAG_HANDLE))) {
+        uint32_t ref = object_ref(heap, o);
+        if (o->flags & FLAG_WEAKREF) {
+            weakref_clear_all(heap, ref);
+        }
+        if (o->flags & FLAG_HANDLE) {
+            handle_release(heap, ref);
+        }
+    }
+    if (o->flags & (FLAG_INTERNED | FLAG_OUT_OF_LINE)) {
+        atom_free_payload(heap, o);
+    }
+    object_block_free(heap, o);
+}
+
+/* A container leaves everything that could find it, and waits to be taken apart. */
+static void container_death(struct heap *heap, struct container *c)
+{
+    uint32_t ref = object_ref(heap, c);
+    if (c->head.flags & FLAG_WEAKREF) {
+        weakref_clear_all(heap, ref);
+    }
+    if (c->handle != 0) {
+        handle_release(heap, ref);
+    }
+    if (c->head.flags & FLAG_TRACKED) {
+        gc_untrack(heap, c);
+    }
+    if (c->head.type == HEAP_T_WEAKREF) {
+        weakref_unlink(heap, (struct weakref *)c);
+    }
+    if (unlikely(heap->gc.cycle_on)) {
+        bit_clear(heap->gc.mark, ref); /* a stack entry without its mark is skipped */
+    }
+    dead_append(heap, c);
+}
+
+void object_death(struct heap *heap, uint32_t ref)
+{
+    if (ref_is_atom(ref)) {
+        atom_death(heap, object_at(heap, ref));
+    } else {
+        container_death(heap, (struct container *)object_at(heap, ref));
+    }
+}
+
+/* ---- the public face ---- */
+
+enum heap_type heap_type(const struct heap *heap, heap_ref obj)
+{
+    return (enum heap_type)object_at(heap, obj)->type;
+}
+
+const char *heap_builtin_name(enum heap_type type)
+{
+    static const char *const names[HEAP_T_COUNT] = {
+        [HEAP_T_NONE] = "NoneType", [HEAP_T_BOOL] = "bool",           [HEAP_T_INT] = "int",
+        [HEAP_T_FLOAT] = "float",   [HEAP_T_STR] = "str",             [HEAP_T_BYTES] = "bytes",
+        [HEAP_T_LIST] = "list",     [HEAP_T_TUPLE] = "tuple",         [HEAP_T_DICT] = "dict",
+        [HEAP_T_SET] = "set",       [HEAP_T_FROZENSET] = "frozenset", [HEAP_T_CLASS] = "type",
+        [HEAP_T_INSTANCE] = "instance", [HEAP_T_WEAKREF] = "weakref",
+    };
+    return names[type];
+}
+
+const char *heap_type_name(const struct heap *heap, heap_ref obj)
+{
+    enum heap_type type = heap_type(heap, obj);
+    if (type == HEAP_T_INSTANCE) {
+        return instance_class_name(heap, (const struct instance *)object_at(heap, obj));
+    }
+    return heap_builtin_name(type);
+}
+
+bool heap_is_container(const struct heap *heap, heap_ref obj)
+{
+    return !ref_is_atom(obj) && obj != heap->empty_tuple;
+}
+
+bool heap_is_immortal(const struct heap *heap, heap_ref obj)
+{
+    return object_is_immortal(object_at(heap, obj));
+}
+
+uint32_t heap_refcount(const struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    return object_at(heap, obj)->refcount;
+}
+
+enum heap_error heap_incref(struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    if (unlikely(object_is_full(object_at(heap, obj)))) {
+        return HEAP_LIMIT_REFS;
+    }
+    object_incref(heap, obj);
+    return HEAP_OK;
+}
+
+void heap_decref(struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    if (obj != 0) {
+        object_decref(heap, obj);
+    }
+}

@@ -1,0 +1,144 @@
+/* session.c -- sessions: who holds what, so that what a client leaves behind can be let go.
+ *
+ * A session counts its holds by handle slot.  Each hold is one reference of the object and one root of
+ * its handle entry.  `total` counts repeats, holds on immortals too.
+ */
+#include "heap_internal.h"
+
+struct heap_session {
+    uint64_t number;
+    struct map32 holds;  /* handle slot -> how often */
+    counter_u64 total;   /* holds, repeats counted */
+    struct heap_session *next, *prev;
+};
+
+struct heap_session *heap_session_create(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    struct heap_session *session = pymalloc_table_alloc(&heap->pm, sizeof *session);
+    if (session == NULL) {
+        return NULL;
+    }
+    session->number = ++heap->sessions_made;
+    map32_init(&session->holds, &heap->pm);
+    session->next = heap->sessions;
+    if (session->next != NULL) {
+        session->next->prev = session;
+    }
+    heap->sessions = session;
+    counter_add(&heap->session_count, 1);
+    return session;
+}
+
+/* Drops n holds on the object of a slot; `holds` has been told. */
+static void drop_holds(struct heap *heap, struct heap_session *session, uint32_t slot, uint32_t n)
+{
+    uint32_t ref = handle_ref(heap, slot);
+    struct object *o = object_at(heap, ref);
+    handle_root_drop(heap, slot, n);
+    counter_sub(&session->total, n);
+    counter_sub(&heap->hold_count, n);
+    if (!object_is_immortal(o)) {
+        HEAP_ASSERT(o->refcount >= n);
+        o->refcount -= n - 1;
+        object_decref(heap, ref);
+    }
+}
+
+uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session)
+{
+    GIL_ASSERT_HELD(heap);
+    uint64_t released = counter_read(&session->total);
+    uint64_t position = 0;
+    uint32_t slot, n;
+    while (map32_next(&session->holds, &position, &slot, &n)) {
+        drop_holds(heap, session, slot, n);
+    }
+    map32_fini(&session->holds);
+    map32_init(&session->holds, &heap->pm);
+    return released;
+}
+
+uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
+{
+    uint64_t released = heap_session_release_all(heap, session);
+    if (session->prev != NULL) {
+        session->prev->next = session->next;
+    } else {
+        heap->sessions = session->next;
+    }
+    if (session->next != NULL) {
+        session->next->prev = session->prev;
+    }
+    counter_sub(&heap->session_count, 1);
+    pymalloc_table_free(&heap->pm, session, sizeof *session);
+    return released;
+}
+
+uint64_t heap_session_number(const struct heap_session *session)
+{
+    return session->number;
+}
+
+uint64_t heap_session_holds(const struct heap_session *session)
+{
+    return counter_read(&session->total);
+}
+
+enum heap_error heap_hold(struct heap *heap, struct heap_session *session, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    if (unlikely(heap->limits.max_holds != 0 && counter_read(&session->total) >= heap->limits.max_holds)) {
+        return HEAP_LIMIT_HOLDS;
+    }
+    if (unlikely(object_is_full(object_at(heap, obj)))) {
+        return HEAP_LIMIT_REFS;
+    }
+    uint32_t slot = handle_slot(heap, obj);
+    uint32_t *n = slot != 0 ? map32_put(&session->holds, slot) : NULL;
+    if (unlikely(n == NULL)) {
+        return HEAP_MEMORY;
+    }
+    if (unlikely(*n == UINT32_MAX)) {
+        return HEAP_LIMIT_HOLDS;
+    }
+    (*n)++;
+    counter_add(&session->total, 1);
+    counter_add(&heap->hold_count, 1);
+    handle_root_add(heap, slot, 1);
+    object_incref(heap, obj);
+    return HEAP_OK;
+}
+
+enum heap_error heap_unhold(struct heap *heap, struct heap_session *session, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t slot = handle_slot_if_any(heap, obj);
+    uint32_t *n = slot != 0 ? map32_find(&session->holds, slot) : NULL;
+    if (n == NULL) {
+        return HEAP_NOT_HELD;
+    }
+    if (--*n == 0) {
+        map32_remove(&session->holds, slot);
+    }
+    drop_holds(heap, session, slot, 1);
+    return HEAP_OK;
+}
+
+uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref obj)
+{
+    uint32_t slot = handle_slot_if_any(heap, obj);
+    uint32_t *n = slot != 0 ? map32_find(&session->holds, slot) : NULL;
+    return n != NULL ? *n : 0;
+}
+
+void session_count_holds(struct heap *heap, uint32_t *roots)
+{
+    for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
+        uint64_t position = 0;
+        uint32_t slot, n;
+        while (map32_next(&session->holds, &position, &slot, &n)) {
+            roots[slot] += n;
+        }
+    }
+}

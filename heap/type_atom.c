@@ -1,0 +1,553 @@
+/* type_atom.c -- None, bool, int, float, str, bytes, and the immortals among them.
+ *
+ *   number   [ header 8 | value 8 ]
+ *   text     [ header 8 | hash 4 | len 4 | bytes .. ]   str, bytes, and ints beyond 64 bits (limbs)
+ *   text     [ header 8 | hash 4 | len 4 | pointer ]    when the bytes do not fit a block
+ *
+ * Layer +3: None, the bools, ints -5..256, "" and the Latin-1 characters, b"" and the single bytes exist
+ * once and for ever; the interned table has one str a text for the keys of plain JSON objects, and holds
+ * no reference: an interned str dies like any other and leaves the table.
+ */
+#include "heap_internal.h"
+
+#include <sys/random.h>
+
+/* ---- hashing text ---- */
+
+static uint64_t fold_multiply(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t load64(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* The last 0..8 bytes as one word. */
+static uint64_t load_tail(const char *p, size_t n)
+{
+    uint64_t word = 0;
+    memcpy(&word, p, n);
+    return word;
+}
+
+/* hash_bytes -- keyed with the heap's random seed, so that clients cannot choose keys that collide.
+ * Multiply-and-fold over 16 bytes a round, as in Wang Yi's wyhash. */
+uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len)
+{
+    const char *p = bytes;
+    uint64_t k0 = heap->hash_seed[0], k1 = heap->hash_seed[1];
+    uint64_t state = k0 ^ len * 0x9E3779B97F4A7C15u;
+    while (len > 16) {
+        state = fold_multiply(load64(p) ^ k1, load64(p + 8) ^ state);
+        p += 16;
+        len -= 16;
+    }
+    uint64_t low = len >= 8 ? load64(p) : load_tail(p, len);
+    uint64_t high = len > 8 ? load_tail(p + 8, len - 8) : 0;
+    return fold_multiply(fold_multiply(low ^ k1, high ^ state), k0 | 1);
+}
+
+const char *text_bytes(const struct text *t)
+{
+    return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
+}
+
+static uint32_t shorten_hash(uint64_t hash)
+{
+    uint32_t shorter = (uint32_t)(hash >> 32);
+    return shorter != 0 ? shorter : 1;
+}
+
+uint32_t text_hash(struct heap *heap, struct text *t)
+{
+    if (t->hash == 0) {
+        t->hash = shorten_hash(hash_bytes(heap, text_bytes(t), t->len));
+    }
+    return t->hash;
+}
+
+/* ---- the interned table: open addressing on the text's hash, slots are references ---- */
+
+/* It grows as map32 does, a few slots at a time, but finds by text. */
+struct intern_table {
+    uint32_t *slots, *old; /* old: being emptied, or NULL */
+    uint32_t room, old_room;
+    uint32_t moved; /* old slots below this one are empty */
+    uint32_t count;
+};
+#define INTERN_ROOM_MIN 64u
+#define INTERN_MOVES 8u /* old slots looked at per change; two would keep up */
+
+bool intern_init(struct heap *heap)
+{
+    heap->interned = pymalloc_table_alloc(&heap->pm, sizeof *heap->interned);
+    return heap->interned != NULL;
+}
+
+void intern_fini(struct heap *heap)
+{
+    struct intern_table *table = heap->interned;
+    if (table != NULL) {
+        pymalloc_table_free(&heap->pm, table->slots, table->room * sizeof *table->slots);
+        pymalloc_table_free(&heap->pm, table->old, table->old_room * sizeof *table->old);
+        pymalloc_table_free(&heap->pm, table, sizeof *table);
+    }
+}
+
+static struct text *text_at(const struct heap *heap, uint32_t ref)
+{
+    return (struct text *)object_at(heap, ref);
+}
+
+static bool same_text(const struct text *t, uint32_t hash, const char *text, size_t len)
+{
+    return t->hash == hash && t->len == len && memcmp(text_bytes(t), text, len) == 0;
+}
+
+/* The slot of that text in one of the two arrays, or NULL. */
+static uint32_t *intern_slot(struct heap *heap, uint32_t *slots, uint32_t room, uint32_t hash, const char *text,
+                             size_t len)
+{
+    if (room == 0) {
+        return NULL;
+    }
+    for (uint32_t i = hash & (room - 1);; i = (i + 1) & (room - 1)) {
+        if (slots[i] == 0) {
+            return NULL;
+        }
+        if (same_text(text_at(heap, slots[i]), hash, text, len)) {
+            return &slots[i];
+        }
+    }
+}
+
+static void intern_place(struct heap *heap, uint32_t *slots, uint32_t room, uint32_t ref)
+{
+    uint32_t i = text_at(heap, ref)->hash & (room - 1);
+    while (slots[i] != 0) {
+        i = (i + 1) & (room - 1);
+    }
+    slots[i] = ref;
+}
+
+/* Empties slot i and moves later entries of its run back, so that searches need no tombstones. */
+static void intern_erase(struct heap *heap, uint32_t *slots, uint32_t room, uint32_t i)
+{
+    uint32_t mask = room - 1;
+    slots[i] = 0;
+    for (uint32_t j = (i + 1) & mask; slots[j] != 0; j = (j + 1) & mask) {
+        uint32_t home = text_at(heap, slots[j])->hash & mask;
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            slots[i] = slots[j];
+            slots[j] = 0;
+            i = j;
+        }
+    }
+}
+
+/* Moves whole runs out of the old array: erasing shifts within a run, so entries go from the front. */
+static void intern_move_some(struct heap *heap, struct intern_table *table)
+{
+    for (uint32_t n = 0; table->old != NULL && n < INTERN_MOVES; n++) {
+        if (table->moved == table->old_room) {
+            pymalloc_table_free(&heap->pm, table->old, table->old_room * sizeof *table->old);
+            table->old = NULL;
+            table->old_room = 0;
+        } else if (table->old[table->moved] != 0) {
+            intern_place(heap, table->slots, table->room, table->old[table->moved]);
+            intern_erase(heap, table->old, table->old_room, table->moved);
+        } else {
+            table->moved++;
+        }
+    }
+}
+
+static bool intern_make_room(struct heap *heap, struct intern_table *table)
+{
+    if ((uint64_t)(table->count + 1) * 3 <= (uint64_t)table->room * 2) {
+        return true;
+    }
+    while (table->old != NULL) { /* only after many failed allocations */
+        intern_move_some(heap, table);
+    }
+    uint32_t room = table->room == 0 ? INTERN_ROOM_MIN : table->room * 2;
+    uint32_t *slots = pymalloc_table_alloc(&heap->pm, room * sizeof *slots);
+    if (slots == NULL) {
+        return table->count + 1 < table->room; /* slower, still right */
+    }
+    table->old = table->slots;
+    table->old_room = table->room;
+    table->moved = 0;
+    table->slots = slots;
+    table->room = room;
+    if (table->old_room == 0) {
+        table->old = NULL;
+    }
+    return true;
+}
+
+static void intern_remove(struct heap *heap, const struct text *t)
+{
+    struct intern_table *table = heap->interned;
+    const char *text = text_bytes(t);
+    uint32_t *slot = intern_slot(heap, table->slots, table->room, t->hash, text, t->len);
+    if (slot != NULL) {
+        intern_erase(heap, table->slots, table->room, (uint32_t)(slot - table->slots));
+    } else {
+        slot = intern_slot(heap, table->old, table->old_room, t->hash, text, t->len);
+        HEAP_ASSERT(slot != NULL);
+        intern_erase(heap, table->old, table->old_room, (uint32_t)(slot - table->old));
+    }
+    table->count--;
+    intern_move_some(heap, table);
+}
+
+uint32_t intern_check(struct heap *heap, FILE *why)
+{
+    struct intern_table *table = heap->interned;
+    uint32_t problems = 0, found = 0;
+    for (uint32_t i = 0; i < table->room + table->old_room; i++) {
+        uint32_t ref = i < table->room ? table->slots[i] : table->old[i - table->room];
+        if (ref == 0) {
+            continue;
+        }
+        found++;
+        if (!pymalloc_is_block(&heap->pm, ref, POOL_ATOM) || !(text_at(heap, ref)->head.flags & FLAG_INTERNED)) {
+            fprintf(why, "the interned table has %#x, which is no interned str\n", ref);
+            problems++;
+            continue;
+        }
+        struct text *t = text_at(heap, ref);
+        uint32_t *slot = intern_slot(heap, table->slots, table->room, t->hash, text_bytes(t), t->len);
+        if (slot == NULL) {
+            slot = intern_slot(heap, table->old, table->old_room, t->hash, text_bytes(t), t->len);
+        }
+        if (slot == NULL || *slot != ref) {
+            fprintf(why, "the interned str %#x is not found by its text\n", ref);
+            problems++;
+        }
+    }
+    if (found != table->count) {
+        fprintf(why, "the interned table has %u strs and says %u\n", found, table->count);
+        problems++;
+    }
+    return problems;
+}
+
+/* ---- making atoms ---- */
+
+static struct text *text_create(struct heap *heap, enum heap_type type, const void *bytes, size_t len)
+{
+    if (len <= TEXT_INLINE_MAX) {
+        struct text *t = (struct text *)object_atom_create(heap, type, TEXT_HEAD_BYTES + (uint32_t)len);
+        if (t != NULL) {
+            t->hash = 0;
+            t->len = (uint32_t)len;
+            memcpy(t->u.bytes, bytes, len);
+        }
+        return t;
+    }
+    char *elsewhere = object_buffer_alloc(heap, type, len);
+    if (elsewhere == NULL) {
+        return NULL;
+    }
+    struct text *t = (struct text *)object_atom_create(heap, type, sizeof *t);
+    if (t == NULL) {
+        object_buffer_free(heap, type, elsewhere, len);
+        return NULL;
+    }
+    memcpy(elsewhere, bytes, len);
+    t->head.flags = FLAG_OUT_OF_LINE;
+    t->hash = 0;
+    t->len = (uint32_t)len;
+    t->u.elsewhere = elsewhere;
+    return t;
+}
+
+/* What an atom has besides its block: its payload and its place in the interned table. */
+void atom_free_payload(struct heap *heap, struct object *o)
+{
+    struct text *t = (struct text *)o;
+    if (o->flags & FLAG_INTERNED) {
+        intern_remove(heap, t);
+    }
+    if (o->flags & FLAG_OUT_OF_LINE) {
+        object_buffer_free(heap, (enum heap_type)o->type, t->u.elsewhere, t->len);
+    }
+}
+
+static enum heap_error number_create(heap_ref *obj, struct heap *heap, enum heap_type type, struct number value)
+{
+    struct number *number = (struct number *)object_atom_create(heap, type, sizeof *number);
+    if (unlikely(number == NULL)) {
+        return HEAP_MEMORY;
+    }
+    number->value = value.value;
+    *obj = object_ref(heap, number);
+    return HEAP_OK;
+}
+
+enum heap_error heap_int_create(heap_ref *obj, struct heap *heap, int64_t value)
+{
+    GIL_ASSERT_HELD(heap);
+    if (value >= SMALL_INT_MIN && value <= SMALL_INT_MAX) {
+        *obj = heap->small_ints[value - SMALL_INT_MIN];
+        return HEAP_OK;
+    }
+    return number_create(obj, heap, HEAP_T_INT, (struct number){.value.i = value});
+}
+
+/* An int beyond 64 bits from its digits, sign stripped. */
+static enum heap_error big_create(heap_ref *obj, struct heap *heap, const char *digits, size_t len, bool negative)
+{
+    uint32_t limbs[BIGINT_LIMBS_MAX], used;
+    bigint_from_digits(limbs, &used, digits, len);
+    if (used <= 2) { /* it may fit after all, leading zeros and all */
+        uint64_t magnitude = (used > 0 ? limbs[0] : 0) | (uint64_t)(used > 1 ? limbs[1] : 0) << 32;
+        if (magnitude <= INT64_MAX || (negative && magnitude == (uint64_t)INT64_MAX + 1)) {
+            return heap_int_create(obj, heap, (int64_t)(negative ? -magnitude : magnitude));
+        }
+    }
+    struct text *t = text_create(heap, HEAP_T_INT, limbs, used * sizeof *limbs);
+    if (t == NULL) {
+        return HEAP_MEMORY;
+    }
+    t->head.flags |= (uint8_t)(FLAG_BIG | (negative ? FLAG_NEGATIVE : 0));
+    *obj = object_ref(heap, t);
+    return HEAP_OK;
+}
+
+enum heap_error heap_int_parse(heap_ref *obj, struct heap *heap, const char *digits, size_t len)
+{
+    GIL_ASSERT_HELD(heap);
+    bool negative = len > 0 && digits[0] == '-';
+    digits += negative;
+    len -= negative;
+    if (len < 1 || len > 4300) {
+        return HEAP_BAD_INT;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (digits[i] < '0' || digits[i] > '9') {
+            return HEAP_BAD_INT;
+        }
+    }
+    return big_create(obj, heap, digits, len, negative);
+}
+
+enum heap_error heap_float_create(heap_ref *obj, struct heap *heap, double value)
+{
+    GIL_ASSERT_HELD(heap);
+    return number_create(obj, heap, HEAP_T_FLOAT, (struct number){.value.f = value});
+}
+
+/* The shared immortal of a text of no or one Latin-1 character, or 0. */
+static uint32_t shared_str(const struct heap *heap, const char *text, size_t len)
+{
+    if (len == 0) {
+        return heap->empty_str;
+    }
+    if (len == 1) {
+        return heap->latin1[(unsigned char)text[0]];
+    }
+    if (len == 2 && ((unsigned char)text[0] & 0xFCu) == 0xC0) {
+        return heap->latin1[((unsigned char)text[0] & 3u) << 6 | ((unsigned char)text[1] & 0x3Fu)];
+    }
+    return 0;
+}
+
+static enum heap_error str_create(heap_ref *obj, struct heap *heap, const char *text, size_t len)
+{
+    if (len > UINT32_MAX) {
+        return HEAP_TOO_LONG;
+    }
+    struct text *t = text_create(heap, HEAP_T_STR, text, len);
+    if (t == NULL) {
+        return HEAP_MEMORY;
+    }
+    *obj = object_ref(heap, t);
+    return HEAP_OK;
+}
+
+enum heap_error heap_str_create(heap_ref *obj, struct heap *heap, const char *text, size_t len)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t shared = len <= 2 ? shared_str(heap, text, len) : 0;
+    if (shared != 0) {
+        *obj = shared;
+        return HEAP_OK;
+    }
+    return str_create(obj, heap, text, len);
+}
+
+enum heap_error heap_str_intern(heap_ref *obj, struct heap *heap, const char *text, size_t len)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t shared = len <= 2 ? shared_str(heap, text, len) : 0;
+    if (shared != 0) {
+        *obj = shared;
+        return HEAP_OK;
+    }
+    struct intern_table *table = heap->interned;
+    uint32_t hash = shorten_hash(hash_bytes(heap, text, len));
+    uint32_t *slot = intern_slot(heap, table->slots, table->room, hash, text, len);
+    if (slot == NULL && table->old != NULL) {
+        slot = intern_slot(heap, table->old, table->old_room, hash, text, len);
+    }
+    if (slot != NULL) {
+        *obj = *slot;
+        return heap_incref(heap, *slot);
+    }
+    if (!intern_make_room(heap, table)) {
+        return HEAP_MEMORY;
+    }
+    heap_ref made;
+    enum heap_error error = str_create(&made, heap, text, len);
+    if (error != HEAP_OK) {
+        return error;
+    }
+    text_at(heap, made)->hash = hash;
+    text_at(heap, made)->head.flags |= FLAG_INTERNED;
+    intern_place(heap, table->slots, table->room, made);
+    table->count++;
+    intern_move_some(heap, table);
+    *obj = made;
+    return HEAP_OK;
+}
+
+enum heap_error heap_bytes_create(heap_ref *obj, struct heap *heap, const void *bytes, size_t len)
+{
+    GIL_ASSERT_HELD(heap);
+    if (len > UINT32_MAX) {
+        return HEAP_TOO_LONG;
+    }
+    if (len <= 1) {
+        *obj = len == 0 ? heap->empty_bytes : heap->byte1[*(const unsigned char *)bytes];
+        return HEAP_OK;
+    }
+    struct text *t = text_create(heap, HEAP_T_BYTES, bytes, len);
+    if (t == NULL) {
+        return HEAP_MEMORY;
+    }
+    *obj = object_ref(heap, t);
+    return HEAP_OK;
+}
+
+/* ---- immortals ---- */
+
+/* Makes a fresh object immortal and stores it.  0 is no object: no memory. */
+static bool keep(struct heap *heap, uint32_t *place, enum heap_error error, heap_ref made)
+{
+    if (error != HEAP_OK) {
+        return false;
+    }
+    object_at(heap, made)->refcount = REFCOUNT_IMMORTAL;
+    *place = made;
+    return true;
+}
+
+static bool keep_text(struct heap *heap, uint32_t *place, enum heap_type type, const char *bytes, size_t len)
+{
+    struct text *t = text_create(heap, type, bytes, len);
+    return keep(heap, place, t != NULL ? HEAP_OK : HEAP_MEMORY, t != NULL ? object_ref(heap, t) : 0);
+}
+
+static bool keep_number(struct heap *heap, uint32_t *place, enum heap_type type, int64_t value)
+{
+    heap_ref made = 0;
+    enum heap_error error = number_create(&made, heap, type, (struct number){.value.i = value});
+    return keep(heap, place, error, made);
+}
+
+bool atoms_create_immortals(struct heap *heap)
+{
+    bool ok = keep_number(heap, &heap->none, HEAP_T_NONE, 0) && keep_number(heap, &heap->truth[0], HEAP_T_BOOL, 0) &&
+              keep_number(heap, &heap->truth[1], HEAP_T_BOOL, 1) &&
+              keep_text(heap, &heap->empty_str, HEAP_T_STR, "", 0) &&
+              keep_text(heap, &heap->empty_bytes, HEAP_T_BYTES, "", 0);
+    for (int64_t i = 0; ok && i < SMALL_INTS; i++) {
+        ok = keep_number(heap, &heap->small_ints[i], HEAP_T_INT, i + SMALL_INT_MIN);
+    }
+    for (unsigned c = 0; ok && c < 256; c++) {
+        char utf8[2] = {(char)(c < 128 ? c : 0xC0 | c >> 6), (char)(0x80 | (c & 0x3F))};
+        char byte = (char)c;
+        ok = keep_text(heap, &heap->latin1[c], HEAP_T_STR, utf8, c < 128 ? 1 : 2) &&
+             keep_text(heap, &heap->byte1[c], HEAP_T_BYTES, &byte, 1);
+    }
+    if (ok) {
+        struct container *empty = object_container_create(heap, HEAP_T_TUPLE, sizeof(struct tuple));
+        ok = keep(heap, &heap->empty_tuple, empty != NULL ? HEAP_OK : HEAP_MEMORY,
+                  empty != NULL ? object_ref(heap, empty) : 0);
+    }
+    return ok;
+}
+
+heap_ref heap_none(const struct heap *heap)
+{
+    return heap->none;
+}
+
+heap_ref heap_bool(const struct heap *heap, bool value)
+{
+    return heap->truth[value];
+}
+
+heap_ref heap_empty_tuple(const struct heap *heap)
+{
+    return heap->empty_tuple;
+}
+
+/* ---- reading atoms ---- */
+
+bool heap_bool_value(const struct heap *heap, heap_ref obj)
+{
+    return ((const struct number *)object_at(heap, obj))->value.i != 0;
+}
+
+bool heap_int_value(int64_t *value, const struct heap *heap, heap_ref obj)
+{
+    const struct number *number = (const struct number *)object_at(heap, obj);
+    HEAP_ASSERT(number->head.type == HEAP_T_INT);
+    if (number->head.flags & FLAG_BIG) {
+        return false;
+    }
+    *value = number->value.i;
+    return true;
+}
+
+size_t heap_int_digits(const struct heap *heap, heap_ref obj, char *buf)
+{
+    int64_t value;
+    if (heap_int_value(&value, heap, obj)) {
+        return (size_t)snprintf(buf, HEAP_INT_DIGITS_MAX, "%lld", (long long)value);
+    }
+    const struct text *t = (const struct text *)object_at(heap, obj);
+    uint32_t limbs[BIGINT_LIMBS_MAX];
+    memcpy(limbs, text_bytes(t), t->len);
+    size_t sign = 0;
+    if (t->head.flags & FLAG_NEGATIVE) {
+        buf[sign++] = '-';
+    }
+    size_t len = sign + bigint_to_digits(buf + sign, limbs, t->len / 4);
+    buf[len] = '\0';
+    return len;
+}
+
+double heap_float_value(const struct heap *heap, heap_ref obj)
+{
+    const struct number *number = (const struct number *)object_at(heap, obj);
+    HEAP_ASSERT(number->head.type == HEAP_T_FLOAT);
+    return number->value.f;
+}
+
+const char *heap_text(const struct heap *heap, heap_ref obj, size_t *len)
+{
+    const struct text *t = text_at(heap, obj);
+    HEAP_ASSERT(t->head.type == HEAP_T_STR || t->head.type == HEAP_T_BYTES);
+    *len = t->len;
+    return text_bytes(t);
+}
