@@ -38,27 +38,27 @@ struct json_error {
     bool too_deep;       /* a JSON text, but nested deeper than allowed; offset is that of the bracket */
 };
 
-/* In the order of their first use below: JSON_INT is a number without fraction and exponent. */
+/* JSON_KIND_INT is a number without fraction and exponent.  (JSON_NULL and its like are jansson's.) */
 enum json_kind {
-    JSON_NULL,
-    JSON_FALSE,
-    JSON_TRUE,
-    JSON_INT,
-    JSON_FLOAT,
-    JSON_STRING,
-    JSON_ARRAY,
-    JSON_OBJECT
+    JSON_KIND_NULL,
+    JSON_KIND_FALSE,
+    JSON_KIND_TRUE,
+    JSON_KIND_INT,
+    JSON_KIND_FLOAT,
+    JSON_KIND_STRING,
+    JSON_KIND_ARRAY,
+    JSON_KIND_OBJECT
 };
 
 /* Where a value lies and what it is.  Valid while the text is. */
 struct json_value {
     const char *text;    /* its first byte: the quote, the bracket, the first digit or sign */
     size_t len;          /* bytes, quotes and brackets included */
-    int64_t integer;     /* of a JSON_INT that does not overflow; else 0 */
+    int64_t integer;     /* of a JSON_KIND_INT that does not overflow; else 0 */
     enum json_kind kind;
-    bool overflow;       /* a JSON_INT outside 64 bits */
-    bool has_escapes;    /* a JSON_STRING with a backslash */
-    bool has_dollar;     /* in a JSON_ARRAY or JSON_OBJECT: somewhere a member's name starts with `$` */
+    bool overflow;       /* a JSON_KIND_INT outside 64 bits */
+    bool has_escapes;    /* a JSON_KIND_STRING with a backslash */
+    bool has_dollar;     /* in an array or object: somewhere a member's name starts with `$` */
 };
 
 /* The inside of a string: what stands between the quotes. */
@@ -76,7 +76,8 @@ struct json_cursor {
     unsigned max_depth;      /* deepest nesting allowed */
     bool first;              /* nothing was read yet in the container entered last */
     bool has_dollar;         /* a name that json_next_member() or json_scan_value() passed starts with `$` */
-    struct json_error error; /* message NULL: none so far; see json_failed() */
+    const char *deep;        /* the first bracket nested deeper than max_depth; NULL: none so far */
+    struct json_error error; /* message NULL: none so far */
 };
 
 /* ---- walking ---- */
@@ -87,10 +88,10 @@ void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, 
 /* For a span that json_scan_value() gave: no error is possible, nothing needs to stand behind it. */
 void json_cursor_within(struct json_cursor *cursor, const struct json_value *value);
 
-/* A syntax error was found. */
+/* An error was found and the walk is over. */
 static inline bool json_failed(const struct json_cursor *cursor)
 {
-    return cursor->error.message && !cursor->error.too_deep;
+    return cursor->error.message != NULL;
 }
 
 /* Skips white space; the next byte, or 0 at the end of the text or after an error. */
@@ -113,11 +114,12 @@ bool json_finish(struct json_cursor *cursor);
 
 /* Whether the bytes are exactly one JSON text nested at most max_depth deep, white space around it
  * allowed; text[len] as for json_cursor_init().  `value` is the text's value. */
-bool json_scan(const char *text, size_t len, unsigned max_depth, struct json_value *value, struct json_error *error);
+bool json_scan(const char *text, size_t len, unsigned max_depth, struct json_value *value,
+               struct json_error *error);
 
 /* ---- strings ---- */
 
-/* The inside of a JSON_STRING. */
+/* The inside of a JSON_KIND_STRING. */
 static inline struct json_string json_string_of(const struct json_value *value)
 {
     return (struct json_string){value->text + 1, value->len - 2, value->has_escapes};

@@ -1,10 +1,11 @@
 /* json_writer.h -- a growing byte buffer, and JSON written into it.
  *
- * Replies are written here without any document tree.  A call that cannot get memory, or would make the
- * buffer longer than `max`, sets `failed` and appends nothing; all later calls do nothing until
- * out_truncate() forgets what came after a known good point.  So a writer checks once, at its end.
+ * Replies are written here without any document tree.  A call that cannot get memory, or needs more room
+ * than `max`, sets `failed` and appends nothing; all later calls do nothing until out_truncate() forgets
+ * what came after a known good point.  So a writer checks once, at its end.
  *
- * Invariant: len <= room; data[0..len) is what was written.  No locks: a buffer has one owner.
+ * Invariant: len <= room, and room <= max where there is one; data[0..len) is what was written.
+ * Locking: none, a buffer has one owner.
  */
 #ifndef HEAPD_PROTOCOL_JSON_WRITER_H
 #define HEAPD_PROTOCOL_JSON_WRITER_H
@@ -20,7 +21,7 @@ struct out {
     char *data;    /* from realloc(); NULL while room is 0 */
     size_t len;    /* bytes written */
     size_t room;   /* bytes allocated */
-    size_t max;    /* largest len; 0: no limit */
+    size_t max;    /* the room never grows beyond this; 0: no limit */
     bool failed;   /* something could not be appended */
     bool too_long; /* why it failed: `max`, not memory */
 };

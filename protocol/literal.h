@@ -51,13 +51,15 @@ struct literal_error {
  * that is in scope.  Need not be called when value->has_dollar is false.  GIL: either. */
 bool literal_check(const struct json_value *value, struct literal_error *error);
 
-/* Builds the object of a value that literal_check() passed.  Returns: new.  On failure every object made
- * on the way is dropped (and dies at the next heap_settle()). */
-bool literal_read(heap_ref *obj, struct heap *heap, const struct json_value *value, struct literal_error *error);
+/* Builds the object of a value that literal_check() passed; that of a `key` parameter too.  Returns: new.
+ * On failure every object made on the way is dropped (and dies at the next heap_settle()). */
+bool literal_read(heap_ref *obj, struct heap *heap, const struct json_value *value,
+                  struct literal_error *error);
 
 /* The object of a TARGET, an id or a bound name.  Returns: borrowed.  LITERAL_INVALID_PARAMS when the value
  * is neither an integer in 1..LITERAL_ID_MAX nor a string. */
-bool literal_target(heap_ref *obj, struct heap *heap, const struct json_value *value, struct literal_error *error);
+bool literal_target(heap_ref *obj, struct heap *heap, const struct json_value *value,
+                    struct literal_error *error);
 
 /* ---- writing ---- */
 
@@ -68,7 +70,8 @@ struct literal_format {
     size_t max_bytes;     /* of this value; 0: no limit */
 };
 
-/* Appends the literal of the object.  On failure `out` is as it was.  Gives ids to what it names by `$ref`. */
+/* Appends the literal of the object.  On failure `out` is as it was.  Gives ids to what it names by
+ * `$ref`. */
 bool literal_write(struct out *out, struct heap *heap, heap_ref obj, const struct literal_format *format,
                    struct literal_error *error);
 
