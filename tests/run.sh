@@ -1,0 +1,183 @@
+#!/usr/bin/env bash
+# run.sh -- builds and runs every test; the last line is `N passed, N failed`.
+#
+#   tests/run.sh                every test, under ten minutes on two cores
+#   tests/run.sh NAME..         only the programs whose name contains one of the words
+#   LONG=1 tests/run.sh         more rounds and seeds
+#   SEED=7 tests/run.sh random  a random test once more
+#
+# What runs with which build:
+#   address+undefined   every unit test, and every integration test against the daemon built so
+#   thread              the unit tests of threads; sessions and random operations on a daemon of 4 threads
+#   plain               the unit tests of heap/ under valgrind; the loader of the real heap
+#   scripts             the layers, and the layers check itself
+# Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
+# shown when something in it failed; skipped tests are listed with their reason.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+words=("$@")
+work=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
+limit=900 # seconds for a program: only a hang takes as long
+[ "${LONG:-0}" = 0 ] || limit=14400
+passed=0 failed=0 skipped=0
+
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:second_deadlock_stack=1}
+
+# ---- builds ----
+
+build() { # SANITIZE TARGETS..
+    local sanitize=$1
+    shift
+    make -s -k -j2 SANITIZE="$sanitize" "$@" >"$work/build-${sanitize:-plain}" 2>&1
+}
+
+# build_failed SANITIZE: says so, once; what did get built is tested all the same.
+build_failed() {
+    echo "FAIL  the ${1:-plain} build:"
+    grep -E 'error|Error|undefined|warning' "$work/build-${1:-plain}" | head -40
+    failed=$((failed + 1))
+}
+
+# ---- running a program ----
+
+# count LOG EXIT_CODE -> "PASSED FAILED SKIPPED", then the skipped ones with reasons, of a cmocka program.
+# A test that neither passed nor gave a reason for being skipped has failed.
+count() {
+    awk -v code="$2" '
+        /^\[==========\] Running / { announced += $3; summary = 0; next }
+        /^\[==========\] / { summary = 1 }
+        summary { next }
+        /^\[ RUN      \] / { reason = "" }
+        /^skipped because / { reason = $0 }
+        index($0, "[       OK ] ") { ok++ }
+        index($0, "[  SKIPPED ] ") && reason != "" { skipped++; list = list "\n      " $4 " " reason }
+        END {
+            bad = announced - ok - skipped
+            if (bad == 0 && (code != 0 || announced == 0)) bad = 1
+            print ok + 0, bad + 0, skipped + 0 list
+        }' "$1"
+}
+
+# Jobs run two at a time; job N leaves $work/N.{label,kind,log,code,seconds}.
+jobs_started=0 jobs_reported=0
+
+# start KIND LABEL COMMAND..: KIND is cmocka or script
+start() {
+    local kind=$1 label=$2 n=$jobs_started word
+    shift 2
+    if [ "${#words[@]}" -gt 0 ]; then
+        for word in "${words[@]}"; do
+            case $label in *"$word"*) word=; break ;; esac
+        done
+        [ -z "$word" ] || return
+    fi
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
+        wait -n
+    done
+    jobs_started=$((n + 1))
+    echo "$kind" >"$work/$n.kind"
+    echo "$label" >"$work/$n.label"
+    (
+        began=$SECONDS
+        timeout -k 10 "$limit" "$@" >"$work/$n.log" 2>&1 </dev/null
+        code=$?
+        echo $((SECONDS - began)) >"$work/$n.seconds"
+        echo "$code" >"$work/$n.code"
+    ) &
+    report
+}
+
+# Reports the finished ones, in the order of their start.
+report() {
+    local n label code ok bad skip counted
+    while [ "$jobs_reported" -lt "$jobs_started" ] && [ -e "$work/$jobs_reported.code" ]; do
+        n=$jobs_reported
+        jobs_reported=$((n + 1))
+        label=$(cat "$work/$n.label") code=$(cat "$work/$n.code")
+        if [ "$(cat "$work/$n.kind")" = cmocka ]; then
+            counted=$(count "$work/$n.log" "$code")
+        else
+            counted="$((code == 0)) $((code != 0)) 0"
+        fi
+        read -r ok bad skip <<<"$counted"
+        passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+        printf '%-5s %-44s %5d passed' "$([ "$bad" = 0 ] && echo ok || echo FAIL)" "$label" "$ok"
+        [ "$bad" = 0 ] || printf ', %d failed' "$bad"
+        [ "$skip" = 0 ] || printf ', %d skipped' "$skip"
+        printf '  (%s s)\n' "$(cat "$work/$n.seconds")"
+        [ "$skip" = 0 ] || tail -n +2 <<<"$counted"
+        if [ "$bad" != 0 ]; then
+            [ "$code" -lt 124 ] || echo "      exit code $code (124: no end within $limit s)"
+            sed 's/^/    | /' "$work/$n.log"
+        fi
+    done
+}
+
+# ---- what runs ----
+
+test_names() { # FOLDER -> names of its test programs
+    local source
+    for source in tests/"$1"/test_*.c; do
+        [ -e "$source" ] && basename "$source" .c
+    done
+}
+
+run_address() {
+    local name
+    for name in $(test_names unit); do
+        start cmocka "address unit/$name" "build/address/tests/unit/$name"
+    done
+    for name in $(test_names integration); do
+        [ "$name" = test_loader ] || start cmocka "address integration/$name" "build/address/tests/integration/$name"
+    done
+}
+
+run_plain() {
+    local name
+    start cmocka "plain integration/test_loader" build/tests/integration/test_loader
+    for name in $(test_names unit); do
+        # Tests of heap/ have its fixture; those of size or threads are no work for valgrind.
+        grep -q '"heap_fixture.h"' "tests/unit/$name.c" || continue
+        case $name in test_gil | test_deep*) continue ;; esac
+        start cmocka "valgrind unit/$name" env HEAPD_TEST_SMALL=1 \
+            valgrind -q --error-exitcode=99 --leak-check=full "build/tests/unit/$name"
+    done
+}
+
+run_thread() {
+    local name
+    start cmocka "thread unit/test_gil" build/thread/tests/unit/test_gil
+    for name in test_sessions test_random; do
+        start cmocka "thread integration/$name" env HEAPD_BIN=build/thread/heapd HEAPD_TEST_ARGUMENTS="--threads 4" \
+            "build/tests/integration/$name"
+    done
+}
+
+build address test-programs || build_failed address
+(
+    build "" test-programs
+    echo $? >"$work/plain.code"
+    build thread programs build/thread/tests/unit/test_gil
+    echo $? >"$work/thread.code"
+) &
+builder=$!
+run_address
+wait "$builder"
+[ "$(cat "$work/plain.code")" = 0 ] || build_failed ""
+[ "$(cat "$work/thread.code")" = 0 ] || build_failed thread
+start script "layers" tests/layers.sh build
+start script "layers_test" tests/layers_test.sh
+run_plain
+run_thread
+while [ "$jobs_reported" -lt "$jobs_started" ]; do
+    wait -n
+    report
+done
+
+printf '%d passed, %d failed' "$passed" "$failed"
+[ "$skipped" = 0 ] || printf ', %d skipped' "$skipped"
+echo
+[ "$failed" = 0 ]
