@@ -1,0 +1,404 @@
+/* compare.c -- hash and equality of keys and members, as Python's.
+ *
+ *   numbers       bool, int and float compare by value, exactly: 1 == 1.0 == true, 2**53 + 1 != 2.0**53
+ *   str, bytes    by content, never with each other
+ *   tuple         item by item;   frozenset: the same members
+ *   others        None, instance, class, weakref: by identity
+ *   list, dict, set, and what contains one, cannot be hashed
+ *
+ * Identity comes before equality, inside tuples too: so a nan is equal to itself as the same object only.
+ *
+ * Hashes are keyed with the heap's random seed, those of numbers too, so that clients cannot choose keys that
+ * collide.  An int hashes by value if it fits 64 bits, else by its limbs; an integral float as the int it equals.
+ *
+ * Tuples and frozensets are walked with a stack of COMPARE_DEPTH_MAX frames (some 40 KiB) in the function's own
+ * frame.  A tuple that contains one tuple twice, which contains one twice, and so on, has a walk that doubles
+ * with each level; STEPS_MAX bounds it, and such a key is refused as too deep (CPython walks on).
+ * Comparing two frozensets hashes members of the one to find them in the other; those hashes draw on the
+ * same allowance.
+ * Start at object_hash() and object_equal().
+ */
+#include "table.h"
+
+/* References looked at by one hash or comparison.  A tuple of 16 million atoms is still a key: 0.2 s. */
+#define STEPS_MAX (1u << 24)
+
+/* ---- hashes of atoms ---- */
+
+static uint64_t fold_multiply(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* A hash is 32 bits and never 0. */
+static uint32_t shorten(uint64_t hash)
+{
+    uint32_t shorter = (uint32_t)(hash >> 32 ^ hash);
+    return shorter != 0 ? shorter : 1;
+}
+
+/* Of a number of any kind that is no text; `kind` keeps equal words of different kinds apart. */
+static uint64_t word_hash(const struct heap *heap, uint64_t word, uint64_t kind)
+{
+    uint64_t once = fold_multiply(word ^ heap->hash_seed[0], heap->hash_seed[1] | 1);
+    return fold_multiply(once ^ heap->hash_seed[1], heap->hash_seed[0] ^ kind);
+}
+#define KIND_INT 0x9E3779B97F4A7C15u
+#define KIND_FLOAT 0xC2B2AE3D27D4EB4Fu
+#define KIND_IDENTITY 0x165667B19E3779F9u
+#define KIND_TUPLE 0x27D4EB2F165667C5u
+#define KIND_SET 0x85EBCA77C2B2AE63u
+
+/* The int64 that a double equals.  false: none. */
+static bool double_as_int(int64_t *value, double d)
+{
+    if (!(d >= -0x1p63 && d < 0x1p63) || (double)(int64_t)d != d) {
+        return false;
+    }
+    *value = (int64_t)d;
+    return true;
+}
+
+static uint64_t double_hash(const struct heap *heap, double d)
+{
+    int64_t value;
+    if (double_as_int(&value, d)) {
+        return word_hash(heap, (uint64_t)value, KIND_INT);
+    }
+    uint32_t limbs[BIGINT_DOUBLE_LIMBS], used;
+    if (bigint_from_double(limbs, &used, d)) {
+        return hash_bytes(heap, limbs, used * sizeof *limbs);
+    }
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof bits);
+    return word_hash(heap, bits, KIND_FLOAT);
+}
+
+static const uint32_t *big_limbs(const struct text *t)
+{
+    return (const uint32_t *)(const void *)text_bytes(t);
+}
+
+static uint64_t int_hash(const struct heap *heap, const struct object *o)
+{
+    if (o->flags & FLAG_BIG) {
+        const struct text *t = (const struct text *)o;
+        return hash_bytes(heap, text_bytes(t), t->len);
+    }
+    return word_hash(heap, (uint64_t)((const struct number *)o)->value.i, KIND_INT);
+}
+
+/* What is known of a hash or comparison without looking inside. */
+enum shallow { SHALLOW_DONE, SHALLOW_DEEP, SHALLOW_UNHASHABLE, SHALLOW_INCOMPLETE };
+
+/* The hash of anything but a tuple or frozenset that is not empty. */
+static enum shallow shallow_hash(uint32_t *hash, struct heap *heap, uint32_t ref)
+{
+    struct object *o = object_at(heap, ref);
+    switch ((enum heap_type)o->type) {
+    case HEAP_T_STR:
+    case HEAP_T_BYTES:
+        *hash = text_hash(heap, (struct text *)o);
+        return SHALLOW_DONE;
+    case HEAP_T_INT:
+    case HEAP_T_BOOL:
+        *hash = shorten(int_hash(heap, o));
+        return SHALLOW_DONE;
+    case HEAP_T_FLOAT:
+        *hash = shorten(double_hash(heap, ((struct number *)o)->value.f));
+        return SHALLOW_DONE;
+    case HEAP_T_NONE:
+    case HEAP_T_CLASS:
+    case HEAP_T_INSTANCE:
+    case HEAP_T_WEAKREF:
+        *hash = shorten(word_hash(heap, ref, KIND_IDENTITY));
+        return SHALLOW_DONE;
+    case HEAP_T_TUPLE:
+        return o->flags & FLAG_INCOMPLETE ? SHALLOW_INCOMPLETE : SHALLOW_DEEP;
+    case HEAP_T_FROZENSET:
+        return SHALLOW_DEEP;
+    case HEAP_T_LIST:
+    case HEAP_T_DICT:
+    case HEAP_T_SET:
+        return SHALLOW_UNHASHABLE;
+    case HEAP_T_COUNT:
+        break;
+    }
+    heap_assert_failed("a known type", __FILE__, __LINE__);
+}
+
+/* ---- hashes of tuples and frozensets ---- */
+
+struct hash_frame {
+    struct edges edges; /* items or members */
+    uint32_t i;         /* next of them */
+    bool set;
+    uint64_t sum;
+};
+
+static struct hash_frame hash_enter(struct heap *heap, uint32_t ref)
+{
+    struct container *c = (struct container *)object_at(heap, ref);
+    bool set = c->head.type == HEAP_T_FROZENSET;
+    return (struct hash_frame){.edges = object_edges(heap, c), .set = set, .sum = set ? KIND_SET : KIND_TUPLE};
+}
+
+/* Members come in any order, items in theirs. */
+static void hash_add(const struct heap *heap, struct hash_frame *frame, uint32_t hash)
+{
+    if (frame->set) {
+        frame->sum += word_hash(heap, hash, KIND_SET);
+    } else {
+        frame->sum = fold_multiply(frame->sum ^ hash, KIND_TUPLE) + hash;
+    }
+}
+
+static enum heap_error deep_hash(uint32_t *hash, uint32_t *steps, struct heap *heap, uint32_t ref)
+{
+    struct hash_frame stack[COMPARE_DEPTH_MAX];
+    stack[0] = hash_enter(heap, ref);
+    for (unsigned depth = 0;;) {
+        struct hash_frame *frame = &stack[depth];
+        if (frame->i == frame->edges.count) {
+            uint32_t done = shorten(word_hash(heap, frame->sum, frame->set ? KIND_SET : KIND_TUPLE));
+            if (depth == 0) {
+                *hash = done;
+                return HEAP_OK;
+            }
+            hash_add(heap, &stack[--depth], done);
+            continue;
+        }
+        uint32_t item = frame->edges.refs[frame->i++];
+        if (item == 0) {
+            if (!frame->set) {
+                return HEAP_INCOMPLETE;
+            }
+            continue; /* a deleted member */
+        }
+        uint32_t item_hash;
+        switch (shallow_hash(&item_hash, heap, item)) {
+        case SHALLOW_DONE:
+            hash_add(heap, frame, item_hash);
+            break;
+        case SHALLOW_DEEP:
+            if (depth + 1 == COMPARE_DEPTH_MAX) {
+                return HEAP_TOO_DEEP;
+            }
+            stack[++depth] = hash_enter(heap, item);
+            break;
+        case SHALLOW_UNHASHABLE:
+            return HEAP_UNHASHABLE;
+        case SHALLOW_INCOMPLETE:
+            return HEAP_INCOMPLETE;
+        }
+        if (++*steps > STEPS_MAX) {
+            return HEAP_TOO_DEEP;
+        }
+    }
+}
+
+/* object_hash with an allowance of steps; `steps` counts those taken. */
+static enum heap_error counted_hash(uint32_t *hash, uint32_t *steps, struct heap *heap, uint32_t ref)
+{
+    switch (shallow_hash(hash, heap, ref)) {
+    case SHALLOW_DONE:
+        return HEAP_OK;
+    case SHALLOW_DEEP:
+        return deep_hash(hash, steps, heap, ref);
+    case SHALLOW_UNHASHABLE:
+        return HEAP_UNHASHABLE;
+    case SHALLOW_INCOMPLETE:
+        return HEAP_INCOMPLETE;
+    }
+    heap_assert_failed("a known answer", __FILE__, __LINE__);
+}
+
+enum heap_error object_hash(uint32_t *hash, struct heap *heap, uint32_t ref)
+{
+    uint32_t steps = 0;
+    return counted_hash(hash, &steps, heap, ref);
+}
+
+/* ---- equality of atoms ---- */
+
+static bool text_equal(const struct text *a, const struct text *b)
+{
+    return a->len == b->len && (a->hash == b->hash || a->hash == 0 || b->hash == 0) &&
+           memcmp(text_bytes(a), text_bytes(b), a->len) == 0;
+}
+
+static bool big_equal(const struct object *a, const struct object *b)
+{
+    return (a->flags & FLAG_BIG) && (b->flags & FLAG_BIG) &&
+           (a->flags & FLAG_NEGATIVE) == (b->flags & FLAG_NEGATIVE) &&
+           text_equal((const struct text *)a, (const struct text *)b);
+}
+
+static bool is_number(const struct object *o)
+{
+    return o->type == HEAP_T_INT || o->type == HEAP_T_BOOL || o->type == HEAP_T_FLOAT;
+}
+
+/* An int or bool and a float. */
+static bool int_equals_double(const struct object *a, double d)
+{
+    if (a->flags & FLAG_BIG) {
+        const struct text *t = (const struct text *)a;
+        return bigint_equals_double(big_limbs(t), t->len / 4, a->flags & FLAG_NEGATIVE, d);
+    }
+    int64_t value;
+    return double_as_int(&value, d) && value == ((const struct number *)a)->value.i;
+}
+
+static bool number_equal(const struct object *a, const struct object *b)
+{
+    const struct number *x = (const struct number *)a, *y = (const struct number *)b;
+    if (a->type == HEAP_T_FLOAT) {
+        return b->type == HEAP_T_FLOAT ? x->value.f == y->value.f : int_equals_double(b, x->value.f);
+    }
+    if (b->type == HEAP_T_FLOAT) {
+        return int_equals_double(a, y->value.f);
+    }
+    if ((a->flags | b->flags) & FLAG_BIG) {
+        return big_equal(a, b);
+    }
+    return x->value.i == y->value.i;
+}
+
+/* *equal, unless they are two tuples or two frozensets, which is SHALLOW_DEEP. */
+static enum shallow shallow_equal(bool *equal, const struct heap *heap, uint32_t a, uint32_t b)
+{
+    *equal = a == b;
+    if (a == b) {
+        return SHALLOW_DONE;
+    }
+    const struct object *x = object_at(heap, a), *y = object_at(heap, b);
+    if (x->type == y->type && (x->type == HEAP_T_STR || x->type == HEAP_T_BYTES)) {
+        *equal = text_equal((const struct text *)x, (const struct text *)y);
+    } else if (is_number(x) && is_number(y)) {
+        *equal = number_equal(x, y);
+    } else if (x->type == y->type && (x->type == HEAP_T_TUPLE || x->type == HEAP_T_FROZENSET)) {
+        return SHALLOW_DEEP;
+    }
+    return SHALLOW_DONE;
+}
+
+/* ---- equality of tuples and frozensets ---- */
+
+struct equal_frame {
+    const uint32_t *refs; /* items of the one tuple, or members of the one set */
+    union {
+        const uint32_t *refs;    /* items of the other tuple */
+        const struct table *set; /* the other set */
+    } other;
+    uint32_t i, count;        /* the one's next and number */
+    bool set, probing;        /* probing: candidates for member i are being compared */
+    struct table_probe probe; /* where the next candidate is looked for */
+};
+
+/* What a step found out about its frame. */
+enum verdict { VERDICT_OPEN, VERDICT_EQUAL, VERDICT_UNEQUAL };
+
+/* Of two tuples or two frozensets.  VERDICT_UNEQUAL if their lengths differ; then there is no frame. */
+static enum verdict equal_enter(struct equal_frame *frame, struct heap *heap, uint32_t a, uint32_t b)
+{
+    struct container *x = (struct container *)object_at(heap, a), *y = (struct container *)object_at(heap, b);
+    struct edges edges = object_edges(heap, x);
+    *frame = (struct equal_frame){.refs = edges.refs, .count = edges.count};
+    if (x->head.type == HEAP_T_FROZENSET) {
+        frame->set = true;
+        frame->other.set = (struct table *)y;
+        return ((struct table *)x)->live == frame->other.set->live ? VERDICT_OPEN : VERDICT_UNEQUAL;
+    }
+    struct edges others = object_edges(heap, y);
+    frame->other.refs = others.refs;
+    return edges.count == others.count ? VERDICT_OPEN : VERDICT_UNEQUAL;
+}
+
+/* The pair to compare next; or a verdict. */
+static enum heap_error equal_next(enum verdict *verdict, uint32_t *a, uint32_t *b, struct equal_frame *frame,
+                                  uint32_t *steps, struct heap *heap)
+{
+    while (frame->set && !frame->probing && frame->i < frame->count && frame->refs[frame->i] == 0) {
+        frame->i++;
+    }
+    *verdict = VERDICT_EQUAL;
+    if (frame->i == frame->count) {
+        return HEAP_OK;
+    }
+    *verdict = VERDICT_OPEN;
+    *a = frame->refs[frame->i];
+    if (!frame->set) {
+        *b = frame->other.refs[frame->i];
+        return HEAP_OK;
+    }
+    if (!frame->probing) {
+        frame->probe = (struct table_probe){0};
+        enum heap_error error = counted_hash(&frame->probe.hash, steps, heap, *a);
+        if (error != HEAP_OK) {
+            return error;
+        }
+        frame->probing = true;
+    }
+    uint32_t candidate = table_probe_next(frame->other.set, &frame->probe);
+    if (candidate == TABLE_NONE) {
+        *verdict = VERDICT_UNEQUAL;
+    } else {
+        *b = *table_entry(frame->other.set, candidate);
+    }
+    return HEAP_OK;
+}
+
+/* The pair that equal_next() gave has been compared. */
+static enum verdict equal_told(struct equal_frame *frame, bool equal)
+{
+    if (equal) {
+        frame->i++;
+        frame->probing = false;
+        return VERDICT_OPEN;
+    }
+    return frame->set ? VERDICT_OPEN : VERDICT_UNEQUAL;
+}
+
+static enum heap_error deep_equal(bool *equal, struct heap *heap, uint32_t first, uint32_t second)
+{
+    struct equal_frame stack[COMPARE_DEPTH_MAX];
+    uint32_t steps = 0;
+    unsigned depth = 0;
+    enum verdict verdict = equal_enter(&stack[0], heap, first, second);
+    for (;;) {
+        /* A verdict closes its frame and is told to the one above, which may come to a verdict by that. */
+        while (verdict != VERDICT_OPEN) {
+            if (depth == 0) {
+                *equal = verdict == VERDICT_EQUAL;
+                return HEAP_OK;
+            }
+            verdict = equal_told(&stack[--depth], verdict == VERDICT_EQUAL);
+        }
+        uint32_t a = 0, b = 0;
+        enum heap_error error = equal_next(&verdict, &a, &b, &stack[depth], &steps, heap);
+        if (error != HEAP_OK) {
+            return error;
+        }
+        if (verdict != VERDICT_OPEN) {
+            continue;
+        }
+        bool same;
+        if (shallow_equal(&same, heap, a, b) == SHALLOW_DONE) {
+            verdict = equal_told(&stack[depth], same);
+        } else if (depth + 1 == COMPARE_DEPTH_MAX) {
+            return HEAP_TOO_DEEP;
+        } else {
+            verdict = equal_enter(&stack[++depth], heap, a, b);
+        }
+        if (++steps > STEPS_MAX) {
+            return HEAP_TOO_DEEP;
+        }
+    }
+}
+
+enum heap_error object_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b)
+{
+    return shallow_equal(equal, heap, a, b) == SHALLOW_DONE ? HEAP_OK : deep_equal(equal, heap, a, b);
+}
