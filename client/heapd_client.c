@@ -670,27 +670,56 @@ static size_t skip_value(const char *text, size_t len, size_t at)
     return at;
 }
 
-/* Finds the text of the member "result" in `line`, known to be a JSON object, and ends it with NUL. */
-static void find_result_text(struct heapd_client *client, char *line, size_t len)
+/* Where the value of the member "result" lies in `line`, a JSON object as far as is known. */
+static bool find_result(const char *line, size_t len, size_t *start, size_t *end)
 {
     size_t at = strcspn(line, "{") + 1;
     while (at < len) {
         size_t colon = skip_value(line, len, at);
-        size_t end = skip_value(line, len, colon + 1);
-        const char *key = memchr(line + at, '"', colon - at);
+        size_t value_end = skip_value(line, len, colon + 1);
+        const char *key = colon < len ? memchr(line + at, '"', colon - at) : NULL;
         if (key != NULL && strncmp(key, "\"result\"", 8) == 0) {
-            size_t start = colon + 1 + strspn(line + colon + 1, " \t");
-            while (end > start && (line[end - 1] == ' ' || line[end - 1] == '\t')) {
-                end--;
+            *start = colon + 1 + strspn(line + colon + 1, " \t");
+            *end = value_end;
+            while (*end > *start && (line[*end - 1] == ' ' || line[*end - 1] == '\t')) {
+                --*end;
             }
-            line[end] = '\0';
-            client->result_text = line + start;
-            client->result_text_len = end - start;
-            return;
+            return *end > *start;
         }
-        at = end + 1;
+        at = value_end + 1;
     }
+    return false;
 }
+
+/* Parses a line.  jansson cannot hold an object key with a NUL in it, which a dict may well have: then the
+ * result is left out (null in its place), and `*is_partial` says so. */
+static json_t *parse_line(const char *line, size_t len, bool *is_partial, json_error_t *error)
+{
+    size_t start, end;
+    json_t *j_line = json_loadb(line, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, error);
+    *is_partial = false;
+    if (j_line != NULL || json_error_code(error) != json_error_null_byte_in_key ||
+        !find_result(line, len, &start, &end)) {
+        return j_line;
+    }
+    char *partial = NULL;
+    int partial_len = asprintf(&partial, "%.*snull%.*s", (int)start, line, (int)(len - end), line + end);
+    if (partial_len < 0) {
+        return NULL;
+    }
+    *is_partial = true;
+    j_line = json_loadb(partial, (size_t)partial_len, JSON_ALLOW_NUL, error);
+    free(partial);
+    return j_line;
+}
+
+/* One reply as it was read. */
+struct reply {
+    json_t *j_envelope; /* owned */
+    char *line;         /* its text, in the input buffer */
+    size_t len;
+    bool is_partial; /* null stands in j_envelope for the result */
+};
 
 static enum heapd_status fail_out_of_step(struct heapd_client *client, const char *line, const char *what)
 {
@@ -707,27 +736,26 @@ static void deliver_event(struct heapd_client *client, json_t *j_line)
     }
 }
 
-/* Reads and parses lines until one that is no event; `*j_reply` is new, an object. */
-static enum heapd_status next_reply(struct heapd_client *client, json_t **j_reply, char **line, size_t *len,
-                                    int64_t deadline)
+/* Reads and parses lines until one that is no event. */
+static enum heapd_status next_reply(struct heapd_client *client, struct reply *reply, int64_t deadline)
 {
     for (;;) {
-        enum heapd_status status = next_line(client, line, len, deadline);
+        enum heapd_status status = next_line(client, &reply->line, &reply->len, deadline);
         if (status != HEAPD_OK) {
             return status;
         }
         json_error_t error;
-        json_t *j_line = json_loadb(*line, *len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+        json_t *j_line = parse_line(reply->line, reply->len, &reply->is_partial, &error);
         if (j_line == NULL && json_error_code(&error) == json_error_out_of_memory) {
             client->out_of_step = true;
             return fail_no_memory(client);
         }
         if (!json_is_object(j_line)) {
             json_decref(j_line);
-            return fail_out_of_step(client, *line, "a line that is no JSON object");
+            return fail_out_of_step(client, reply->line, "a line that is no JSON object");
         }
         if (json_object_get(j_line, "method") == NULL) {
-            *j_reply = j_line;
+            reply->j_envelope = j_line;
             return HEAPD_OK;
         }
         deliver_event(client, j_line);
@@ -751,28 +779,48 @@ static enum heapd_status fail_answered(struct heapd_client *client, const json_t
     return HEAPD_ERROR;
 }
 
-/* The next reply must be the one with `next_reply_id`: takes its result or its error. */
-static enum heapd_status take_reply(struct heapd_client *client, json_t **result, json_t *j_reply, char *line,
-                                    size_t len)
+/* Takes the result: its text, and for a caller who wants it the value. */
+static enum heapd_status take_result(struct heapd_client *client, json_t **result, const struct reply *reply)
 {
-    const json_t *j_id = json_object_get(j_reply, "id");
-    json_t *j_result = json_object_get(j_reply, "result");
-    const json_t *j_error = json_object_get(j_reply, "error");
-    if (!json_is_null(j_id) && (uint64_t)json_integer_value(j_id) != client->next_reply_id) {
-        return fail_out_of_step(client, line, "a reply to another request");
+    size_t start, end;
+    json_t *j_result = json_object_get(reply->j_envelope, "result");
+    if (j_result == NULL || !find_result(reply->line, reply->len, &start, &end)) {
+        return fail_out_of_step(client, reply->line, "a reply without result and error");
     }
-    client->next_reply_id++;
-    if (json_is_object(j_error)) {
-        return fail_answered(client, j_error);
+    reply->line[end] = '\0';
+    client->result_text = reply->line + start;
+    client->result_text_len = end - start;
+    if (result != NULL && reply->is_partial) {
+        return fail(client, HEAPD_PROTOCOL,
+                    "the result has a dict key with a NUL, which jansson cannot hold; "
+                    "heapd_result_text() has it");
     }
-    if (j_result == NULL) {
-        return fail_out_of_step(client, line, "a reply without result and error");
-    }
-    find_result_text(client, line, len);
     if (result != NULL) {
         *result = json_incref(j_result);
     }
     return HEAPD_OK;
+}
+
+/* The next reply must be the one with `next_reply_id`: takes its result or its error. */
+static enum heapd_status take_reply(struct heapd_client *client, json_t **result, const struct reply *reply)
+{
+    const json_t *j_id = json_object_get(reply->j_envelope, "id");
+    const json_t *j_error = json_object_get(reply->j_envelope, "error");
+    if (!json_is_null(j_id) && (uint64_t)json_integer_value(j_id) != client->next_reply_id) {
+        return fail_out_of_step(client, reply->line, "a reply to another request");
+    }
+    client->next_reply_id++;
+    return json_is_object(j_error) ? fail_answered(client, j_error) : take_result(client, result, reply);
+}
+
+/* A late reply to a call that timed out was read, if `status` says so. */
+static void drop_reply(struct heapd_client *client, struct reply *reply, enum heapd_status status)
+{
+    if (status == HEAPD_OK) {
+        client->abandoned--;
+        client->next_reply_id++;
+        json_decref(reply->j_envelope);
+    }
 }
 
 /* The reply that is due next, after those of calls that timed out. */
@@ -780,21 +828,14 @@ static enum heapd_status receive(struct heapd_client *client, json_t **result, i
 {
     enum heapd_status status = flush_out(client, deadline);
     while (status == HEAPD_OK) {
-        json_t *j_reply = NULL;
-        char *line = NULL;
-        size_t len = 0;
-        status = next_reply(client, &j_reply, &line, &len, deadline);
-        if (status != HEAPD_OK) {
+        struct reply reply = {0};
+        status = next_reply(client, &reply, deadline);
+        if (status == HEAPD_OK && client->abandoned == 0) {
+            status = take_reply(client, result, &reply);
+            json_decref(reply.j_envelope);
             break;
         }
-        if (client->abandoned == 0) {
-            status = take_reply(client, result, j_reply, line, len);
-            json_decref(j_reply);
-            break;
-        }
-        client->abandoned--;
-        client->next_reply_id++;
-        json_decref(j_reply);
+        drop_reply(client, &reply, status);
     }
     return status;
 }
@@ -910,15 +951,9 @@ static enum heapd_status drop_abandoned(struct heapd_client *client, int64_t dea
         status = flush_out(client, deadline);
     }
     while (status == HEAPD_OK && client->abandoned > 0) {
-        json_t *j_reply = NULL;
-        char *line = NULL;
-        size_t len = 0;
-        status = next_reply(client, &j_reply, &line, &len, deadline);
-        if (status == HEAPD_OK) {
-            json_decref(j_reply);
-            client->abandoned--;
-            client->next_reply_id++;
-        }
+        struct reply reply = {0};
+        status = next_reply(client, &reply, deadline);
+        drop_reply(client, &reply, status);
     }
     return status;
 }

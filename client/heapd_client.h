@@ -53,7 +53,9 @@ enum heapd_status {
     HEAPD_ERROR,     /* the daemon answered with an error; the connection is fine */
     HEAPD_TIMEOUT,   /* no answer in time; the connection is fine, the late reply will be dropped */
     HEAPD_CLOSED,    /* not connected, cannot connect, or the connection is gone */
-    HEAPD_PROTOCOL,  /* what came is no reply of a heapd daemon; the connection is of no more use */
+    HEAPD_PROTOCOL,  /* what came is no reply of a heapd daemon, and the connection is of no more use; or the
+                        result has a dict key with a NUL in it, which no json_t can hold: then
+                        heapd_result_text() has it, and the connection is fine */
     HEAPD_USAGE,     /* the program passed something impossible; nothing was sent */
     HEAPD_NO_MEMORY, /* nothing was sent, or the answer could not be kept */
 };

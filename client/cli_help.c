@@ -1,0 +1,179 @@
+/* cli_help.c -- help texts.  Those of methods come from the daemon's description, see cli_method.h. */
+#include "cli_help.h"
+
+#include "cli_bind.h"
+#include "cli_json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Commands that heapctl does itself. */
+static const struct local_command {
+    const char *name, *usage, *doc, *details;
+} local_commands[] = {
+    {"help", "help [COMMAND]", "list the commands, or explain one", ""},
+    {"run", "run FILE [--keep-going]", "run a command a line, all in one session",
+     "  FILE          a file, or - for stdin.  Words are quoted as in sh; # begins a comment.\n"
+     "  --keep-going  go on after an error; the exit code is 1 all the same\n"},
+    {"complete", "complete WORD...", "list what the last word may become, for the completion of shells", ""},
+};
+
+#define LOCAL_COUNT (sizeof local_commands / sizeof local_commands[0])
+
+void cli_help_usage(FILE *out)
+{
+    fputs("usage: heapctl [--url ADDR] [--token-file FILE] [--json] [--timeout SECONDS] COMMAND ...\n"
+          "       heapctl                     a prompt, on a terminal\n"
+          "       heapctl run FILE            a command a line, in one session (- is stdin)\n"
+          "       heapctl help [COMMAND]      the commands of the daemon that runs\n"
+          "\n"
+          "  --url ADDR         unix:PATH or tcp:HOST:PORT (default: $HEAPD_URL, else the daemon's Unix "
+          "socket)\n"
+          "  --token-file FILE  who you are, for a daemon that asks (default: $HEAPD_TOKEN_FILE)\n"
+          "  --json             print each reply as one JSON text\n"
+          "  --timeout SECONDS  how long to wait for an answer (default: as long as it takes)\n"
+          "  --version, --help\n"
+          "\n"
+          "Examples:\n"
+          "  heapctl create '[1, 2, \"three\"]' --name a    a value is a JSON text: quote it for the shell\n"
+          "  heapctl list.append a '\"four\"'              objects are named by id or bound name\n"
+          "  heapctl get a --depth -1\n"
+          "  heapctl sys.getrefcount a\n"
+          "  heapctl stats objects --json\n"
+          "\n"
+          "A run is a session of its own: objects it creates without --name are released when it ends.\n"
+          "Exit codes: 0 ok, 1 the daemon answered with an error, 2 bad usage, 3 cannot connect.\n",
+          out);
+}
+
+const char *cli_help_local_name(size_t i)
+{
+    return i < LOCAL_COUNT ? local_commands[i].name : NULL;
+}
+
+bool cli_help_local(FILE *out, const char *name, const char *program)
+{
+    for (size_t i = 0; i < LOCAL_COUNT; i++) {
+        const struct local_command *command = &local_commands[i];
+        if (strcmp(command->name, name) == 0) {
+            fprintf(out, "usage: %s%s\n\n%s\n%s%s", program, command->usage, command->doc,
+                    *command->details != '\0' ? "\n" : "", command->details);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Adds a copy of `text` to the grid. */
+static void add(struct cli_grid *grid, const char *text)
+{
+    cli_grid_add_steal(grid, strdup(text), false);
+}
+
+void cli_help_commands(FILE *out, const struct cli_style *style, const struct cli_table *table,
+                       const char *program)
+{
+    struct cli_grid *grid = cli_grid_create(2);
+    if (grid == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        cli_grid_add_steal(grid, cli_bind_usage(&table->methods[i]), false);
+        add(grid, table->methods[i].doc);
+    }
+    for (size_t i = 0; i < LOCAL_COUNT; i++) {
+        add(grid, local_commands[i].usage);
+        add(grid, local_commands[i].doc);
+    }
+    cli_grid_write(grid, out, style, 0, false);
+    cli_grid_destroy(grid);
+    fprintf(out, "\nMore about one: %shelp COMMAND\n", program);
+}
+
+static const char *kind_help(enum cli_kind kind)
+{
+    switch (kind) {
+    case CLI_KIND_TARGET:
+        return "an object's id or bound name";
+    case CLI_KIND_TEXT:
+        return "text as it stands";
+    case CLI_KIND_VALUE:
+        return "a JSON text, like 5, '\"text\"', '[1, 2]' or '{\"$ref\": \"a\"}'";
+    case CLI_KIND_INT:
+        return "an int";
+    case CLI_KIND_NUMBER:
+        return "a number";
+    case CLI_KIND_BOOL:
+        return "yes or no";
+    case CLI_KIND_LIST:
+        return "words separated by commas";
+    }
+    return "";
+}
+
+/* The third column: the daemon's sentence, else what kind it is, and what it takes and defaults to. */
+static char *param_doc(const struct cli_param *param)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *out = open_memstream(&text, &len);
+    if (out == NULL) {
+        return NULL;
+    }
+    fputs(*param->doc != '\0' ? param->doc : kind_help(param->kind), out);
+    const char *separator = ": ";
+    size_t i;
+    const json_t *j_word;
+    json_array_foreach(param->j_words, i, j_word)
+    {
+        fprintf(out, "%s%s", separator, json_is_string(j_word) ? json_string_value(j_word) : "");
+        separator = ", ";
+    }
+    if (param->j_default != NULL) {
+        fputs(" (default ", out);
+        cli_json_put(out, param->j_default);
+        fputc(')', out);
+    }
+    fclose(out);
+    return text;
+}
+
+static void put_params(FILE *out, const struct cli_style *style, const struct cli_method *method)
+{
+    struct cli_grid *grid = cli_grid_create(3);
+    if (grid == NULL || method->param_count == 0) {
+        cli_grid_destroy(grid);
+        return;
+    }
+    for (size_t i = 0; i < method->param_count; i++) {
+        const struct cli_param *param = &method->params[i];
+        char *option = NULL;
+        if (asprintf(&option, "--%s", param->name) < 0) {
+            option = NULL;
+        }
+        cli_grid_add_steal(grid, option, false);
+        add(grid, kind_help(param->kind));
+        cli_grid_add_steal(grid, param_doc(param), false);
+    }
+    fputc('\n', out);
+    cli_grid_write(grid, out, style, 2, false);
+    cli_grid_destroy(grid);
+}
+
+void cli_help_method(FILE *out, const struct cli_style *style, const struct cli_method *method,
+                     const char *program)
+{
+    char *usage = cli_bind_usage(method);
+    fprintf(out, "usage: %s%s\n", program, usage != NULL ? usage : method->name);
+    free(usage);
+    if (*method->doc != '\0') {
+        fprintf(out, "\n%s\n", method->doc);
+    }
+    if (*method->details != '\0') {
+        fprintf(out, "%s\n", method->details);
+    }
+    put_params(out, style, method);
+    if (method->param_count > 0) {
+        fputs("\nParameters may be given in this order or by name.\n", out);
+    }
+}
