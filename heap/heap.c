@@ -186,14 +186,29 @@ void heap_set_switch_interval_us(struct heap *heap, uint32_t interval_us)
 
 /* ---- holes ---- */
 
-void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref obj)
+static uint32_t *hole_at(struct heap *heap, heap_ref container, uint32_t i)
 {
-    GIL_ASSERT_HELD(heap);
     struct container *c = (struct container *)object_at(heap, container);
     struct edges edges = object_edges(heap, c);
     if (c->head.type == HEAP_T_DICT) {
         i = i * 2 + 1;
     }
-    HEAP_ASSERT(i < edges.count && edges.refs[i] == 0);
-    edges.refs[i] = obj;
+    HEAP_ASSERT(i < edges.count);
+    return &edges.refs[i];
+}
+
+void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t *hole = hole_at(heap, container, i);
+    HEAP_ASSERT(*hole == 0);
+    *hole = obj;
+}
+
+heap_ref heap_unfill(struct heap *heap, heap_ref container, uint32_t i)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t *hole = hole_at(heap, container, i), obj = *hole;
+    *hole = 0;
+    return obj;
 }

@@ -327,6 +327,10 @@ heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref); /* 0: d
  * attribute i, where i is what heap_dict_entry() or heap_attr_entry() says while nothing is deleted.
  * Steals `obj`; cannot fail. */
 void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref obj);
+/* Takes out what heap_fill_steal() put there, so that it is a hole again: every cycle that a literal makes
+ * leads through a filled hole, so a literal that fails undoes these and then drops what it owns.
+ * Returns: new. */
+HEAP_MUST_USE heap_ref heap_unfill(struct heap *heap, heap_ref container, uint32_t i);
 /* Where the entry of an existing key or attribute sits; undefined for one that is not there. */
 uint32_t heap_dict_entry(struct heap *heap, heap_ref dict, heap_ref key);
 uint32_t heap_attr_entry(struct heap *heap, heap_ref instance, const char *name, size_t len);
