@@ -92,33 +92,29 @@ static char *quoted_text(char **problem, const char *word)
     return quoted;
 }
 
-/* Why `word` is no JSON text, and how what was probably meant is written. */
-static void explain_not_json(char **problem, const char *word, const json_error_t *error)
+/* What `word`, which is no JSON text, was probably meant to be: Python's words for three constants, or a
+ * str without its quotes.  New (free()); NULL: nothing simple. */
+static char *meant_json(const char *word)
 {
     static const struct {
         const char *python, *json;
     } words[] = {{"None", "null"}, {"True", "true"}, {"False", "false"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (strcmp(word, words[i].python) == 0) {
-            refuse(problem, "must be a JSON text: %s is written %s", word, words[i].json);
-            return;
+            return strdup(words[i].json);
         }
     }
+    return *word == '{' || *word == '[' || *word == '"' ? NULL : cli_json_quote(word);
+}
+
+static void explain_not_json(char **problem, const char *word, const json_error_t *error)
+{
     if (*word == '{' || *word == '[' || *word == '"') {
-        refuse(problem,
-               "must be a JSON text: %s, at byte %d; quote it for the shell as one word, like '[1, \"a\"]'",
+        refuse(problem, "must be a JSON text, as one word of the shell, like '[1, \"a\"]': %s, at byte %d",
                error->text, error->position);
-        return;
-    }
-    char *json = cli_json_quote(word);
-    char *quoted = json != NULL ? cli_words_quote(json) : NULL;
-    if (quoted != NULL) {
-        refuse(problem, "must be a JSON text; a str is written with its quotes: %s", quoted);
     } else {
-        refuse(problem, "must be a JSON text");
+        refuse(problem, "must be a JSON text, not %s", *word != '\0' ? word : "an empty word");
     }
-    free(json);
-    free(quoted);
 }
 
 /* Numbers that no C type holds are JSON all the same; whether they are a value is for the daemon to say. */
@@ -219,10 +215,10 @@ struct binder {
     size_t plain_count;
 };
 
-/* Adds to a problem with a value the whole command with the word quoted as it should have been. */
+/* Adds to a problem with a value the whole command with the word as it should probably have been. */
 static void refuse_value(struct binder *binder, const struct cli_param *param, const char *word, char *why)
 {
-    char *json = param->kind == CLI_KIND_VALUE && strchr("{[\"", *word) == NULL ? cli_json_quote(word) : NULL;
+    char *json = param->kind == CLI_KIND_VALUE ? meant_json(word) : NULL;
     char *quoted = json != NULL ? cli_words_quote(json) : NULL;
     if (quoted == NULL) {
         refuse(binder->problem, "%s: %s %s", binder->call->method->name, param->name, why);
@@ -239,7 +235,7 @@ static void refuse_value(struct binder *binder, const struct cli_param *param, c
             free(other);
         }
         fclose(out);
-        refuse(binder->problem, "%s: %s %s\nwrite: %s", binder->call->method->name, param->name, why,
+        refuse(binder->problem, "%s: %s %s; write: %s", binder->call->method->name, param->name, why,
                command);
     }
     free(command);

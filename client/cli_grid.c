@@ -115,6 +115,17 @@ static void write_cell(FILE *out, const struct cell *cell, size_t width, bool to
     }
 }
 
+/* Whether only empty cells follow cell i in its row: then nothing more is written behind it. */
+static bool is_last_of_row(const struct cli_grid *grid, size_t i)
+{
+    while (++i % grid->column_count != 0 && i < grid->count) {
+        if (grid->cells[i].width > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void cli_grid_write(const struct cli_grid *grid, FILE *out, const struct cli_style *style, size_t indent,
                     bool has_heading)
 {
@@ -126,7 +137,7 @@ void cli_grid_write(const struct cli_grid *grid, FILE *out, const struct cli_sty
         }
         for (size_t i = 0; i < grid->count; i++) {
             size_t column = i % grid->column_count;
-            bool is_last = column + 1 == grid->column_count || i + 1 == grid->count;
+            bool is_last = is_last_of_row(grid, i);
             if (column == 0) {
                 fprintf(out, "%*s", (int)indent, "");
             }
@@ -134,6 +145,7 @@ void cli_grid_write(const struct cli_grid *grid, FILE *out, const struct cli_sty
                        has_heading && style->has_color && i < grid->column_count);
             if (is_last) {
                 fputc('\n', out);
+                i += grid->column_count - 1 - column;
             }
         }
     }

@@ -111,7 +111,7 @@ static const char *kind_help(enum cli_kind kind)
     return "";
 }
 
-/* The third column: the daemon's sentence, else what kind it is, and what it takes and defaults to. */
+/* What the daemon says of a parameter: its sentence, what it takes, what it is when left out. */
 static char *param_doc(const struct cli_param *param)
 {
     char *text = NULL;
@@ -120,8 +120,8 @@ static char *param_doc(const struct cli_param *param)
     if (out == NULL) {
         return NULL;
     }
-    fputs(*param->doc != '\0' ? param->doc : kind_help(param->kind), out);
-    const char *separator = ": ";
+    fputs(param->doc, out);
+    const char *separator = *param->doc != '\0' ? ": " : "";
     size_t i;
     const json_t *j_word;
     json_array_foreach(param->j_words, i, j_word)
@@ -130,7 +130,7 @@ static char *param_doc(const struct cli_param *param)
         separator = ", ";
     }
     if (param->j_default != NULL) {
-        fputs(" (default ", out);
+        fprintf(out, "%s(default ", ftell(out) > 0 ? " " : "");
         cli_json_put(out, param->j_default);
         fputc(')', out);
     }

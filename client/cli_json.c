@@ -184,12 +184,6 @@ static void put_scalar(FILE *out, const json_t *j_value)
     }
 }
 
-/* jansson iterates over objects that are not const only, without changing them. */
-static json_t *unconst(const json_t *j_value)
-{
-    return (json_t *)(uintptr_t)j_value;
-}
-
 void cli_json_put(FILE *out, const json_t *j_value)
 {
     const char *separator = "";
@@ -208,7 +202,7 @@ void cli_json_put(FILE *out, const json_t *j_value)
         const char *key;
         json_t *j_item;
         fputc('{', out);
-        json_object_foreach(unconst(j_value), key, j_item)
+        json_object_foreach(cli_json_mutable(j_value), key, j_item)
         {
             fputs(separator, out);
             separator = ", ";
@@ -239,7 +233,7 @@ static size_t measure(const json_t *j_value, size_t limit)
     } else if (json_is_object(j_value)) {
         const char *key;
         json_t *j_item;
-        json_object_foreach(unconst(j_value), key, j_item)
+        json_object_foreach(cli_json_mutable(j_value), key, j_item)
         {
             width += strlen(key) + 4 + measure(j_item, limit) + 2;
             if (width > limit) {
@@ -248,8 +242,14 @@ static size_t measure(const json_t *j_value, size_t limit)
         }
     } else if (json_is_string(j_value)) {
         width += json_string_length(j_value);
+    } else if (json_is_integer(j_value)) {
+        width = (size_t)snprintf(NULL, 0, "%" JSON_INTEGER_FORMAT, json_integer_value(j_value));
+    } else if (json_is_real(j_value)) {
+        char real[CLI_JSON_REAL_BYTES];
+        cli_json_format_real(real, json_real_value(j_value));
+        width = strlen(real);
     } else {
-        width = json_is_number(j_value) ? 12 : 5;
+        width = 5;
     }
     return width;
 }
@@ -284,7 +284,7 @@ void cli_json_put_wrapped(FILE *out, const json_t *j_value, size_t indent, size_
         const char *key;
         json_t *j_item;
         fputc('{', out);
-        json_object_foreach(unconst(j_value), key, j_item)
+        json_object_foreach(cli_json_mutable(j_value), key, j_item)
         {
             fputs(separator, out);
             separator = ",";

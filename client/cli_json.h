@@ -3,9 +3,16 @@
 #define HEAPD_CLIENT_CLI_JSON_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <jansson.h>
+
+/* jansson iterates over objects that are not const only, without changing them. */
+static inline json_t *cli_json_mutable(const json_t *j_value)
+{
+    return (json_t *)(uintptr_t)j_value;
+}
 
 /* Room for any double: sign, 17 digits, point, exponent. */
 #define CLI_JSON_REAL_BYTES 32

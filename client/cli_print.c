@@ -139,11 +139,6 @@ char *cli_print_cell(const char *member, const json_t *j_value)
 
 /* ---- shapes ---- */
 
-static json_t *unconst(const json_t *j_value)
-{
-    return (json_t *)(uintptr_t)j_value;
-}
-
 static bool is_scalar(const json_t *j_value)
 {
     return !json_is_object(j_value) && !json_is_array(j_value);
@@ -155,7 +150,7 @@ static bool is_literal(const char *member, const json_t *j_value)
     if (json_is_array(j_value)) {
         j_value = json_array_get(j_value, 0);
     }
-    const char *key = json_object_iter_key(json_object_iter(unconst(j_value)));
+    const char *key = json_object_iter_key(json_object_iter(cli_json_mutable(j_value)));
     return strcmp(member, "value") == 0 || strcmp(member, "keys") == 0 || (key != NULL && *key == '$');
 }
 
@@ -170,7 +165,7 @@ static bool is_flat(const json_t *j_object)
 {
     const char *key;
     json_t *j_member;
-    json_object_foreach(unconst(j_object), key, j_member)
+    json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
         if (!is_scalar(j_member)) {
             return false;
@@ -184,7 +179,7 @@ static bool is_all_sections(const json_t *j_object)
 {
     const char *key;
     json_t *j_member;
-    json_object_foreach(unconst(j_object), key, j_member)
+    json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
         if (is_scalar(j_member)) {
             return false;
@@ -233,7 +228,7 @@ static json_t *collect_columns(const json_t *j_rows)
     {
         const char *key;
         json_t *j_member;
-        json_object_foreach(unconst(j_row), key, j_member)
+        json_object_foreach(cli_json_mutable(j_row), key, j_member)
         {
             if (json_object_get(j_columns, key) == NULL) {
                 json_object_set_new(j_columns, key, json_null());
@@ -282,7 +277,7 @@ static void put_inline(FILE *out, const json_t *j_object)
 {
     const char *key, *separator = "";
     json_t *j_member;
-    json_object_foreach(unconst(j_object), key, j_member)
+    json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
         fputs(separator, out);
         separator = ", ";
@@ -329,7 +324,7 @@ static size_t label_width(const json_t *j_object, bool all_sections, size_t dept
     size_t width = 0;
     const char *key;
     json_t *j_member;
-    json_object_foreach(unconst(j_object), key, j_member)
+    json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
         if (!is_section(key, j_member, all_sections, depth) && strlen(key) > width) {
             width = strlen(key);
@@ -344,7 +339,7 @@ static void put_block(const struct printer *printer, const json_t *j_object, siz
     size_t width = label_width(j_object, all_sections, depth) + 2, indent = depth * INDENT;
     const char *key;
     json_t *j_member;
-    json_object_foreach(unconst(j_object), key, j_member)
+    json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
         if (is_section(key, j_member, all_sections, depth)) {
             put_section(printer, key, j_member, depth);
@@ -377,7 +372,7 @@ static void put_lines(const struct printer *printer, const char *member, const j
 static bool put_page(const struct printer *printer, const json_t *j_result)
 {
     const json_t *j_next = json_object_get(j_result, "next");
-    void *iter = json_object_iter(unconst(j_result));
+    void *iter = json_object_iter(cli_json_mutable(j_result));
     const char *member = json_object_iter_key(iter);
     const json_t *j_list = json_object_iter_value(iter);
     if (j_next == NULL || json_object_size(j_result) != 2 || !json_is_array(j_list)) {

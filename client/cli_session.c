@@ -18,6 +18,25 @@
 
 /* ---- complaints ---- */
 
+/* Writes to stderr; on a terminal all controls but newlines are escaped: there may be words of others in it.
+ */
+static void put_message(const char *text)
+{
+    if (isatty(STDERR_FILENO) == 0) {
+        fputs(text, stderr);
+        return;
+    }
+    for (;;) {
+        size_t line = strcspn(text, "\n");
+        cli_json_put_text(stderr, text, line, "");
+        if (text[line] == '\0') {
+            return;
+        }
+        fputc('\n', stderr);
+        text += line + 1;
+    }
+}
+
 void cli_session_complain(const struct cli_session *session, const char *format, ...)
 {
     char *text = NULL;
@@ -27,7 +46,9 @@ void cli_session_complain(const struct cli_session *session, const char *format,
     va_end(arguments);
     fflush(stdout);
     if (len >= 0) {
-        fprintf(stderr, "%s: %s\n", session->where, text);
+        fprintf(stderr, "%s: ", session->where);
+        put_message(text);
+        fputc('\n', stderr);
         free(text);
     }
 }
@@ -47,25 +68,19 @@ static void complain_json(const struct cli_session *session, const struct heapd_
     json_decref(j_error);
 }
 
-enum cli_exit cli_session_complain_reply(struct cli_session *session)
+/* Says why the last call failed.  Returns what to exit with. */
+static enum cli_exit complain_reply(const struct cli_session *session, bool as_json)
 {
     const struct heapd_error *error = heapd_last_error(session->client);
     if (error->status != HEAPD_ERROR) {
         cli_session_complain(session, "%s", error->message);
         return error->status == HEAPD_USAGE ? CLI_EXIT_USAGE : CLI_EXIT_CONNECTION;
     }
-    if (session->json) {
+    if (as_json) {
         complain_json(session, error);
         return CLI_EXIT_ERROR;
     }
-    fflush(stdout);
-    fprintf(stderr, "%s: ", session->where);
-    if (isatty(STDERR_FILENO)) {
-        cli_json_put_text(stderr, error->message, strlen(error->message), "");
-    } else {
-        fputs(error->message, stderr);
-    }
-    fprintf(stderr, " (%s)\n", error->word);
+    cli_session_complain(session, "%s (%s)", error->message, error->word);
     return CLI_EXIT_ERROR;
 }
 
@@ -107,7 +122,7 @@ static enum cli_exit send_token(struct cli_session *session, const char *path)
     }
     enum heapd_status status = heapd_callf(session->client, NULL, "auth", "{s:s}", "token", token);
     free(token);
-    return status == HEAPD_OK ? CLI_EXIT_OK : cli_session_complain_reply(session);
+    return status == HEAPD_OK ? CLI_EXIT_OK : complain_reply(session, session->json);
 }
 
 static enum cli_exit connect_daemon(struct cli_session *session, const struct cli_options *options)
@@ -116,7 +131,7 @@ static enum cli_exit connect_daemon(struct cli_session *session, const struct cl
     if (heapd_connect(session->client, options->url) == HEAPD_OK) {
         return CLI_EXIT_OK;
     }
-    enum cli_exit code = cli_session_complain_reply(session);
+    enum cli_exit code = complain_reply(session, session->json);
     if (code == CLI_EXIT_CONNECTION) {
         bool is_default = options->url == NULL && getenv("HEAPD_URL") == NULL;
         fprintf(stderr, "is the daemon running?  start it with: heapd%s%s\n", is_default ? "" : " --listen ",
@@ -129,7 +144,7 @@ static enum cli_exit discover(struct cli_session *session)
 {
     json_t *j_document = NULL;
     if (heapd_call(session->client, &j_document, "rpc.discover", NULL) != HEAPD_OK) {
-        return cli_session_complain_reply(session);
+        return complain_reply(session, session->json);
     }
     session->table = cli_table_create_steal(j_document);
     if (session->table == NULL) {
@@ -221,11 +236,12 @@ void cli_session_note_holds(const struct cli_session *session)
 
 /* ---- commands ---- */
 
-static void print_reply(struct cli_session *session, const struct cli_call *call, const json_t *j_result)
+static void print_reply(const struct cli_session *session, const struct cli_call *call,
+                        const json_t *j_result, bool as_json)
 {
     size_t len;
     const char *text = heapd_result_text(session->client, &len);
-    if (session->json || call->wants_json || j_result == NULL) {
+    if (as_json || j_result == NULL) {
         cli_print_json(stdout, &session->style, text, len);
     } else if (call->method->gives_value) {
         cli_print_value(stdout, &session->style, j_result);
@@ -242,20 +258,21 @@ static enum cli_exit send_call(struct cli_session *session, const struct cli_cal
         return CLI_EXIT_ERROR;
     }
     json_t *j_result = NULL;
+    bool as_json = session->json || call->wants_json;
     bool has_params = strcmp(params, "{}") != 0;
     heapd_call_text(session->client, &j_result, call->method->name, has_params ? params : NULL);
     free(params);
     /* A result that the JSON library cannot hold is there as text. */
     if (heapd_result_text(session->client, NULL) == NULL) {
-        enum cli_exit code = cli_session_complain_reply(session);
-        if (strcmp(heapd_last_error(session->client)->word, "invalid_params") == 0 && !session->json) {
+        enum cli_exit code = complain_reply(session, as_json);
+        if (strcmp(heapd_last_error(session->client)->word, "invalid_params") == 0 && !as_json) {
             char *usage = cli_bind_usage(call->method);
             fprintf(stderr, "usage: %s%s\n", session->program, usage != NULL ? usage : call->method->name);
             free(usage);
         }
         return code;
     }
-    print_reply(session, call, j_result);
+    print_reply(session, call, j_result, as_json);
     count_holds(session, call, j_result);
     json_decref(j_result);
     return CLI_EXIT_OK;

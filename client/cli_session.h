@@ -56,7 +56,4 @@ void cli_session_note_holds(const struct cli_session *session);
 __attribute__((format(printf, 2, 3))) void cli_session_complain(const struct cli_session *session,
                                                                 const char *format, ...);
 
-/* cli_session_complain_reply -- the same for the last error of the connection.  Returns what to exit with. */
-enum cli_exit cli_session_complain_reply(struct cli_session *session);
-
 #endif

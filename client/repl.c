@@ -29,6 +29,7 @@ struct repl {
     struct cli_session *session;
     EditLine *edit;
     History *history;
+    char prompt[8];
     char *history_path; /* owned; NULL: no home, nothing is kept */
 };
 
@@ -41,9 +42,7 @@ static struct repl *repl_of(EditLine *edit)
 
 static char *prompt(EditLine *edit)
 {
-    (void)edit;
-    static char text[] = "heapd> "; /* libedit wants a char *, and leaves it as it is */
-    return text;
+    return repl_of(edit)->prompt;
 }
 
 /* ---- completion ---- */
@@ -54,6 +53,7 @@ struct typed {
     char **word; /* words.word, and "" behind it if the cursor is behind a blank; owned */
     size_t count;
     size_t characters; /* of the last word as typed, its quotes included */
+    char empty[1];
 };
 
 /* Reads the line up to the cursor.  False: no memory. */
@@ -77,8 +77,7 @@ static bool typed_init(struct typed *typed, EditLine *edit)
     bool is_new = count == 0 || (!typed->words.is_open && (line[len - 1] == ' ' || line[len - 1] == '\t'));
     typed->count = count + is_new;
     if (is_new) {
-        static char empty[1];
-        typed->word[count] = empty;
+        typed->word[count] = typed->empty;
     } else {
         size_t characters = mbstowcs(NULL, line + typed->words.at[count - 1], 0);
         typed->characters = characters != (size_t)-1 ? characters : len - typed->words.at[count - 1];
@@ -205,17 +204,8 @@ static char *history_path(void)
     return len < 0 ? NULL : path;
 }
 
-static void remember(struct repl *repl, const char *line)
-{
-    HistEvent event;
-    if (line[strspn(line, " \t\r\n")] == '\0' || strstr(line, "auth") != NULL ||
-        strncmp(line, "session.resume", 14) == 0) {
-        return;
-    }
-    history(repl->history, &event, H_ENTER, line);
-}
-
-/* Written once, at the end; a file that cannot be written is no reason to complain at every exit. */
+/* Written after each line, so that nothing is lost however heapctl ends; a file that cannot be written is
+ * no reason to complain. */
 static void save_history(struct repl *repl)
 {
     HistEvent event;
@@ -226,12 +216,23 @@ static void save_history(struct repl *repl)
     }
 }
 
+static void remember(struct repl *repl, const char *line)
+{
+    HistEvent event;
+    if (line[strspn(line, " \t\r\n")] == '\0' || strstr(line, "auth") != NULL ||
+        strncmp(line, "session.resume", 14) == 0) {
+        return;
+    }
+    history(repl->history, &event, H_ENTER, line);
+    save_history(repl);
+}
+
 /* ---- the prompt ---- */
 
 static bool repl_init(struct repl *repl, struct cli_session *session)
 {
     HistEvent event;
-    *repl = (struct repl){.session = session, .history_path = history_path()};
+    *repl = (struct repl){.session = session, .history_path = history_path(), .prompt = "heapd> "};
     repl->edit = el_init("heapctl", stdin, stdout, stderr);
     repl->history = history_init();
     if (repl->edit == NULL || repl->history == NULL) {
@@ -247,12 +248,13 @@ static bool repl_init(struct repl *repl, struct cli_session *session)
     el_set(repl->edit, EL_EDITOR, "emacs");
     el_set(repl->edit, EL_SIGNAL, 1);
     el_set(repl->edit, EL_HIST, history, repl->history);
-    el_set(repl->edit, EL_ADDFN, "heapctl-complete", "complete the word", complete);
-    el_set(repl->edit, EL_ADDFN, "heapctl-drop-line", "drop the line", drop_line);
+    /* The wide form keeps the strings as they are; the narrow one copies them and never frees the copies. */
+    el_wset(repl->edit, EL_ADDFN, L"heapctl-complete", L"complete the word", complete);
+    el_wset(repl->edit, EL_ADDFN, L"heapctl-drop-line", L"drop the line", drop_line);
     el_set(repl->edit, EL_BIND, "^I", "heapctl-complete", NULL);
     el_set(repl->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    /* While a line is edited Ctrl-C is a key; while a command runs it ends heapctl at once. */
-    el_set(repl->edit, EL_SETTY, "-d", "intr=", NULL);
+    /* While a line is edited Ctrl-C is a key (and so is Ctrl-Z); while a command runs it ends heapctl. */
+    el_set(repl->edit, EL_SETTY, "-d", "-isig", NULL);
     el_set(repl->edit, EL_BIND, "^C", "heapctl-drop-line", NULL);
     return true;
 }
@@ -317,7 +319,6 @@ enum cli_exit repl_run(struct cli_session *session)
         remember(&repl, line);
         goes_on = run_line(&repl, line, &code);
     }
-    save_history(&repl);
     repl_fini(&repl);
     return code == CLI_EXIT_CONNECTION ? code : CLI_EXIT_OK;
 }
