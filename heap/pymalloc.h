@@ -48,12 +48,11 @@ enum pool_kind { POOL_CONTAINER, POOL_BUFFER, POOL_ATOM, POOL_KINDS };
 /* A last-in first-out array of free blocks; allocation and free touch nothing else while it is neither
  * empty nor full.  The bits of its blocks in `freebit` are clear, though the blocks are free. */
 struct magazine {
-    uint32_t count;
-    uint32_t refs[MAGAZINE_ROOM];
+    _Atomic uint32_t count; /* written by the holder of the GIL, relaxed; read by pymalloc_figures() */
+    uint32_t refs[MAGAZINE_ROOM]; /* `count` of them */
 };
 
-struct pool;  /* descriptor, 32 to 64 bytes, indexed by pool number; pymalloc.c */
-struct arena; /* arena.c */
+struct pool; /* descriptor of a pool, indexed by pool number; pymalloc_private.h */
 
 /* The allocator of one heap; embedded in struct heap. */
 struct pymalloc {
@@ -63,7 +62,15 @@ struct pymalloc {
     struct magazine magazines[POOL_KINDS][SIZE_CLASSES];
     struct pymalloc_private *private; /* lists of pools and arenas, counters */
     uint64_t max_bytes;               /* arenas + raw + tables may not pass this; 0: no limit */
-    uint64_t half_bytes;              /* reserved bytes of each stretch */
+    uint64_t half_bytes;              /* bytes of each stretch that references reach */
+#if HEAP_DEBUG >= 1
+    /* Fault injection.  The slow paths that ask for memory count: mapping an arena, refilling a magazine,
+     * a raw block, a table, growing one of the last two.  The fail_after'th of them from now fails, and
+     * all that follow until a test sets this to 0 (off); with fail_once only that one does.  A block out
+     * of a magazine asks for nothing: pymalloc_trim() first makes the next allocation of each class ask. */
+    uint64_t fail_after;
+    bool fail_once;
+#endif
 };
 
 static inline void *pymalloc_address(const struct pymalloc *pm, uint32_t ref)
@@ -82,8 +89,9 @@ static inline unsigned size_class(size_t bytes)
     return (unsigned)((bytes - 1) >> GRANULE_SHIFT);
 }
 
-/* Reserves both stretches (half_bytes each, at most 32 GiB; rounded up to arenas) and the side arrays.
- * false: no address space. */
+/* Reserves both stretches (half_bytes each, rounded up to arenas; at most 32 GiB less an arena) and the side
+ * arrays.  The first arena of each stretch is never used, so no block has a reference below 65536, and
+ * pm->half_bytes counts it.  false: no address space. */
 HEAP_MUST_USE bool pymalloc_init(struct pymalloc *pm, uint64_t half_bytes);
 void pymalloc_fini(struct pymalloc *pm);
 
@@ -95,10 +103,12 @@ void pymalloc_flush_half(struct pymalloc *pm, enum pool_kind kind, unsigned clas
 static inline void *pymalloc_alloc(struct pymalloc *pm, enum pool_kind kind, unsigned class)
 {
     struct magazine *magazine = &pm->magazines[kind][class];
-    if (__builtin_expect(magazine->count == 0, 0)) {
+    uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+    if (__builtin_expect(count == 0, 0)) {
         return pymalloc_alloc_slow(pm, kind, class);
     }
-    void *block = pymalloc_address(pm, magazine->refs[--magazine->count]);
+    atomic_store_explicit(&magazine->count, count - 1, memory_order_relaxed);
+    void *block = pymalloc_address(pm, magazine->refs[count - 1]);
     BLOCK_UNPOISON(block, (class + 1) * GRANULE_BYTES);
     return block;
 }
@@ -108,10 +118,13 @@ static inline void pymalloc_free(struct pymalloc *pm, enum pool_kind kind, unsig
 {
     struct magazine *magazine = &pm->magazines[kind][class];
     BLOCK_POISON(block, (class + 1) * GRANULE_BYTES);
-    if (__builtin_expect(magazine->count == MAGAZINE_ROOM, 0)) {
+    uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+    if (__builtin_expect(count == MAGAZINE_ROOM, 0)) {
         pymalloc_flush_half(pm, kind, class);
+        count = MAGAZINE_ROOM - MAGAZINE_REFILL;
     }
-    magazine->refs[magazine->count++] = pymalloc_ref(pm, block);
+    magazine->refs[count] = pymalloc_ref(pm, block);
+    atomic_store_explicit(&magazine->count, count + 1, memory_order_relaxed);
 }
 
 /* Raw layer: more than 512 bytes.  `bytes` must be given again, so no header is needed.  Counted against

@@ -1,0 +1,273 @@
+/* arena.c -- two reserved stretches of address space, given to pools an arena at a time.
+ *
+ *   base                                   base + 32 GiB
+ *   [ - ][arena 1][arena 2] ...            [ - ][arena 32769] ...          blocks
+ *   [ - ][ 8 KiB ][ 8 KiB ] ...            [ - ][ 8 KiB ] ...              freebit, a bit a granule
+ *   [ - ][ 1 KiB ][ 1 KiB ] ...            [ - ][ 1 KiB ] ...              pools, a descriptor a pool
+ *
+ * A reference divides into arena number, pool and granule by shifts; all three rows are indexed by it
+ * directly, so looking up an address is arithmetic and needs no tree.  Only what is touched costs memory.
+ * The first arena of each stretch ("-") is never used: reference 0 and its surroundings name nothing.
+ *
+ * An arena is unused (its bytes cannot be touched), usable (on the list that is ascending by free pools)
+ * or full (on no list).  Invariants: last_with[n] is the last arena with n free pools on the usable list;
+ * at most one arena of a stretch is wholly free.
+ * Locking: every function needs the GIL.   Checker: arena_check() in pymalloc_check.c.
+ * Start at arena_pool_take() and arena_pool_give().
+ */
+#include "pymalloc_private.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+/* Smallest unit the kernel takes back.  Larger pages only make madvise() on side arrays fail, harmlessly. */
+#define PAGE_BYTES 4096u
+#define FREEBIT_BYTES_PER_ARENA (ARENA_BYTES / GRANULE_BYTES / 8)
+#define POOLS_BYTES_PER_ARENA (POOLS_PER_ARENA * (uint32_t)sizeof(struct pool))
+#define ARENAS_PER_POOLS_PAGE (PAGE_BYTES / POOLS_BYTES_PER_ARENA)
+_Static_assert(FREEBIT_BYTES_PER_ARENA % PAGE_BYTES == 0, "an arena's bits are whole pages");
+_Static_assert(ARENAS_PER_POOLS_PAGE * POOLS_BYTES_PER_ARENA == PAGE_BYTES, "descriptors of an arena share one page");
+
+/* ---- reserving ---- */
+
+/* Address space for a row of `bytes` per arena: `arenas` of them in each stretch.  One mapping is made and
+ * what lies between and beyond the stretches is given back.  NULL: no address space. */
+static void *row_reserve(uint64_t bytes, uint64_t arenas, int protection)
+{
+    uint64_t distance = bytes * STRETCH_ARENAS;
+    uint64_t used = (bytes * arenas + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    uint64_t total = distance + used + ARENA_BYTES; /* room to align */
+    char *got = mmap(NULL, total, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (got == MAP_FAILED) {
+        return NULL;
+    }
+    char *row = got + (-(uintptr_t)got & (ARENA_BYTES - 1));
+    if (row > got) {
+        munmap(got, (size_t)(row - got));
+    }
+    if (used < distance) {
+        munmap(row + used, distance - used);
+    }
+    char *end = row + distance + used;
+    if (end < got + total) {
+        munmap(end, (size_t)(got + total - end));
+    }
+    return row;
+}
+
+static void row_release(void *row, uint64_t bytes, uint64_t arenas)
+{
+    if (row != NULL) {
+        uint64_t used = (bytes * arenas + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+        munmap(row, used);
+        munmap((char *)row + bytes * STRETCH_ARENAS, used);
+    }
+}
+
+bool arena_init(struct pymalloc *pm, uint64_t half_bytes)
+{
+    uint64_t arenas = half_bytes / ARENA_BYTES + (half_bytes % ARENA_BYTES != 0) + 1;
+    if (arenas > STRETCH_ARENAS) {
+        arenas = STRETCH_ARENAS;
+    }
+    pm->half_bytes = arenas * ARENA_BYTES;
+    pm->base = row_reserve(ARENA_BYTES, arenas, PROT_NONE);
+    pm->freebit = row_reserve(FREEBIT_BYTES_PER_ARENA, arenas, PROT_READ | PROT_WRITE);
+    pm->pools = row_reserve(POOLS_BYTES_PER_ARENA, arenas, PROT_READ | PROT_WRITE);
+    bool made = pm->base != NULL && pm->freebit != NULL && pm->pools != NULL;
+    for (unsigned i = 0; i < STRETCHES; i++) {
+        struct arena_stretch *stretch = &pm->private->stretches[i];
+        *stretch = (struct arena_stretch){.count = (uint32_t)arenas - 1};
+        stretch->arenas = calloc(arenas, sizeof *stretch->arenas);
+        made = made && stretch->arenas != NULL;
+    }
+    if (!made) {
+        arena_fini(pm);
+    }
+    return made;
+}
+
+/* Address of an arena; `index` counts within the stretch. */
+static char *arena_address(const struct pymalloc *pm, unsigned stretch, uint32_t index)
+{
+    return pm->base + stretch * HALF_DISTANCE + (uint64_t)index * ARENA_BYTES;
+}
+
+void arena_fini(struct pymalloc *pm)
+{
+    uint64_t arenas = pm->half_bytes / ARENA_BYTES;
+    for (unsigned i = 0; i < STRETCHES; i++) {
+        struct arena_stretch *stretch = &pm->private->stretches[i];
+        for (uint32_t index = 1; index <= stretch->touched; index++) {
+            if (stretch->arenas[index].mapped) {
+                BLOCK_UNPOISON(arena_address(pm, i, index), ARENA_BYTES);
+            }
+        }
+        free(stretch->arenas);
+    }
+    row_release(pm->pools, POOLS_BYTES_PER_ARENA, arenas);
+    row_release(pm->freebit, FREEBIT_BYTES_PER_ARENA, arenas);
+    row_release(pm->base, ARENA_BYTES, arenas);
+}
+
+/* ---- the usable list ---- */
+
+static uint32_t free_count(const struct arena *arena)
+{
+    return (uint32_t)__builtin_popcountll(arena->free_pools);
+}
+
+/* Takes an arena with `free` free pools off the list. */
+static void usable_unlink(struct arena_stretch *s, uint32_t index, uint32_t free)
+{
+    const struct arena *arena = &s->arenas[index];
+    if (s->last_with[free] == index) {
+        bool same = arena->prev != 0 && free_count(&s->arenas[arena->prev]) == free;
+        s->last_with[free] = same ? arena->prev : 0;
+    }
+    if (arena->prev != 0) {
+        s->arenas[arena->prev].next = arena->next;
+    } else {
+        s->usable = arena->next;
+    }
+    if (arena->next != 0) {
+        s->arenas[arena->next].prev = arena->prev;
+    }
+}
+
+/* Links an arena after `before`; 0: at the head.  It becomes the last with its number of free pools. */
+static void usable_link(struct arena_stretch *s, uint32_t index, uint32_t before, uint32_t free)
+{
+    struct arena *arena = &s->arenas[index];
+    arena->prev = before;
+    arena->next = before != 0 ? s->arenas[before].next : s->usable;
+    if (arena->next != 0) {
+        s->arenas[arena->next].prev = index;
+    }
+    if (before != 0) {
+        s->arenas[before].next = index;
+    } else {
+        s->usable = index;
+    }
+    s->last_with[free] = index;
+}
+
+/* ---- mapping ---- */
+
+/* Makes an unused arena usable; the usable list is empty.  false: limit, no memory, no address space. */
+static bool arena_map(struct pymalloc *pm, unsigned stretch)
+{
+    struct pymalloc_private *p = pm->private;
+    struct arena_stretch *s = &p->stretches[stretch];
+    if ((s->unused == 0 && s->touched == s->count) || !raw_may_take(pm, ARENA_BYTES)) {
+        return false;
+    }
+    uint32_t index = s->unused != 0 ? s->unused : s->touched + 1;
+    struct arena *arena = &s->arenas[index];
+    char *address = arena_address(pm, stretch, index);
+    if (mprotect(address, ARENA_BYTES, PROT_READ | PROT_WRITE) != 0) {
+        return false;
+    }
+    BLOCK_POISON(address, ARENA_BYTES);
+    if (s->unused != 0) {
+        s->unused = arena->next;
+    } else {
+        s->touched++;
+    }
+    arena->mapped = true;
+    arena->free_pools = UINT64_MAX;
+    usable_link(s, index, 0, POOLS_PER_ARENA);
+    counter_add(&p->arenas, 1);
+    counter_add(&p->arenas_total, 1);
+    if (counter_read(&p->arenas) > counter_read(&p->arenas_highwater)) {
+        counter_add(&p->arenas_highwater, 1);
+    }
+    return true;
+}
+
+/* Gives back the page that holds the descriptors of an unused arena, if its neighbours there are unused. */
+static void pools_page_drop(struct pymalloc *pm, unsigned stretch, uint32_t index)
+{
+    const struct arena_stretch *s = &pm->private->stretches[stretch];
+    uint32_t first = index / ARENAS_PER_POOLS_PAGE * ARENAS_PER_POOLS_PAGE;
+    for (uint32_t i = first; i < first + ARENAS_PER_POOLS_PAGE && i <= s->touched; i++) {
+        if (s->arenas[i].mapped) {
+            return;
+        }
+    }
+    struct pool *pools = &pm->pools[(uint64_t)(stretch * STRETCH_ARENAS + first) * POOLS_PER_ARENA];
+    madvise(pools, PAGE_BYTES, MADV_DONTNEED);
+}
+
+/* Gives a wholly free arena, off the usable list, back to the kernel with its part of the side arrays. */
+static void arena_unmap(struct pymalloc *pm, unsigned stretch, uint32_t index)
+{
+    struct pymalloc_private *p = pm->private;
+    struct arena_stretch *s = &p->stretches[stretch];
+    struct arena *arena = &s->arenas[index];
+    char *address = arena_address(pm, stretch, index);
+    BLOCK_UNPOISON(address, ARENA_BYTES);
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    if (mmap(address, ARENA_BYTES, PROT_NONE, flags, -1, 0) == MAP_FAILED) {
+        madvise(address, ARENA_BYTES, MADV_DONTNEED); /* too many mappings; the pages at least can go */
+    }
+    uint32_t number = stretch * STRETCH_ARENAS + index;
+    madvise((char *)pm->freebit + (uint64_t)number * FREEBIT_BYTES_PER_ARENA, FREEBIT_BYTES_PER_ARENA, MADV_DONTNEED);
+    arena->mapped = false;
+    arena->free_pools = 0;
+    arena->next = s->unused;
+    s->unused = index;
+    pools_page_drop(pm, stretch, index);
+    counter_sub(&p->arenas, 1);
+    counter_add(&p->arenas_reclaimed, 1);
+}
+
+/* ---- pools ---- */
+
+uint32_t arena_pool_take(struct pymalloc *pm, unsigned stretch)
+{
+    struct arena_stretch *s = &pm->private->stretches[stretch];
+    if (s->usable == 0 && !arena_map(pm, stretch)) {
+        return 0;
+    }
+    uint32_t index = s->usable;
+    struct arena *arena = &s->arenas[index];
+    uint32_t free = free_count(arena), pool = (uint32_t)__builtin_ctzll(arena->free_pools);
+    if (free == 1) {
+        usable_unlink(s, index, free);
+    } else {
+        /* The head has the fewest free pools of all, so it stays the head, alone with one fewer. */
+        if (s->last_with[free] == index) {
+            s->last_with[free] = 0;
+        }
+        s->last_with[free - 1] = index;
+    }
+    arena->free_pools &= arena->free_pools - 1;
+    return (stretch * STRETCH_ARENAS + index) * POOLS_PER_ARENA + pool;
+}
+
+void arena_pool_give(struct pymalloc *pm, uint32_t number)
+{
+    unsigned stretch = number / POOLS_PER_ARENA >= STRETCH_ARENAS;
+    struct arena_stretch *s = &pm->private->stretches[stretch];
+    uint32_t index = number / POOLS_PER_ARENA % STRETCH_ARENAS;
+    struct arena *arena = &s->arenas[index];
+    uint32_t free = free_count(arena) + 1, fewer = free - 1;
+    uint32_t before = fewer > 0 ? s->last_with[fewer] : 0; /* all up to it have fewer or as many as before */
+    if (before == index) {
+        before = arena->prev;
+    }
+    if (fewer > 0) {
+        usable_unlink(s, index, fewer);
+    }
+    arena->free_pools |= (uint64_t)1 << (number % POOLS_PER_ARENA);
+    if (free == POOLS_PER_ARENA && s->last_with[free] != 0) {
+        arena_unmap(pm, stretch, index);
+        return;
+    }
+    uint32_t last = s->last_with[free];
+    usable_link(s, index, before, free);
+    if (last != 0) {
+        s->last_with[free] = last; /* it came before all others with as many */
+    }
+}

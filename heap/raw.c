@@ -1,0 +1,145 @@
+/* raw.c -- the raw layer: malloc, counted; buffers that may be either; tables.
+ *
+ * Callers say how large a block was when they give it back, so nothing is stored beside it and the
+ * counters stay true.  Counted is what malloc takes (pymalloc_raw_rounded()), not what was asked for.
+ * Invariant: with a limit, arenas * 1 MiB + raw_bytes + table_bytes <= max_bytes, unless the limit was
+ * lowered later.
+ * Locking: every function needs the GIL.
+ */
+#include "pymalloc_private.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+/* Freed bytes from which on malloc_trim(), which walks malloc's lists, is worth its time. */
+#define TRIM_BYTES_MIN (1u << 20)
+
+bool raw_fault_passed(struct pymalloc *pm)
+{
+#if HEAP_DEBUG >= 1
+    if (pm->fail_after > 1) {
+        pm->fail_after--;
+    } else if (pm->fail_after == 1) {
+        pm->fail_after = pm->fail_once ? 0 : 1;
+        return false;
+    }
+#else
+    (void)pm;
+#endif
+    return true;
+}
+
+bool raw_may_take(struct pymalloc *pm, uint64_t more)
+{
+    const struct pymalloc_private *p = pm->private;
+    uint64_t taken = counter_read(&p->arenas) * ARENA_BYTES + counter_read(&p->raw_bytes) + counter_read(&p->table_bytes);
+    bool fits = pm->max_bytes == 0 || (taken <= pm->max_bytes && more <= pm->max_bytes - taken);
+    return raw_fault_passed(pm) && fits;
+}
+
+/* ---- raw blocks and tables: both are malloc, counted on different counters ---- */
+
+static void *counted_alloc(struct pymalloc *pm, counter_u64 *bytes_counter, size_t bytes, bool zero)
+{
+    if (bytes > PTRDIFF_MAX || !raw_may_take(pm, pymalloc_raw_rounded(bytes))) {
+        return NULL;
+    }
+    void *block = zero ? calloc(1, bytes) : malloc(bytes);
+    if (block != NULL) {
+        counter_add(bytes_counter, pymalloc_raw_rounded(bytes));
+    }
+    return block;
+}
+
+static void *counted_realloc(struct pymalloc *pm, counter_u64 *bytes_counter, void *block, size_t old_bytes,
+                             size_t new_bytes)
+{
+    uint64_t before = pymalloc_raw_rounded(old_bytes), after = pymalloc_raw_rounded(new_bytes);
+    if (new_bytes > PTRDIFF_MAX || (after > before && !raw_may_take(pm, after - before))) {
+        return NULL;
+    }
+    void *moved = realloc(block, new_bytes);
+    if (moved != NULL) {
+        counter_add(bytes_counter, after - before); /* modulo 2^64, so less is right too */
+        pm->private->malloc_freed += before > after ? before - after : 0;
+    }
+    return moved;
+}
+
+static void counted_free(struct pymalloc *pm, counter_u64 *bytes_counter, void *block, size_t bytes)
+{
+    free(block);
+    counter_sub(bytes_counter, pymalloc_raw_rounded(bytes));
+    pm->private->malloc_freed += pymalloc_raw_rounded(bytes);
+}
+
+void *pymalloc_raw_alloc(struct pymalloc *pm, size_t bytes)
+{
+    void *block = counted_alloc(pm, &pm->private->raw_bytes, bytes, false);
+    if (block != NULL) {
+        counter_add(&pm->private->raw_blocks, 1);
+    }
+    return block;
+}
+
+void *pymalloc_raw_realloc(struct pymalloc *pm, void *block, size_t old_bytes, size_t new_bytes)
+{
+    return counted_realloc(pm, &pm->private->raw_bytes, block, old_bytes, new_bytes);
+}
+
+void pymalloc_raw_free(struct pymalloc *pm, void *block, size_t bytes)
+{
+    counted_free(pm, &pm->private->raw_bytes, block, bytes);
+    counter_sub(&pm->private->raw_blocks, 1);
+}
+
+void *pymalloc_table_alloc(struct pymalloc *pm, size_t bytes)
+{
+    return counted_alloc(pm, &pm->private->table_bytes, bytes, true);
+}
+
+void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes, size_t new_bytes)
+{
+    if (table == NULL) {
+        return pymalloc_table_alloc(pm, new_bytes);
+    }
+    char *moved = counted_realloc(pm, &pm->private->table_bytes, table, old_bytes, new_bytes);
+    if (moved != NULL && new_bytes > old_bytes) {
+        memset(moved + old_bytes, 0, new_bytes - old_bytes);
+    }
+    return moved;
+}
+
+void pymalloc_table_free(struct pymalloc *pm, void *table, size_t bytes)
+{
+    if (table != NULL) {
+        counted_free(pm, &pm->private->table_bytes, table, bytes);
+    }
+}
+
+void raw_trim(struct pymalloc *pm)
+{
+    if (pm->private->malloc_freed >= TRIM_BYTES_MIN) {
+        pm->private->malloc_freed = 0;
+        malloc_trim(0);
+    }
+}
+
+/* ---- buffers of any size ---- */
+
+void *pymalloc_buffer_realloc(struct pymalloc *pm, void *buffer, size_t old_bytes, size_t new_bytes)
+{
+    bool was_raw = old_bytes > BLOCK_BYTES_MAX, is_raw = new_bytes > BLOCK_BYTES_MAX;
+    if (was_raw && is_raw) {
+        return pymalloc_raw_realloc(pm, buffer, old_bytes, new_bytes);
+    }
+    if (!was_raw && !is_raw && size_class(old_bytes) == size_class(new_bytes)) {
+        return buffer;
+    }
+    void *moved = pymalloc_buffer_alloc(pm, new_bytes);
+    if (moved != NULL) {
+        memcpy(moved, buffer, old_bytes < new_bytes ? old_bytes : new_bytes);
+        pymalloc_buffer_free(pm, buffer, old_bytes);
+    }
+    return moved;
+}
