@@ -225,7 +225,7 @@ static size_t measure(const json_t *j_value, size_t limit)
         const json_t *j_item;
         json_array_foreach(j_value, i, j_item)
         {
-            width += measure(j_item, limit) + 2;
+            width += measure(j_item, limit) + (i > 0 ? 2 : 0);
             if (width > limit) {
                 break;
             }
@@ -235,7 +235,7 @@ static size_t measure(const json_t *j_value, size_t limit)
         json_t *j_item;
         json_object_foreach(cli_json_mutable(j_value), key, j_item)
         {
-            width += strlen(key) + 4 + measure(j_item, limit) + 2;
+            width += strlen(key) + 4 + measure(j_item, limit) + (width > 2 ? 2 : 0);
             if (width > limit) {
                 break;
             }

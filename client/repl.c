@@ -219,8 +219,8 @@ static void save_history(struct repl *repl)
 static void remember(struct repl *repl, const char *line)
 {
     HistEvent event;
-    if (line[strspn(line, " \t\r\n")] == '\0' || strstr(line, "auth") != NULL ||
-        strncmp(line, "session.resume", 14) == 0) {
+    line += strspn(line, " \t\r\n");
+    if (*line == '\0' || strncmp(line, "auth", 4) == 0 || strncmp(line, "session.resume", 14) == 0) {
         return;
     }
     history(repl->history, &event, H_ENTER, line);
