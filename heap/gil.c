@@ -26,6 +26,8 @@
 #include <errno.h>
 #include <time.h>
 
+_Thread_local char gil_thread_mark[8];
+
 /* ---- time ---- */
 
 static uint64_t now_us(void)

@@ -50,11 +50,11 @@ void gil_release(struct gil *gil);
 /* At a safe point: if somebody asked, lets go, waits until the GIL has changed hands, and takes it again. */
 void gil_yield(struct gil *gil);
 
-/* A number of this thread, never GIL_FREE or GIL_RESERVED. */
+/* Its address is a number of this thread, never GIL_FREE or GIL_RESERVED; nothing is kept in it. */
+extern _Thread_local char gil_thread_mark[8];
 static inline uintptr_t gil_self(void)
 {
-    static _Thread_local char here[8];
-    return (uintptr_t)here;
+    return (uintptr_t)gil_thread_mark;
 }
 
 static inline bool gil_is_mine(const struct gil *gil)
