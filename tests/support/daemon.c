@@ -81,7 +81,8 @@ static void become_daemon(const struct daemon *daemon, int out, const char *cons
 {
     char path[128];
     log_path(daemon, path, sizeof path);
-    int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600), nothing = open("/dev/null", O_RDONLY);
+    int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600),
+        nothing = open("/dev/null", O_RDONLY);
     process_become_child();
     dup2(nothing, 0);
     dup2(out, 1);
@@ -98,7 +99,8 @@ static void await_ready(struct daemon *daemon)
     while (memchr(daemon->ready, '\n', len) == NULL) {
         struct pollfd fd = {daemon->out, POLLIN, 0};
         poll(&fd, 1, 1000);
-        ssize_t n = fd.revents == 0 ? 0 : read(daemon->out, daemon->ready + len, sizeof daemon->ready - 1 - len);
+        ssize_t n =
+            fd.revents == 0 ? 0 : read(daemon->out, daemon->ready + len, sizeof daemon->ready - 1 - len);
         if ((fd.revents != 0 && n <= 0) || process_now_ms() > deadline) {
             die_with_log(daemon, "the daemon did not say that it is ready");
         }
@@ -116,7 +118,8 @@ static void read_ready(struct daemon *daemon)
         print_error("ready line: %s\n", daemon->ready);
         die_with_log(daemon, "the ready line is not as PROTOCOL section 10 says");
     }
-    const char *tcp = strstr(daemon->ready, "tcp:"), *colon = tcp == NULL ? NULL : tcp + 4 + strcspn(tcp + 4, ",");
+    const char *tcp = strstr(daemon->ready, "tcp:"),
+               *colon = tcp == NULL ? NULL : tcp + 4 + strcspn(tcp + 4, ",");
     while (colon != NULL && colon > tcp && *colon != ':') {
         colon--;
     }
@@ -191,6 +194,24 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
+static void forget(struct daemon *daemon)
+{
+    remove_folder(daemon->folder);
+    close(daemon->out);
+    free(daemon);
+}
+
+void daemon_kill(struct daemon *daemon)
+{
+    if (daemon->pid != 0) {
+        kill(daemon->pid, SIGKILL);
+        waitpid(daemon->pid, NULL, 0);
+        forget(daemon);
+    } else {
+        free(daemon);
+    }
+}
+
 /* The daemon has ended by itself: the demands on its end. */
 static void judge_end(struct daemon *daemon, int status)
 {
@@ -200,12 +221,10 @@ static void judge_end(struct daemon *daemon, int status)
         print_error("---- stderr of the daemon ----\n%s\n----\n", log);
     }
     free(log);
-    remove_folder(daemon->folder);
-    close(daemon->out);
-    free(daemon);
+    forget(daemon);
     if (!clean) {
-        fail_msg("the daemon ended with status %d, signal %d, or complained", WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        fail_msg("the daemon ended with status %d, signal %d, or complained",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     }
 }
 

@@ -12,13 +12,13 @@
 #include <sys/types.h>
 
 struct daemon {
-    pid_t pid;           /* 0: runs elsewhere, see HEAPD_TEST_ENDPOINT */
-    char folder[64];     /* temporary; removed by daemon_stop() */
-    char socket[96];     /* path of the Unix socket; "" when it runs elsewhere */
+    pid_t pid;       /* 0: runs elsewhere, see HEAPD_TEST_ENDPOINT */
+    char folder[64]; /* temporary; removed by daemon_stop() */
+    char socket[96]; /* path of the Unix socket; "" when it runs elsewhere */
     char host[128];
     int port;
-    char ready[512];     /* the ready line */
-    int out;             /* its stdout */
+    char ready[512]; /* the ready line */
+    int out;         /* its stdout */
 };
 
 /* Starts a daemon with these further arguments (ended by NULL; NULL: none) and waits for its ready line. */
@@ -29,6 +29,8 @@ struct daemon *daemon_start_at(const char *const listen[], const char *const arg
 void daemon_stop(struct daemon *daemon);
 /* Waits for its end after somebody else asked for it, with the same demands; frees. */
 void daemon_wait(struct daemon *daemon);
+/* kill -9, no demands; frees. */
+void daemon_kill(struct daemon *daemon);
 /* What it has written to stderr so far, malloc'ed. */
 char *daemon_log(const struct daemon *daemon);
 /* Bytes of memory the kernel charges it; 0 when it runs elsewhere. */

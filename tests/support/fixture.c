@@ -31,7 +31,8 @@ static void unbind_all(struct wire *wire)
         json_t *j_page = wire_callf(wire, "name.list", NULL), *j_names = json_object_get(j_page, "names");
         size_t i, n = json_array_size(j_names);
         json_t *j_name;
-        json_array_foreach(j_names, i, j_name) {
+        json_array_foreach(j_names, i, j_name)
+        {
             json_decref(wire_callf(wire, "name.unbind", "[O]", json_object_get(j_name, "name")));
         }
         json_decref(j_page);
@@ -47,7 +48,8 @@ static void await_last_session(struct wire *wire)
     int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;
     while (wire_stat(wire, "sessions", "count") > 1 || wire_stat(wire, "sessions", "holds") > 0) {
         if (process_now_ms() > deadline) {
-            fail_msg("%lld sessions with %lld holds are left", (long long)wire_stat(wire, "sessions", "count"),
+            fail_msg("%lld sessions with %lld holds are left",
+                     (long long)wire_stat(wire, "sessions", "count"),
                      (long long)wire_stat(wire, "sessions", "holds"));
         }
         usleep(1000);

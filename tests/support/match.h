@@ -7,6 +7,7 @@
  *                         different names stand for different integers
  *   <min N>               an integer that is at least N
  *   <error WORD>          an error object: the code of WORD (PROTOCOL section 9), a message, data.error
+ *   <error WORD|WORD>     the same, one of these words: where the contract leaves the choice
  *   <error WORD {..}>     the same, and data has at least these members
  *   <has {..}>            an object with at least these members
  *   <ordered V>           V, with the members of its objects in this order
@@ -37,8 +38,8 @@ struct match_bindings {
 };
 
 /* Whether `reply` is as expected.  If not, `why` (MATCH_WHY_BYTES) says where they differ. */
-bool match_reply(struct match_bindings *bindings, const char *expected, size_t expected_len, const char *reply,
-                 size_t reply_len, char *why);
+bool match_reply(struct match_bindings *bindings, const char *expected, size_t expected_len,
+                 const char *reply, size_t reply_len, char *why);
 
 /* Whether the bytes are one JSON text (of any depth). */
 bool match_is_json(const char *text, size_t len);

@@ -206,8 +206,8 @@ void process_result_free(struct process_result *result)
 
 bool process_has_complaint(const char *log)
 {
-    static const char *const marks[] = {"Sanitizer", "runtime error:", "assertion", "Assertion", "HEAP_ASSERT",
-                                        "internal_error"};
+    static const char *const marks[] = {"Sanitizer", "runtime error:", "assertion",
+                                        "Assertion", "HEAP_ASSERT",    "internal_error"};
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         if (strstr(log, marks[i]) != NULL) {
             return true;
@@ -221,7 +221,8 @@ bool process_has_complaint(const char *log)
 void process_random_init(struct process_random *random)
 {
     const char *seed = getenv("SEED");
-    random->state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)process_now_ms() * 1000003u ^ (uint64_t)getpid();
+    random->state =
+        seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)process_now_ms() * 1000003u ^ (uint64_t)getpid();
     printf("SEED=%llu\n", (unsigned long long)random->state);
     fflush(stdout);
 }

@@ -39,7 +39,8 @@ struct wire *wire_try_open(const struct daemon *daemon, bool over_unix)
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)PROCESS_PATIENCE_MS);
-    if (curl_easy_perform(curl) != CURLE_OK || curl_easy_getinfo(curl, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK) {
+    if (curl_easy_perform(curl) != CURLE_OK ||
+        curl_easy_getinfo(curl, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK) {
         curl_easy_cleanup(curl);
         free(wire);
         return NULL;
@@ -148,7 +149,8 @@ bool wire_try_send(struct wire *wire, const char *bytes, size_t len)
 void wire_send(struct wire *wire, const char *bytes, size_t len)
 {
     if (!wire_try_send(wire, bytes, len)) {
-        fail_msg("the daemon does not take what is sent; it %s", wire->closed ? "closed the connection" : "reads no more");
+        fail_msg("the daemon does not take what is sent; it %s",
+                 wire->closed ? "closed the connection" : "reads no more");
     }
 }
 
@@ -159,7 +161,8 @@ void wire_send_text(struct wire *wire, const char *text)
 
 static bool has_line(struct wire *wire)
 {
-    if (wire->scanned < wire->len && memchr(wire->input + wire->start + wire->scanned, '\n', wire->len - wire->scanned)) {
+    if (wire->scanned < wire->len &&
+        memchr(wire->input + wire->start + wire->scanned, '\n', wire->len - wire->scanned)) {
         return true;
     }
     wire->scanned = wire->len;
@@ -189,7 +192,8 @@ char *wire_line(struct wire *wire, size_t *len)
     }
     if (!has_line(wire)) {
         if (wire->len > 0) {
-            fail_msg("the daemon closed in the middle of a line: %.*s", (int)wire->len, wire->input + wire->start);
+            fail_msg("the daemon closed in the middle of a line: %.*s", (int)wire->len,
+                     wire->input + wire->start);
         }
         return NULL;
     }
@@ -299,7 +303,8 @@ json_t *wire_call(struct wire *wire, const char *method, json_t *params)
     if (reply == NULL) {
         fail_msg("the daemon closed instead of answering %s", line);
     }
-    json_t *j_reply = json_loadb(reply, len, 0, &error), *j_result = json_incref(json_object_get(j_reply, "result"));
+    json_t *j_reply = json_loadb(reply, len, 0, &error),
+           *j_result = json_incref(json_object_get(j_reply, "result"));
     if (j_result == NULL) {
         fail_msg("%.1000s was answered with %.1000s", line, reply);
     }
@@ -350,7 +355,8 @@ int64_t wire_stat(struct wire *wire, const char *section, const char *member)
 void wire_check_heap(struct wire *wire)
 {
     json_t *j_check = wire_callf(wire, "heap.check", NULL);
-    if (!json_is_true(json_object_get(j_check, "ok")) || json_array_size(json_object_get(j_check, "problems")) != 0) {
+    if (!json_is_true(json_object_get(j_check, "ok")) ||
+        json_array_size(json_object_get(j_check, "problems")) != 0) {
         char *text = json_dumps(j_check, 0);
         fail_msg("heap.check: %s", text);
     }
