@@ -1,0 +1,311 @@
+/* call.c -- what the handlers share: objects from parameters, faults with their data, results.
+ *
+ * GIL: held in every function that touches the heap.
+ */
+#include "literal.h"
+#include "rpc_internal.h"
+
+#include <stdio.h>
+
+/* ---- faults ---- */
+
+/* The id for `data`, of an object that may have none yet. */
+static void add_object(struct call *call, heap_ref obj)
+{
+    uint64_t id;
+    if (heap_id(&id, call->heap, obj) == HEAP_OK) {
+        fault_number(call->fault, "object", (int64_t)id);
+    }
+}
+
+/* The option that a heap limit belongs to, with its value. */
+static void add_limit(struct call *call, enum heap_error error)
+{
+    struct fault *fault = call->fault;
+    if (error == HEAP_LIMIT_REFS) {
+        fault_number(fault, "max", INT64_C(2147483648));
+        return;
+    }
+    const char *limit = NULL;
+    uint64_t max = 0;
+    if (error == HEAP_MEMORY) {
+        limit = "max-memory";
+        max = RPC_LIMIT(call->service, max_memory);
+    } else if (error == HEAP_LIMIT_HOLDS) {
+        limit = "max-holds";
+        max = RPC_LIMIT(call->service, max_holds);
+    } else if (error == HEAP_LIMIT_NAMES) {
+        limit = "max-names";
+        max = RPC_LIMIT(call->service, max_names);
+    }
+    if (limit != NULL) {
+        fault_text(fault, "limit", limit, strlen(limit));
+        fault_number(fault, "max", (int64_t)max);
+    }
+}
+
+bool call_fail(struct call *call, enum heap_error error)
+{
+    fault_heap(call->fault, error);
+    add_limit(call, error);
+    return false;
+}
+
+bool call_fail_object(struct call *call, enum heap_error error, heap_ref obj)
+{
+    call_fail(call, error);
+    add_object(call, obj);
+    return false;
+}
+
+bool call_fail_key(struct call *call, enum heap_error error, heap_ref obj, unsigned key_param)
+{
+    const method_arg *key = &call->args[key_param];
+    call_fail_object(call, error, obj);
+    return fault_json(call->fault, "key", key->text, key->len);
+}
+
+bool call_fail_index(struct call *call, heap_ref obj, int64_t index)
+{
+    fault_set(call->fault, RPC_INDEX_ERROR, "index %lld is out of range for a %s of length %u", (long long)index,
+              heap_type_name(call->heap, obj), heap_seq_len(call->heap, obj));
+    add_object(call, obj);
+    return fault_number(call->fault, "index", index);
+}
+
+bool call_fail_name(struct call *call, enum heap_error error, unsigned name_param)
+{
+    const method_arg *name = &call->args[name_param];
+    if (error == HEAP_NAME) {
+        fault_set(call->fault, RPC_NAME_ERROR, "name %.*s is not bound; bind it with name.bind or create",
+                  fault_clip(name->text, name->len, 64), name->text);
+    } else {
+        call_fail(call, error);
+    }
+    return fault_text(call->fault, "name", name->text, name->len);
+}
+
+bool call_fail_attr(struct call *call, enum heap_error error, heap_ref obj, unsigned attr_param)
+{
+    const method_arg *attr = &call->args[attr_param];
+    if (error == HEAP_ATTR) {
+        fault_set(call->fault, RPC_ATTRIBUTE_ERROR, "this %s has no attribute %.*s; attr.list says which it has",
+                  heap_type_name(call->heap, obj), fault_clip(attr->text, attr->len, 64), attr->text);
+        add_object(call, obj);
+    } else {
+        call_fail_object(call, error, obj);
+    }
+    return fault_text(call->fault, "attr", attr->text, attr->len);
+}
+
+/* The fault of an answer that is too large, or for which there is no memory. */
+static bool fail_output(struct call *call, bool too_long)
+{
+    if (!too_long) {
+        return call_fail(call, HEAP_MEMORY);
+    }
+    uint64_t max = RPC_LIMIT(call->service, max_output);
+    fault_set(call->fault, RPC_LIMIT_EXCEEDED,
+              "the reply is larger than %llu bytes; ask with less depth or in pages, or raise --max-output",
+              (unsigned long long)max);
+    fault_text(call->fault, "limit", "max-output", strlen("max-output"));
+    return fault_number(call->fault, "max", (int64_t)max);
+}
+
+/* What is wrong with a literal or a target, as a fault. */
+static bool fail_literal(struct call *call, unsigned param, const struct literal_error *error)
+{
+    struct fault *fault = call->fault;
+    switch (error->fault) {
+    case LITERAL_OK:
+        break;
+    case LITERAL_HEAP:
+        if (error->heap == HEAP_NOT_FOUND && error->id != 0) {
+            fault_set(fault, RPC_NOT_FOUND, "no object %llu: it was freed or never existed",
+                      (unsigned long long)error->id);
+        } else if (error->heap == HEAP_NAME && error->name != NULL) {
+            fault_set(fault, RPC_NAME_ERROR, "name %.*s is not bound; bind it with name.bind or create",
+                      fault_clip(error->name, error->name_len, 64), error->name);
+        } else {
+            call_fail(call, error->heap);
+        }
+        break;
+    case LITERAL_INVALID_PARAMS:
+        fault_set(fault, RPC_INVALID_PARAMS, "%s", error->message);
+        fault_text(fault, "param", call->method->params[param].name, strlen(call->method->params[param].name));
+        break;
+    case LITERAL_VALUE:
+        fault_set(fault, RPC_VALUE_ERROR, "%s", error->message);
+        break;
+    case LITERAL_MEMORY:
+        return call_fail(call, HEAP_MEMORY);
+    case LITERAL_OUTPUT:
+        return fail_output(call, true);
+    }
+    if (error->id != 0) {
+        fault_number(fault, "object", (int64_t)error->id);
+    }
+    if (error->name != NULL) {
+        fault_json(fault, "name", error->name, error->name_len);
+    }
+    if (error->attr != NULL) {
+        fault_json(fault, "attr", error->attr, error->attr_len);
+    }
+    return false;
+}
+
+/* ---- parameters ---- */
+
+bool call_target(struct call *call, unsigned param, heap_ref *obj)
+{
+    struct literal_error error = {0};
+    const method_arg *arg = &call->args[param];
+    if (arg->kind == JSON_KIND_INT) {
+        heap_ref found = heap_find(call->heap, (uint64_t)arg->integer);
+        if (found != 0) {
+            *obj = found;
+            return true;
+        }
+    }
+    return literal_target(obj, call->heap, arg, &error) || fail_literal(call, param, &error);
+}
+
+/* "a list or tuple", from a bit set of types. */
+static void list_types(char *text, size_t size, unsigned types)
+{
+    size_t len = 0;
+    for (int type = 0; type < HEAP_T_COUNT; type++) {
+        if ((types & 1u << type) != 0 && len < size) {
+            len += (size_t)snprintf(text + len, size - len, "%s%s", len == 0 ? "" : " or ",
+                                    heap_builtin_name((enum heap_type)type));
+        }
+    }
+}
+
+bool call_target_of(struct call *call, unsigned param, unsigned types, heap_ref *obj)
+{
+    heap_ref found;
+    if (!call_target(call, param, &found)) {
+        return false;
+    }
+    if ((types & 1u << heap_type(call->heap, found)) == 0) {
+        char wanted[80];
+        list_types(wanted, sizeof(wanted), types);
+        fault_set(call->fault, RPC_TYPE_ERROR, "%s is for a %s; this is a %s", call->method->name, wanted,
+                  heap_type_name(call->heap, found));
+        add_object(call, found);
+        return false;
+    }
+    *obj = found;
+    return true;
+}
+
+bool call_value(struct call *call, unsigned param, heap_ref *obj)
+{
+    struct literal_error error = {0};
+    if (!literal_read(obj, call->heap, &call->args[param], &error)) {
+        return fail_literal(call, param, &error);
+    }
+    heap_settle(call->heap);
+    return true;
+}
+
+void call_drop_value(struct call *call, heap_ref obj)
+{
+    call->freed += heap_settle(call->heap);
+    heap_decref(call->heap, obj);
+    heap_settle(call->heap);
+}
+
+/* ---- results ---- */
+
+bool call_output_ok(struct call *call)
+{
+    struct out *out = call->out;
+    if (out->failed) {
+        return fail_output(call, out->too_long);
+    }
+    if (call->result_max != 0 && out->len - call->result_start > call->result_max) {
+        return fail_output(call, true);
+    }
+    return true;
+}
+
+bool call_result_null(struct call *call)
+{
+    out_text(call->out, "null");
+    return true;
+}
+
+bool call_result_end(struct call *call)
+{
+    call->freed += heap_settle(call->heap);
+    if (call->freed > 0) {
+        out_text(call->out, ",\"freed\":");
+        out_u64(call->out, call->freed);
+    }
+    out_char(call->out, '}');
+    return true;
+}
+
+/* Deepest nesting of a value in an answer, so that it can be given back in a request. */
+static unsigned answer_nesting(const struct call *call)
+{
+    uint64_t max = RPC_LIMIT(call->service, max_depth);
+    unsigned depth = max == 0 || max > RPC_DEPTH_MAX ? RPC_DEPTH_MAX : (unsigned)max;
+    /* `{"params":{"value":` stand around it. */
+    return depth > 4 ? depth - 2 : 2;
+}
+
+bool call_write_value(struct call *call, heap_ref obj, int64_t depth, bool shared_let)
+{
+    size_t used = call->out->len - call->result_start;
+    if (call->result_max != 0 && used >= call->result_max) {
+        return fail_output(call, true);
+    }
+    struct literal_format format = {.depth = depth,
+                                    .max_nesting = answer_nesting(call),
+                                    .shared_let = shared_let,
+                                    .max_bytes = call->result_max == 0 ? 0 : call->result_max - used};
+    struct literal_error error = {0};
+    return literal_write(call->out, call->heap, obj, &format, &error) || fail_literal(call, 0, &error);
+}
+
+bool call_item(struct call *call, heap_ref obj, struct call_item how)
+{
+    if (call->is_notification) {
+        return true;
+    }
+    uint64_t id;
+    const method_arg *depth = &call->args[how.depth_param];
+    enum heap_error error = heap_id(&id, call->heap, obj);
+    if (error != HEAP_OK) {
+        return call_fail(call, error);
+    }
+    out_text(call->out, "{\"object\":");
+    out_u64(call->out, id);
+    if (arg_given(depth)) {
+        out_text(call->out, ",\"value\":");
+        if (!call_write_value(call, obj, depth->integer, false)) {
+            return false;
+        }
+    }
+    if (!call_output_ok(call)) {
+        return false;
+    }
+    if (arg_bool(&call->args[how.hold_param], how.hold_default)) {
+        error = heap_hold(call->heap, call->session, obj);
+        if (error != HEAP_OK) {
+            return call_fail_object(call, error, obj);
+        }
+    }
+    return true;
+}
+
+void call_item_undo(struct call *call, heap_ref obj, struct call_item how)
+{
+    if (!call->is_notification && arg_bool(&call->args[how.hold_param], how.hold_default) &&
+        heap_unhold(call->heap, call->session, obj) != HEAP_OK) {
+        fault_set(call->fault, RPC_INTERNAL_ERROR, "a hold that was just taken is gone");
+    }
+}

@@ -1,0 +1,479 @@
+/* envelope.c -- a line into requests: the JSON-RPC envelope, in one pass, without the GIL.
+ *
+ *   line -> read_element() once, or for each element of a batch -> requests at the end of the connection's
+ *
+ * The whole line is read before any of it counts: the requests are collected in a chain of their own, which
+ * is thrown away when the line turns out to be no JSON text or nested too deeply.  Then one ready reply
+ * takes its place.  What is wrong with one request (its envelope, method or params) makes a ready reply of
+ * that request alone, with the id it had.
+ *
+ * `params` is bound on the way when the method is known by then, as it is when clients write the members in
+ * the usual order; else its place is remembered and it is bound at the end.
+ *
+ * Start at envelope_read_line().
+ */
+#include "json_reader.h"
+#include "rpc_internal.h"
+
+_Static_assert(TURN_PADDING > JSON_PADDING_BYTES, "the end of a line and the scanner's padding must fit");
+
+/* The requests of a line so far. */
+struct chain {
+    struct request *first, *last;
+    uint64_t count;
+};
+
+enum envelope_member {
+    MEMBER_JSONRPC = 1,
+    MEMBER_ID = 2,
+    MEMBER_METHOD = 4,
+    MEMBER_PARAMS = 8
+};
+
+/* What is known of a request while its members are read. */
+struct envelope {
+    struct rpc_conn *conn;
+    struct turn *turn;
+    unsigned seen;                 /* enum envelope_member */
+    const char *wrong;             /* why it is no valid request; NULL: nothing so far */
+    struct json_value id;          /* when seen and valid; else text is NULL */
+    struct json_string name;       /* of the method; valid when it was seen */
+    const struct method *method;   /* NULL: not seen, or there is none of that name */
+    struct request *request;       /* room for the method's arguments; NULL before they are bound */
+    struct json_value params;      /* text NULL: not seen, or bound already */
+    bool params_faulty;            /* binding failed: conn->thread->fault says why */
+    bool no_memory;
+};
+
+/* ---- requests ---- */
+
+static struct request *new_request(struct turn *turn, unsigned args)
+{
+    struct request *request = turn_alloc(turn, sizeof(*request) + args * sizeof(request->args[0]));
+    if (request != NULL) {
+        request->next = NULL;
+        request->turn = turn;
+        request->method = NULL;
+        request->id = NULL;
+        request->id_len = 0;
+        request->flags = 0;
+        request->error = RPC_OK;
+        request->reply = NULL;
+        request->reply_len = 0;
+    }
+    return request;
+}
+
+/* Makes the request one that is answered with the fault. */
+static bool set_reply(struct rpc_thread *thread, struct request *request, const struct fault *fault)
+{
+    request->method = NULL;
+    request->error = fault->error;
+    if ((request->flags & REQUEST_NOTIFICATION) != 0) {
+        return true;
+    }
+    struct out *out = &thread->scratch;
+    out_truncate(out, 0);
+    reply_error(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len, fault);
+    char *reply = out->failed ? NULL : turn_alloc(request->turn, out->len);
+    if (reply == NULL) {
+        return false;
+    }
+    memcpy(reply, out->data, out->len);
+    request->reply = reply;
+    request->reply_len = out->len;
+    return true;
+}
+
+static void append(struct chain *chain, struct request *request)
+{
+    if (chain->last == NULL) {
+        chain->first = request;
+    } else {
+        chain->last->next = request;
+    }
+    chain->last = request;
+    chain->count++;
+}
+
+/* Puts the chain behind the requests that wait. */
+static void enqueue(struct rpc_conn *conn, const struct chain *chain)
+{
+    if (chain->first == NULL) {
+        return;
+    }
+    chain->first->turn->users += (uint32_t)chain->count;
+    if (conn->last == NULL) {
+        conn->first = chain->first;
+    } else {
+        conn->last->next = chain->first;
+    }
+    conn->last = chain->last;
+}
+
+/* One reply, id null, that stands for the whole line. */
+static void answer_line(struct rpc_conn *conn, const struct fault *fault)
+{
+    struct chain chain = {0};
+    struct request *request = new_request(conn->thread->turn, 0);
+    if (request == NULL || !set_reply(conn->thread, request, fault)) {
+        conn_must_close(conn, "no memory for its requests");
+        return;
+    }
+    append(&chain, request);
+    enqueue(conn, &chain);
+}
+
+/* ---- members ---- */
+
+static void wrong(struct envelope *envelope, const char *why)
+{
+    if (envelope->wrong == NULL) {
+        envelope->wrong = why;
+    }
+}
+
+/* Longest method name that can be: longer ones need not be looked for.  Escaped, a character takes six. */
+#define METHOD_NAME_MAX 64u
+
+static const struct method *find_method(const struct rpc_service *service, const struct json_string *name)
+{
+    char plain[6 * METHOD_NAME_MAX];
+    if (!name->has_escapes) {
+        return method_find(&service->index, name->text, name->len);
+    }
+    if (name->len > sizeof(plain)) {
+        return NULL;
+    }
+    return method_find(&service->index, plain, json_unescape(plain, name));
+}
+
+/* Whether the member may be taken: false when it came before. */
+static bool first_time(struct envelope *envelope, enum envelope_member member)
+{
+    if ((envelope->seen & member) != 0) {
+        wrong(envelope, "a member of the request is given twice; give each once");
+        return false;
+    }
+    envelope->seen |= member;
+    return true;
+}
+
+/* Binds what stands at the cursor to the method's parameters. */
+static enum params_result bind_params(struct envelope *envelope, struct json_cursor *cursor)
+{
+    const struct method *method = envelope->method;
+    envelope->request = new_request(envelope->turn, method->param_count);
+    if (envelope->request == NULL) {
+        envelope->no_memory = true;
+        return PARAMS_NO_MEMORY;
+    }
+    enum params_result result = params_bind(cursor, method, envelope->request->args, envelope->turn,
+                                            &envelope->conn->thread->fault);
+    envelope->no_memory |= result == PARAMS_NO_MEMORY;
+    envelope->params_faulty |= result == PARAMS_FAULT;
+    return result;
+}
+
+static void read_params(struct envelope *envelope, struct json_cursor *cursor)
+{
+    struct json_value value;
+    char c = json_peek(cursor);
+    if (!first_time(envelope, MEMBER_PARAMS) || (c != '[' && c != '{')) {
+        wrong(envelope, "params is neither an array nor an object; leave it out when there are none");
+        json_scan_value(cursor, &value);
+        return;
+    }
+    if (envelope->method == NULL) {
+        json_scan_value(cursor, &envelope->params);
+        return;
+    }
+    struct json_cursor before = *cursor;
+    if (bind_params(envelope, cursor) != PARAMS_OK) {
+        *cursor = before;
+        json_scan_value(cursor, &value);
+    }
+}
+
+static void read_jsonrpc(struct envelope *envelope, struct json_cursor *cursor)
+{
+    struct json_value value;
+    if (!json_scan_value(cursor, &value) || !first_time(envelope, MEMBER_JSONRPC)) {
+        return;
+    }
+    struct json_string text = value.kind == JSON_KIND_STRING ? json_string_of(&value) : (struct json_string){"", 0, false};
+    if (!json_string_is(&text, "2.0")) {
+        wrong(envelope, "jsonrpc is not \"2.0\"; write exactly that or leave it out");
+    }
+}
+
+static void read_id(struct envelope *envelope, struct json_cursor *cursor)
+{
+    struct json_value value;
+    if (!json_scan_value(cursor, &value)) {
+        return;
+    }
+    bool valid = value.kind == JSON_KIND_STRING || value.kind == JSON_KIND_INT || value.kind == JSON_KIND_FLOAT ||
+                 value.kind == JSON_KIND_NULL;
+    if (!first_time(envelope, MEMBER_ID)) {
+        envelope->id.text = NULL;
+    } else if (!valid) {
+        wrong(envelope, "id is not a string, a number or null");
+    } else {
+        envelope->id = value;
+    }
+}
+
+static void read_method(struct envelope *envelope, struct json_cursor *cursor)
+{
+    struct json_value value;
+    if (!json_scan_value(cursor, &value) || !first_time(envelope, MEMBER_METHOD)) {
+        return;
+    }
+    if (value.kind != JSON_KIND_STRING) {
+        wrong(envelope, "method is not a string; name a method, as \"ping\"");
+        return;
+    }
+    envelope->name = json_string_of(&value);
+    envelope->method = find_method(envelope->conn->thread->service, &envelope->name);
+}
+
+static void read_members(struct envelope *envelope, struct json_cursor *cursor)
+{
+    struct json_string name;
+    struct json_value ignored;
+    while (json_next_member(cursor, &name)) {
+        if (json_string_is(&name, "id")) {
+            read_id(envelope, cursor);
+        } else if (json_string_is(&name, "method")) {
+            read_method(envelope, cursor);
+        } else if (json_string_is(&name, "params")) {
+            read_params(envelope, cursor);
+        } else if (json_string_is(&name, "jsonrpc")) {
+            read_jsonrpc(envelope, cursor);
+        } else {
+            json_scan_value(cursor, &ignored);
+        }
+    }
+}
+
+/* ---- a request ---- */
+
+/* Sets the fault of a method that does not exist. */
+static void method_not_found(struct envelope *envelope)
+{
+    struct rpc_thread *thread = envelope->conn->thread;
+    struct json_string *name = &envelope->name;
+    char *plain = turn_alloc(envelope->turn, name->len + 1);
+    if (plain == NULL) {
+        envelope->no_memory = true;
+        return;
+    }
+    size_t len = json_unescape(plain, name);
+    out_truncate(&thread->scratch, 0);
+    method_nearest(&thread->scratch, plain, len);
+    char *nearest = thread->scratch.failed ? NULL : turn_alloc(envelope->turn, thread->scratch.len);
+    if (nearest == NULL) {
+        envelope->no_memory = true;
+        return;
+    }
+    memcpy(nearest, thread->scratch.data, thread->scratch.len);
+    fault_set(&thread->fault, RPC_METHOD_NOT_FOUND, "no method %.*s; rpc.discover lists all there are",
+              fault_clip(plain, len, METHOD_NAME_MAX), plain);
+    fault_json(&thread->fault, "nearest", nearest, thread->scratch.len);
+}
+
+/* The fault that the request is answered with; false: there is none. */
+static bool find_fault(struct envelope *envelope)
+{
+    struct fault *fault = &envelope->conn->thread->fault;
+    if (envelope->wrong == NULL && (envelope->seen & MEMBER_METHOD) == 0) {
+        envelope->wrong = "method is missing; name one, as \"ping\"";
+    }
+    if (envelope->wrong != NULL) {
+        fault_set(fault, RPC_INVALID_REQUEST, "%s", envelope->wrong);
+        return true;
+    }
+    if (envelope->method == NULL) {
+        method_not_found(envelope);
+        return true;
+    }
+    if (envelope->params.text != NULL) {
+        struct json_cursor cursor;
+        json_cursor_within(&cursor, &envelope->params);
+        bind_params(envelope, &cursor);
+    } else if (envelope->request == NULL) {
+        envelope->request = new_request(envelope->turn, envelope->method->param_count);
+        if (envelope->request == NULL) {
+            envelope->no_memory = true;
+        } else {
+            enum params_result result = params_bind_none(envelope->method, envelope->request->args, fault);
+            envelope->params_faulty = result != PARAMS_OK;
+        }
+    }
+    return envelope->params_faulty;
+}
+
+/* The request, or its ready reply, that the members make.  NULL: no memory. */
+static struct request *finish_request(struct envelope *envelope)
+{
+    bool faulty = find_fault(envelope);
+    struct request *request = envelope->request;
+    if (request == NULL && !envelope->no_memory) {
+        request = new_request(envelope->turn, 0);
+    }
+    if (request == NULL || envelope->no_memory) {
+        return NULL;
+    }
+    request->method = envelope->method;
+    request->id = envelope->id.text;
+    request->id_len = envelope->id.text == NULL ? 0 : envelope->id.len;
+    if (envelope->wrong == NULL) {
+        /* Only what was read as a request can be a notification or have the short form. */
+        request->flags |= (envelope->seen & MEMBER_ID) == 0 ? REQUEST_NOTIFICATION : 0;
+        request->flags |= (envelope->seen & MEMBER_JSONRPC) == 0 ? REQUEST_SHORT : 0;
+    }
+    if (faulty && !set_reply(envelope->conn->thread, request, &envelope->conn->thread->fault)) {
+        return NULL;
+    }
+    return request;
+}
+
+/* Reads the value at the cursor as a request.  NULL: no memory, or a syntax error, which the cursor has. */
+static struct request *read_element(struct rpc_conn *conn, struct json_cursor *cursor)
+{
+    struct envelope envelope;
+    envelope.conn = conn;
+    envelope.turn = conn->thread->turn;
+    envelope.seen = 0;
+    envelope.wrong = NULL;
+    envelope.id.text = NULL;
+    envelope.method = NULL;
+    envelope.request = NULL;
+    envelope.params.text = NULL;
+    envelope.params_faulty = false;
+    envelope.no_memory = false;
+    if (json_peek(cursor) == '{' && json_enter(cursor)) {
+        read_members(&envelope, cursor);
+    } else {
+        struct json_value ignored;
+        json_scan_value(cursor, &ignored);
+        envelope.wrong = "a request is an object with a method; this is something else";
+    }
+    if (json_failed(cursor)) {
+        return NULL;
+    }
+    struct request *request = finish_request(&envelope);
+    if (request == NULL) {
+        conn_must_close(conn, "no memory for its requests");
+    }
+    return request;
+}
+
+/* ---- a line ---- */
+
+/* The elements of the array at the cursor.  Above the limit of elements they are only read over, to know
+ * whether the line is well formed. */
+static void read_batch(struct rpc_conn *conn, struct json_cursor *cursor, struct chain *chain, uint64_t max)
+{
+    json_enter(cursor);
+    while (json_next_item(cursor)) {
+        if (max != 0 && chain->count >= max) {
+            struct json_value ignored;
+            json_scan_value(cursor, &ignored);
+            chain->count++;
+            continue;
+        }
+        struct request *request = read_element(conn, cursor);
+        if (request == NULL) {
+            return;
+        }
+        request->flags |= REQUEST_IN_BATCH;
+        append(chain, request);
+    }
+}
+
+/* Deepest nesting of a line; what is recursive in here relies on there being one. */
+static unsigned depth_limit(const struct rpc_service *service)
+{
+    uint64_t max = RPC_LIMIT(service, max_depth);
+    return max == 0 || max > RPC_DEPTH_MAX ? RPC_DEPTH_MAX : (unsigned)max;
+}
+
+/* The line is no JSON text, or nested too deeply. */
+static void answer_unreadable(struct rpc_conn *conn, const struct json_cursor *cursor,
+                              const struct frame_line *line)
+{
+    struct fault *fault = &conn->thread->fault;
+    if (cursor->error.too_deep) {
+        unsigned max = depth_limit(conn->thread->service);
+        fault_set(fault, RPC_LIMIT_EXCEEDED,
+                  "the line is nested deeper than %u; build large structures in steps or raise --max-depth", max);
+        fault_text(fault, "limit", "max-depth", strlen("max-depth"));
+        fault_number(fault, "max", max);
+    } else {
+        fault_set(fault, RPC_PARSE_ERROR, "line %llu is no JSON text: %s at column %zu",
+                  (unsigned long long)line->number, cursor->error.message, cursor->error.offset + 1);
+        fault_number(fault, "line", (int64_t)line->number);
+        fault_number(fault, "column", (int64_t)cursor->error.offset + 1);
+    }
+    answer_line(conn, fault);
+}
+
+static void answer_long_batch(struct rpc_conn *conn, uint64_t count, uint64_t max)
+{
+    struct fault *fault = &conn->thread->fault;
+    fault_set(fault, RPC_LIMIT_EXCEEDED,
+              "the batch has %llu elements and may have %llu; send it in parts or raise --max-batch",
+              (unsigned long long)count, (unsigned long long)max);
+    fault_text(fault, "limit", "max-batch", strlen("max-batch"));
+    fault_number(fault, "max", (int64_t)max);
+    answer_line(conn, fault);
+}
+
+void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
+{
+    struct rpc_service *service = conn->thread->service;
+    uint64_t max_batch = RPC_LIMIT(service, max_batch);
+    struct json_cursor cursor;
+    struct chain chain = {0};
+    json_cursor_init(&cursor, line->text, line->len, depth_limit(service));
+    bool is_batch = json_peek(&cursor) == '[';
+    if (is_batch) {
+        read_batch(conn, &cursor, &chain, max_batch);
+    } else {
+        struct request *request = read_element(conn, &cursor);
+        if (request != NULL) {
+            append(&chain, request);
+        }
+    }
+    if (conn->must_close != NULL) {
+        return;
+    }
+    if (!json_finish(&cursor)) {
+        answer_unreadable(conn, &cursor, line);
+    } else if (is_batch && chain.count == 0) {
+        fault_set(&conn->thread->fault, RPC_INVALID_REQUEST, "the batch is empty; put at least one request into it");
+        answer_line(conn, &conn->thread->fault);
+    } else if (is_batch && max_batch != 0 && chain.count > max_batch) {
+        answer_long_batch(conn, chain.count, max_batch);
+    } else {
+        if (is_batch) {
+            chain.first->flags |= REQUEST_BATCH_FIRST;
+            chain.last->flags |= REQUEST_BATCH_LAST;
+        }
+        enqueue(conn, &chain);
+    }
+}
+
+void envelope_too_long(struct rpc_conn *conn)
+{
+    struct fault *fault = &conn->thread->fault;
+    uint64_t max = RPC_LIMIT(conn->thread->service, max_request);
+    fault_set(fault, RPC_LIMIT_EXCEEDED,
+              "the line is longer than %llu bytes and was dropped; send less at once or raise --max-request",
+              (unsigned long long)max);
+    fault_text(fault, "limit", "max-request", strlen("max-request"));
+    fault_number(fault, "max", (int64_t)max);
+    answer_line(conn, fault);
+}

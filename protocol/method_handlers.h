@@ -1,0 +1,93 @@
+/* method_handlers.h -- the handlers that method_table.c puts into its rows, by the file that defines them.
+ *
+ * All are method_handler: they need the GIL where their row says so, write the result, and change nothing
+ * when they return false.  Their parameters are in the order of their row.
+ */
+#ifndef HEAPD_PROTOCOL_METHOD_HANDLERS_H
+#define HEAPD_PROTOCOL_METHOD_HANDLERS_H
+
+#include "method.h"
+
+/* method_object.c */
+bool method_create(struct call *call);
+bool method_create_check(const method_arg *args, struct fault *fault);
+bool method_ref(struct call *call);
+bool method_unref(struct call *call);
+bool method_get(struct call *call);
+bool method_type(struct call *call);
+
+/* method_name.c */
+bool method_name_bind(struct call *call);
+bool method_name_lookup(struct call *call);
+bool method_name_unbind(struct call *call);
+bool method_name_list(struct call *call);
+
+/* method_list.c */
+bool method_list_append(struct call *call);
+bool method_list_extend(struct call *call);
+bool method_list_insert(struct call *call);
+bool method_list_getitem(struct call *call);
+bool method_list_setitem(struct call *call);
+bool method_list_delitem(struct call *call);
+bool method_list_pop(struct call *call);
+bool method_list_clear(struct call *call);
+bool method_list_len(struct call *call);
+
+/* method_dict.c */
+bool method_dict_setitem(struct call *call);
+bool method_dict_getitem(struct call *call);
+bool method_dict_setdefault(struct call *call);
+bool method_dict_delitem(struct call *call);
+bool method_dict_pop(struct call *call);
+bool method_dict_update(struct call *call);
+bool method_dict_contains(struct call *call);
+bool method_dict_keys(struct call *call);
+bool method_dict_clear(struct call *call);
+bool method_dict_len(struct call *call);
+bool method_dict_incr(struct call *call);
+
+/* method_set.c */
+bool method_set_add(struct call *call);
+bool method_set_discard(struct call *call);
+bool method_set_contains(struct call *call);
+bool method_set_clear(struct call *call);
+bool method_set_len(struct call *call);
+
+/* method_attr.c */
+bool method_attr_set(struct call *call);
+bool method_attr_get(struct call *call);
+bool method_attr_del(struct call *call);
+bool method_attr_list(struct call *call);
+
+/* method_sys.c */
+bool method_sys_getrefcount(struct call *call);
+bool method_sys_getsizeof(struct call *call);
+bool method_sys_intern(struct call *call);
+bool method_sys_getswitchinterval(struct call *call);
+bool method_sys_setswitchinterval(struct call *call);
+
+/* method_gc.c */
+bool method_collect(struct call *call);
+bool method_gc_get_count(struct call *call);
+bool method_gc_get_threshold(struct call *call);
+bool method_gc_set_threshold(struct call *call);
+bool method_gc_enable(struct call *call);
+bool method_gc_disable(struct call *call);
+bool method_gc_isenabled(struct call *call);
+bool method_gc_is_tracked(struct call *call);
+bool method_gc_get_stats(struct call *call);
+
+/* method_stats.c */
+bool method_stats(struct call *call);
+extern const char *const METHOD_STATS_SECTIONS[];
+
+/* method_heap.c */
+bool method_heap_check(struct call *call);
+
+/* method_server.c */
+bool method_session_close(struct call *call);
+bool method_server_shutdown(struct call *call);
+bool method_ping(struct call *call);
+bool method_rpc_discover(struct call *call);
+
+#endif

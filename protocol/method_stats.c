@@ -1,0 +1,316 @@
+/* method_stats.c -- stats: figures of the daemon and the heap, as PROTOCOL section 4 lists them.
+ *
+ * Needs no GIL and waits for nothing: every figure is a counter that is read as it stands.  The document is
+ * built with jansson, since nobody asks often.  One function a section; SECTIONS is the order.
+ */
+#include "method_handlers.h"
+#include "rpc_internal.h"
+
+#include <jansson.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* What the sections are made of, read once a call. */
+struct figures {
+    struct rpc_service *service;
+    struct heap_stats heap;
+};
+
+static json_t *integer(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+/* ---- server ---- */
+
+static json_t *errors_by_word(const struct rpc_counts *counts)
+{
+    json_t *j_errors = json_object();
+    for (int i = 1; i < RPC_ERROR_COUNT; i++) {
+        json_object_set_new(j_errors, rpc_error_word((enum rpc_error)i), integer(counts->errors[i]));
+    }
+    return j_errors;
+}
+
+static json_t *server_section(const struct figures *figures)
+{
+    struct rpc_service *service = figures->service;
+    struct rpc_server_figures server = {0};
+    struct rpc_counts counts;
+    if (service->host.figures != NULL) {
+        service->host.figures(service->host.arg, &server);
+    }
+    rpc_service_counts(service, &counts);
+    json_t *j_server = json_object();
+    json_object_set_new(j_server, "name", json_string("heapd"));
+    json_object_set_new(j_server, "version", json_string(RPC_VERSION));
+    json_object_set_new(j_server, "protocol", json_integer(RPC_PROTOCOL_VERSION));
+    json_object_set_new(j_server, "heap", json_string(service->heap_token));
+    json_object_set_new(j_server, "pid", json_integer(getpid()));
+    json_object_set_new(j_server, "uptime_s", integer(rpc_service_uptime_s(service)));
+    json_object_set_new(j_server, "connections", integer(server.connections));
+    json_object_set_new(j_server, "connections_total", integer(server.connections_total));
+    json_object_set_new(j_server, "requests", integer(counts.requests));
+    json_object_set_new(j_server, "notifications", integer(counts.notifications));
+    json_object_set_new(j_server, "bytes_in",
+                        integer(atomic_load_explicit(&service->bytes_in, memory_order_relaxed)));
+    json_object_set_new(j_server, "bytes_out",
+                        integer(atomic_load_explicit(&service->bytes_out, memory_order_relaxed)));
+    json_object_set_new(j_server, "errors", errors_by_word(&counts));
+    return j_server;
+}
+
+/* ---- objects ---- */
+
+static json_t *type_row(const char *type, uint64_t objects, uint64_t bytes)
+{
+    json_t *j_row = json_object();
+    json_object_set_new(j_row, "type", json_string(type));
+    json_object_set_new(j_row, "objects", integer(objects));
+    json_object_set_new(j_row, "bytes", integer(bytes));
+    return j_row;
+}
+
+static void add_class(void *j_types, const char *class_name, uint64_t objects, uint64_t bytes)
+{
+    if (objects > 0) {
+        json_array_append_new(j_types, type_row(class_name, objects, bytes));
+    }
+}
+
+static json_t *objects_section(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    json_t *j_objects = json_object(), *j_types = json_array();
+    json_object_set_new(j_objects, "live", integer(heap->live));
+    json_object_set_new(j_objects, "bytes", integer(heap->bytes));
+    json_object_set_new(j_objects, "immortal", integer(heap->immortal));
+    json_object_set_new(j_objects, "created", integer(heap->created));
+    json_object_set_new(j_objects, "freed", integer(heap->freed));
+    for (int type = 0; type < HEAP_T_COUNT; type++) {
+        if (type != HEAP_T_INSTANCE) {
+            add_class(j_types, heap_builtin_name((enum heap_type)type), heap->type_objects[type],
+                      heap->type_bytes[type]);
+        }
+    }
+    /* Instances are of the type that their class names. */
+    heap_stats_classes(figures->service->heap, add_class, j_types);
+    json_object_set_new(j_objects, "types", j_types);
+    return j_objects;
+}
+
+/* ---- layers ---- */
+
+static json_t *layer(int number, const char *name, uint64_t bytes, uint64_t count)
+{
+    json_t *j_layer = json_object();
+    json_object_set_new(j_layer, "layer", json_integer(number));
+    json_object_set_new(j_layer, "name", json_string(name));
+    json_object_set_new(j_layer, "bytes", integer(bytes));
+    json_object_set_new(j_layer, "count", integer(count));
+    return j_layer;
+}
+
+/* Pages of the process, virtual and resident; 0 where the kernel does not say. */
+static void read_pages(uint64_t *virtual_pages, uint64_t *resident_pages)
+{
+    unsigned long long pages[2] = {0, 0};
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file != NULL) {
+        if (fscanf(file, "%llu %llu", &pages[0], &pages[1]) != 2) {
+            pages[0] = pages[1] = 0;
+        }
+        fclose(file);
+    }
+    *virtual_pages = pages[0];
+    *resident_pages = pages[1];
+}
+
+/* How many mappings the process has. */
+static uint64_t count_mappings(void)
+{
+    uint64_t count = 0;
+    FILE *file = fopen("/proc/self/maps", "re");
+    if (file != NULL) {
+        for (int c = getc(file); c != EOF; c = getc(file)) {
+            count += c == '\n';
+        }
+        fclose(file);
+    }
+    return count;
+}
+
+static json_t *layers_section(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    struct mallinfo2 malloc_figures = mallinfo2();
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE), virtual_pages, resident_pages;
+    read_pages(&virtual_pages, &resident_pages);
+    json_t *j_layers = json_array();
+    json_array_append_new(j_layers, layer(3, "object-specific", heap->bytes, heap->live));
+    json_array_append_new(j_layers, layer(2, "pymalloc", heap->block_bytes, heap->blocks));
+    json_array_append_new(j_layers, layer(1, "raw", heap->raw_bytes, heap->raw_blocks));
+    /* malloc does not count its blocks; what it tells is how many it has mapped one by one. */
+    json_array_append_new(j_layers, layer(0, "malloc", malloc_figures.uordblks + malloc_figures.hblkhd,
+                                          malloc_figures.hblks));
+    json_array_append_new(j_layers, layer(-1, "virtual", virtual_pages * page_bytes, count_mappings()));
+    json_array_append_new(j_layers, layer(-2, "resident", resident_pages * page_bytes, resident_pages));
+    return j_layers;
+}
+
+/* ---- allocator ---- */
+
+static json_t *allocator_section(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    json_t *j_allocator = json_object(), *j_classes = json_array();
+    json_object_set_new(j_allocator, "arenas", integer(heap->arenas));
+    json_object_set_new(j_allocator, "arenas_total", integer(heap->arenas_total));
+    json_object_set_new(j_allocator, "arenas_reclaimed", integer(heap->arenas_reclaimed));
+    json_object_set_new(j_allocator, "arenas_highwater", integer(heap->arenas_highwater));
+    json_object_set_new(j_allocator, "arena_bytes", integer(heap->arena_bytes));
+    json_object_set_new(j_allocator, "pools", integer(heap->pools));
+    json_object_set_new(j_allocator, "pools_free", integer(heap->pools_free));
+    json_object_set_new(j_allocator, "pool_bytes", integer(heap->pool_bytes));
+    json_object_set_new(j_allocator, "blocks", integer(heap->blocks));
+    json_object_set_new(j_allocator, "raw_blocks", integer(heap->raw_blocks));
+    json_object_set_new(j_allocator, "raw_bytes", integer(heap->raw_bytes));
+    for (int i = 0; i < 32; i++) {
+        const struct heap_class_figures *class = &heap->classes[i];
+        json_t *j_class = json_object();
+        json_object_set_new(j_class, "size", json_integer(class->size));
+        json_object_set_new(j_class, "pools", integer(class->pools));
+        json_object_set_new(j_class, "blocks", integer(class->blocks));
+        json_object_set_new(j_class, "free", integer(class->free));
+        json_array_append_new(j_classes, j_class);
+    }
+    json_object_set_new(j_allocator, "classes", j_classes);
+    return j_allocator;
+}
+
+/* ---- gc and gil ---- */
+
+static json_t *three(const uint32_t values[3])
+{
+    json_t *j_three = json_array();
+    for (int i = 0; i < 3; i++) {
+        json_array_append_new(j_three, json_integer(values[i]));
+    }
+    return j_three;
+}
+
+static json_t *histogram(const struct heap_histogram_figures *figures)
+{
+    json_t *j_histogram = json_object();
+    json_object_set_new(j_histogram, "count", integer(figures->count));
+    json_object_set_new(j_histogram, "max_us", integer(figures->max_us));
+    json_object_set_new(j_histogram, "p99_us", integer(figures->p99_us));
+    return j_histogram;
+}
+
+static json_t *gc_section(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    json_t *j_gc = json_object(), *j_generations = json_array();
+    json_object_set_new(j_gc, "enabled", json_boolean(heap->gc_enabled));
+    json_object_set_new(j_gc, "collecting", json_boolean(heap->gc_collecting));
+    json_object_set_new(j_gc, "count", three(heap->gc_count));
+    json_object_set_new(j_gc, "threshold", three(heap->gc_threshold));
+    json_object_set_new(j_gc, "frozen", integer(heap->gc_frozen));
+    for (int i = 0; i < 3; i++) {
+        json_t *j_generation = json_object();
+        json_object_set_new(j_generation, "collections", integer(heap->generations[i].collections));
+        json_object_set_new(j_generation, "collected", integer(heap->generations[i].collected));
+        json_object_set_new(j_generation, "uncollectable", integer(heap->generations[i].uncollectable));
+        json_object_set_new(j_generation, "objects", integer(heap->generations[i].objects));
+        json_array_append_new(j_generations, j_generation);
+    }
+    json_object_set_new(j_gc, "generations", j_generations);
+    json_object_set_new(j_gc, "pauses", histogram(&heap->gc_pauses));
+    return j_gc;
+}
+
+static json_t *gil_section(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    json_t *j_gil = json_object();
+    json_object_set_new(j_gil, "switch_interval_us", json_integer(heap->switch_interval_us));
+    json_object_set_new(j_gil, "acquisitions", integer(heap->gil_acquisitions));
+    json_object_set_new(j_gil, "contended", integer(heap->gil_contended));
+    json_object_set_new(j_gil, "drop_requests", integer(heap->gil_drop_requests));
+    json_object_set_new(j_gil, "forced_switches", integer(heap->gil_forced_switches));
+    json_object_set_new(j_gil, "hold", histogram(&heap->gil_hold));
+    json_object_set_new(j_gil, "wait", histogram(&heap->gil_wait));
+    return j_gil;
+}
+
+/* ---- sessions, names, limits ---- */
+
+static json_t *sessions_section(const struct figures *figures)
+{
+    /* A connection is a session from its start, also before it has needed one in the heap. */
+    uint64_t unmade = atomic_load_explicit(&figures->service->sessions_unmade, memory_order_relaxed);
+    json_t *j_sessions = json_object();
+    json_object_set_new(j_sessions, "count", integer(figures->heap.sessions + unmade));
+    json_object_set_new(j_sessions, "leased", json_integer(0));
+    json_object_set_new(j_sessions, "holds", integer(figures->heap.holds));
+    return j_sessions;
+}
+
+static json_t *names_section(const struct figures *figures)
+{
+    json_t *j_names = json_object();
+    json_object_set_new(j_names, "count", integer(figures->heap.names));
+    return j_names;
+}
+
+static json_t *limits_section(const struct figures *figures)
+{
+    json_t *j_limits = json_object();
+#define X(member, name, unit, fallback, largest, doc)                                                        \
+    json_object_set_new(j_limits, name, integer(RPC_LIMIT(figures->service, member)));
+    RPC_LIMIT_MAP(X)
+#undef X
+    return j_limits;
+}
+
+/* ---- the method ---- */
+
+static const struct {
+    const char *name;
+    json_t *(*make)(const struct figures *figures);
+} SECTIONS[] = {
+    {"server", server_section}, {"objects", objects_section},   {"layers", layers_section},
+    {"allocator", allocator_section}, {"gc", gc_section},       {"gil", gil_section},
+    {"sessions", sessions_section}, {"names", names_section},   {"limits", limits_section},
+};
+#define SECTION_COUNT (sizeof(SECTIONS) / sizeof(SECTIONS[0]))
+
+/* The words of the parameter `section`, in the same order. */
+const char *const METHOD_STATS_SECTIONS[SECTION_COUNT + 1] = {
+    "server", "objects", "layers", "allocator", "gc", "gil", "sessions", "names", "limits", NULL};
+
+static int append_text(const char *text, size_t len, void *out)
+{
+    out_bytes(out, text, len);
+    return ((struct out *)out)->failed ? -1 : 0;
+}
+
+bool method_stats(struct call *call)
+{
+    struct figures figures = {.service = call->service};
+    heap_stats(&figures.heap, call->heap);
+    json_t *j_stats;
+    if (arg_given(&call->args[0])) {
+        j_stats = SECTIONS[call->args[0].integer].make(&figures);
+    } else {
+        j_stats = json_object();
+        for (size_t i = 0; i < SECTION_COUNT; i++) {
+            json_object_set_new(j_stats, SECTIONS[i].name, SECTIONS[i].make(&figures));
+        }
+    }
+    int failed = json_dump_callback(j_stats, append_text, call->out, JSON_COMPACT);
+    json_decref(j_stats);
+    return failed == 0 ? call_output_ok(call) : call_fail(call, HEAP_MEMORY);
+}

@@ -1,0 +1,248 @@
+/* params.c -- the parameters of a request against the method's row of the table.
+ *
+ * By position or by name; each is read once, checked for its JSON type and range, and left as a span of the
+ * request: literals are only checked for their shape here, and built when the request runs.  Everything that
+ * can be wrong without asking the heap is found here, so that invalid_params comes before not_found.
+ * No GIL.  Start at params_bind().
+ */
+#include "literal.h"
+#include "rpc_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One binding under way. */
+struct binding {
+    const struct method *method;
+    method_arg *args;
+    unsigned seen; /* bit i: parameter i was given, null included */
+    struct turn *turn;
+    struct fault *fault;
+};
+
+/* Sets the fault of one parameter. */
+static enum params_result refuse(struct binding *binding, const struct param *param, const char *what)
+{
+    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s must be %s", binding->method->name, param->name, what);
+    fault_text(binding->fault, "param", param->name, strlen(param->name));
+    return PARAMS_FAULT;
+}
+
+/* Decodes a string into what it means: afterwards text and len are its inside. */
+static enum params_result decode(struct binding *binding, method_arg *arg)
+{
+    struct json_string string = json_string_of(arg);
+    if (!string.has_escapes) {
+        arg->text = string.text;
+        arg->len = string.len;
+        return PARAMS_OK;
+    }
+    char *plain = turn_alloc(binding->turn, string.len);
+    if (plain == NULL) {
+        return PARAMS_NO_MEMORY;
+    }
+    arg->len = json_unescape(plain, &string);
+    arg->text = plain;
+    arg->has_escapes = false;
+    return PARAMS_OK;
+}
+
+/* ---- one check a kind ---- */
+
+static enum params_result check_literal(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    struct literal_error error;
+    if (!arg->has_dollar || literal_check(arg, &error)) {
+        return PARAMS_OK;
+    }
+    if (error.fault == LITERAL_MEMORY) {
+        return PARAMS_NO_MEMORY;
+    }
+    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s: %s", binding->method->name, param->name, error.message);
+    fault_text(binding->fault, "param", param->name, strlen(param->name));
+    return PARAMS_FAULT;
+}
+
+static enum params_result check_target(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    bool is_id = arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= 1 && arg->integer <= LITERAL_ID_MAX;
+    if (is_id || arg->kind == JSON_KIND_STRING) {
+        return PARAMS_OK;
+    }
+    return refuse(binding, param, "an object id, a whole number from 1 to 9007199254740991, or a bound name");
+}
+
+static enum params_result check_int(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    if (arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= param->min && arg->integer <= param->max) {
+        return PARAMS_OK;
+    }
+    char what[80];
+    snprintf(what, sizeof(what), "a whole number from %lld to %lld", (long long)param->min, (long long)param->max);
+    return refuse(binding, param, what);
+}
+
+static enum params_result check_enum(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    char what[160];
+    size_t len = 0;
+    struct json_string string = {"", 0, false};
+    if (arg->kind == JSON_KIND_STRING) {
+        string = json_string_of(arg);
+    }
+    for (int64_t i = 0; param->words[i] != NULL; i++) {
+        const char *word = param->words[i];
+        if (arg->kind == JSON_KIND_STRING && json_string_equals(&string, word, strlen(word))) {
+            arg->integer = i;
+            return PARAMS_OK;
+        }
+        len += (size_t)snprintf(what + len, sizeof(what) - len, "%s\"%s\"", i == 0 ? "one of " : ", ", word);
+    }
+    return refuse(binding, param, what);
+}
+
+static enum params_result check_seconds(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    double seconds = -1;
+    if (arg->kind == JSON_KIND_INT && !arg->overflow) {
+        seconds = (double)arg->integer;
+    } else if (arg->kind == JSON_KIND_FLOAT) {
+        number_read_double(&seconds, arg->text, arg->len);
+    }
+    if (seconds > 0 && seconds <= (double)param->max) {
+        arg->integer = (int64_t)(seconds * 1e6 + 0.5);
+        arg->integer += arg->integer == 0;
+        return PARAMS_OK;
+    }
+    char what[80];
+    snprintf(what, sizeof(what), "a number of seconds above 0 and at most %lld", (long long)param->max);
+    return refuse(binding, param, what);
+}
+
+static enum params_result check(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    switch (param->kind) {
+    case PARAM_TARGET:
+        return check_target(binding, param, arg);
+    case PARAM_VALUE:
+    case PARAM_KEY:
+        return check_literal(binding, param, arg);
+    case PARAM_STR:
+        return arg->kind == JSON_KIND_STRING ? decode(binding, arg) : refuse(binding, param, "a string");
+    case PARAM_INT:
+        return check_int(binding, param, arg);
+    case PARAM_BOOL:
+        return arg->kind == JSON_KIND_TRUE || arg->kind == JSON_KIND_FALSE ? PARAMS_OK
+                                                                  : refuse(binding, param, "true or false");
+    case PARAM_ENUM:
+        return check_enum(binding, param, arg);
+    case PARAM_SECONDS:
+        return check_seconds(binding, param, arg);
+    }
+    return PARAMS_OK;
+}
+
+/* ---- binding ---- */
+
+/* Reads the value at the cursor as parameter i. */
+static enum params_result bind_value(struct binding *binding, struct json_cursor *cursor, unsigned i)
+{
+    const struct param *param = &binding->method->params[i];
+    method_arg *arg = &binding->args[i];
+    binding->seen |= 1u << i;
+    if (!json_scan_value(cursor, arg)) {
+        return PARAMS_SYNTAX;
+    }
+    if (param->optional && arg->kind == JSON_KIND_NULL) {
+        arg->text = NULL;
+        return PARAMS_OK;
+    }
+    return check(binding, param, arg);
+}
+
+/* The fault of a parameter that the method does not have, `name` as JSON. */
+static enum params_result refuse_unknown(struct binding *binding, const struct json_string *name)
+{
+    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s has no parameter %.*s; rpc.discover lists what it has",
+              binding->method->name, fault_clip(name->text, name->len, 64), name->text);
+    /* The name with its quotes is a JSON string inside the request. */
+    fault_json(binding->fault, "param", name->text - 1, name->len + 2);
+    return PARAMS_FAULT;
+}
+
+static enum params_result bind_by_name(struct binding *binding, struct json_cursor *cursor)
+{
+    const struct method *method = binding->method;
+    struct json_string name;
+    while (json_next_member(cursor, &name)) {
+        unsigned i = 0;
+        while (i < method->param_count &&
+               !json_string_equals(&name, method->params[i].name, strlen(method->params[i].name))) {
+            i++;
+        }
+        if (i == method->param_count) {
+            return refuse_unknown(binding, &name);
+        }
+        if ((binding->seen & 1u << i) != 0) {
+            return refuse(binding, &method->params[i], "given once, not twice");
+        }
+        enum params_result result = bind_value(binding, cursor, i);
+        if (result != PARAMS_OK) {
+            return result;
+        }
+    }
+    return json_failed(cursor) ? PARAMS_SYNTAX : PARAMS_OK;
+}
+
+static enum params_result bind_by_position(struct binding *binding, struct json_cursor *cursor)
+{
+    const struct method *method = binding->method;
+    for (unsigned i = 0; json_next_item(cursor); i++) {
+        if (i == method->param_count) {
+            static const char *const PLACES[METHOD_PARAMS_MAX + 1] = {"[0]", "[1]", "[2]", "[3]", "[4]", "[5]"};
+            fault_set(binding->fault, RPC_INVALID_PARAMS, "%s takes at most %u parameters", method->name,
+                      method->param_count);
+            fault_text(binding->fault, "param", PLACES[i], strlen(PLACES[i]));
+            return PARAMS_FAULT;
+        }
+        enum params_result result = bind_value(binding, cursor, i);
+        if (result != PARAMS_OK) {
+            return result;
+        }
+    }
+    return json_failed(cursor) ? PARAMS_SYNTAX : PARAMS_OK;
+}
+
+/* Everything was read: what was left out, and whether the rest goes together. */
+static enum params_result finish(struct binding *binding)
+{
+    const struct method *method = binding->method;
+    for (unsigned i = 0; i < method->param_count; i++) {
+        if ((binding->seen & 1u << i) != 0) {
+            continue;
+        }
+        if (!method->params[i].optional) {
+            return refuse(binding, &method->params[i], "given");
+        }
+        binding->args[i].text = NULL;
+    }
+    return method->check == NULL || method->check(binding->args, binding->fault) ? PARAMS_OK : PARAMS_FAULT;
+}
+
+enum params_result params_bind(struct json_cursor *cursor, const struct method *method, method_arg *args,
+                               struct turn *turn, struct fault *fault)
+{
+    struct binding binding = {.method = method, .args = args, .turn = turn, .fault = fault};
+    bool by_name = json_peek(cursor) == '{';
+    if (!json_enter(cursor)) {
+        return PARAMS_SYNTAX;
+    }
+    enum params_result result = by_name ? bind_by_name(&binding, cursor) : bind_by_position(&binding, cursor);
+    return result == PARAMS_OK ? finish(&binding) : result;
+}
+
+enum params_result params_bind_none(const struct method *method, method_arg *args, struct fault *fault)
+{
+    struct binding binding = {.method = method, .args = args, .fault = fault};
+    return finish(&binding);
+}

@@ -1,0 +1,360 @@
+/* rpc.c -- a turn: the requests of a thread's connections run, and their replies written.
+ *
+ *   rpc_thread_run   requests at the head of a queue that need no GIL run first; then the GIL is taken once,
+ *                    and every other request of every connection runs in order; between two requests it is
+ *                    handed over when somebody waits
+ *   run_request      head of the reply, the method's handler, the death of what the request killed, an
+ *                    automatic collection when one is due
+ *
+ * This is the only file that takes the GIL for requests.  Ended connections' sessions are released here, too.
+ *
+ * A reply is written straight behind those that wait.  A handler that fails has what it wrote cut off, and an
+ * error takes its place; so a reply is whole or not there.  The replies of a batch grow into one line, and
+ * a connection never rests within one.
+ */
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+/* ---- replies ---- */
+
+void reply_head(struct out *out, bool is_short, const char *id, size_t id_len)
+{
+    if (is_short) {
+        out_text(out, "{\"id\":");
+    } else {
+        out_text(out, "{\"jsonrpc\":\"2.0\",\"id\":");
+    }
+    if (id == NULL) {
+        out_text(out, "null");
+    } else {
+        out_bytes(out, id, id_len);
+    }
+    out_char(out, ',');
+}
+
+void reply_error(struct out *out, bool is_short, const char *id, size_t id_len, const struct fault *fault)
+{
+    reply_head(out, is_short, id, id_len);
+    out_text(out, "\"error\":");
+    fault_write(out, fault);
+    out_char(out, '}');
+}
+
+/* What stands before a reply within a batch. */
+static void begin_reply(struct rpc_conn *conn, const struct request *request)
+{
+    if ((request->flags & REQUEST_IN_BATCH) != 0) {
+        out_char(&conn->out, conn->batch_replies == 0 ? '[' : ',');
+        conn->batch_replies++;
+    }
+}
+
+/* What stands behind a reply, or behind the last element of a batch. */
+static void end_request(struct rpc_conn *conn, unsigned flags, bool replied)
+{
+    if ((flags & REQUEST_IN_BATCH) == 0) {
+        if (replied) {
+            out_char(&conn->out, '\n');
+        }
+    } else if ((flags & REQUEST_BATCH_LAST) != 0 && conn->batch_replies > 0) {
+        out_text(&conn->out, "]\n");
+    }
+}
+
+static void count_error(struct rpc_thread *thread, enum rpc_error error)
+{
+    rpc_count(&thread->counters.errors[error]);
+}
+
+static void count_request(struct rpc_thread *thread, const struct request *request)
+{
+    bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
+    rpc_count(notification ? &thread->counters.notifications : &thread->counters.requests);
+}
+
+/* ---- one request ---- */
+
+/* The reply that was ready when the request was read. */
+static void send_ready(struct rpc_conn *conn, const struct request *request)
+{
+    if (request->error != RPC_OK) {
+        count_error(conn->thread, request->error);
+    }
+    if (request->reply != NULL) {
+        begin_reply(conn, request);
+        out_bytes(&conn->out, request->reply, request->reply_len);
+    }
+}
+
+/* An error reply in place of what was written since `start`. */
+static void send_fault(struct rpc_conn *conn, const struct request *request, size_t start)
+{
+    struct out *out = &conn->out;
+    out_truncate(out, start);
+    count_error(conn->thread, conn->thread->fault.error);
+    if (conn->thread->fault.error == RPC_INTERNAL_ERROR && conn->thread->service->host.log_error != NULL) {
+        conn->thread->service->host.log_error(conn->thread->service->host.arg, conn->thread->fault.message);
+    }
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        reply_error(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len, &conn->thread->fault);
+    }
+}
+
+/* The handler once, with the head of the reply before its result. */
+static bool attempt(struct call *call, const struct request *request)
+{
+    struct out *out = call->out;
+    out_truncate(out, call->result_start);
+    call->freed = 0;
+    if (!out_reserve(out, CALL_RESERVED_BYTES)) {
+        return call_fail(call, HEAP_MEMORY);
+    }
+    reply_head(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len);
+    out_text(out, "\"result\":");
+    if (!request->method->handler(call)) {
+        return false;
+    }
+    out_char(out, '}');
+    return true;
+}
+
+/* A request of a method.  When memory is short the handler gets a second chance after a full collection. */
+static void run_method(struct rpc_conn *conn, const struct request *request)
+{
+    struct rpc_thread *thread = conn->thread;
+    struct heap *heap = thread->service->heap;
+    bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
+    if (!notification) {
+        begin_reply(conn, request);
+    }
+    struct call call = {
+        .service = thread->service,
+        .heap = heap,
+        .conn = conn,
+        .session = conn->session,
+        .args = request->args,
+        .method = request->method,
+        .out = &conn->out,
+        .result_start = conn->out.len,
+        .result_max = RPC_LIMIT(thread->service, max_output),
+        .is_notification = notification,
+        .fault = &thread->fault,
+    };
+    bool done = attempt(&call, request);
+    if (!done && thread->fault.error == RPC_MEMORY_ERROR && request->method->needs_gil) {
+        struct heap_collection collection;
+        heap_collect(&collection, heap, 2);
+        done = attempt(&call, request);
+    }
+    if (!done) {
+        send_fault(conn, request, call.result_start);
+    } else if (notification) {
+        out_truncate(&conn->out, call.result_start);
+    }
+}
+
+/* Whether the batch has written more than a connection may have waiting; then it says so instead. */
+static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
+{
+    uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
+    if ((request->flags & REQUEST_IN_BATCH) == 0 || max == 0 || conn->out.len - conn->batch_start <= max) {
+        return false;
+    }
+    fault_set(&conn->thread->fault, RPC_LIMIT_EXCEEDED,
+              "the batch's replies so far are longer than %llu bytes; this request was not run, send it again",
+              (unsigned long long)max);
+    fault_text(&conn->thread->fault, "limit", "max-output", strlen("max-output"));
+    fault_number(&conn->thread->fault, "max", (int64_t)max);
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        begin_reply(conn, request);
+    }
+    send_fault(conn, request, conn->out.len);
+    return true;
+}
+
+/* Runs the connection's first request and drops it. */
+static void run_first(struct rpc_conn *conn)
+{
+    struct request *request = conn->first;
+    unsigned flags = request->flags;
+    if ((flags & REQUEST_BATCH_FIRST) != 0) {
+        conn->batch_start = conn->out.len;
+        conn->batch_replies = 0;
+    }
+    count_request(conn->thread, request);
+    if (request->method == NULL) {
+        send_ready(conn, request);
+    } else if (!batch_is_full(conn, request)) {
+        run_method(conn, request);
+    }
+    end_request(conn, flags, (flags & REQUEST_NOTIFICATION) == 0);
+    conn_drop_first(conn);
+    if (conn->out.failed) {
+        conn_must_close(conn, "no memory for its replies");
+    }
+}
+
+/* ---- a connection's share of the turn ---- */
+
+/* An element of a batch that is not its first. */
+static bool is_within_batch(const struct request *request)
+{
+    return (request->flags & (REQUEST_IN_BATCH | REQUEST_BATCH_FIRST)) == REQUEST_IN_BATCH;
+}
+
+/* Whether the connection may run another request in this run.  `before`: its unsent bytes when the run
+ * began.  Only between lines, so that a batch is one piece. */
+static bool may_go_on(struct rpc_conn *conn, size_t before)
+{
+    if (conn->must_close != NULL) {
+        conn_drop_requests(conn);
+        return false;
+    }
+    if (conn->first == NULL) {
+        return false;
+    }
+    uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
+    uint64_t share = max != 0 && max < RPC_OUTPUT_HIGH_BYTES ? max : RPC_OUTPUT_HIGH_BYTES;
+    return is_within_batch(conn->first) || conn_unsent(conn) - before < share;
+}
+
+/* Once a run, when the server has had its chance to send: too much is still unread. */
+static void close_if_unread(struct rpc_conn *conn)
+{
+    uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
+    if (max != 0 && conn_unsent(conn) > max) {
+        conn_must_close(conn, "more unread replies than max-output");
+    }
+}
+
+/* Moves the unsent replies to the front when what was sent has become the larger part. */
+static void compact_output(struct rpc_conn *conn)
+{
+    if (conn->sent > conn->out.len / 2) {
+        memmove(conn->out.data, conn->out.data + conn->sent, conn_unsent(conn));
+        conn->out.len -= conn->sent;
+        conn->sent = 0;
+    }
+}
+
+/* After the connection's share: is it done, or does it wait for the next run? */
+static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    if (conn->first == NULL) {
+        conn_list_remove_ready(thread, conn);
+    }
+    conn_list_add_notice(thread, conn);
+}
+
+/* Runs what stands at the head of the queues and needs no GIL. */
+static void run_without_heap(struct rpc_thread *thread)
+{
+    struct rpc_conn *next;
+    for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
+        next = conn->ready.next;
+        compact_output(conn);
+        close_if_unread(conn);
+        size_t before = conn_unsent(conn);
+        while (may_go_on(conn, before) && (conn->first->method == NULL || !conn->first->method->needs_gil)) {
+            run_first(conn);
+        }
+        if (conn->first == NULL) {
+            leave_turn(thread, conn);
+        }
+    }
+}
+
+/* ---- with the GIL ---- */
+
+/* The session of a connection that needs the heap for the first time.  GIL: held. */
+static bool make_session(struct rpc_conn *conn)
+{
+    if (conn->session == NULL) {
+        conn->session = heap_session_create(conn->thread->service->heap);
+        if (conn->session == NULL) {
+            conn_must_close(conn, "no memory for its session");
+            return false;
+        }
+        atomic_fetch_sub_explicit(&conn->thread->service->sessions_unmade, 1, memory_order_relaxed);
+    }
+    return true;
+}
+
+/* Ends the sessions of the connections that are gone.  GIL: held. */
+static void bury(struct rpc_thread *thread)
+{
+    struct heap *heap = thread->service->heap;
+    while (thread->buried != NULL) {
+        struct rpc_conn *conn = thread->buried;
+        thread->buried = conn->ready.next;
+        heap_session_destroy(heap, conn->session);
+        free(conn);
+        heap_settle(heap);
+        heap_gc_poll(heap);
+    }
+}
+
+static void run_with_heap(struct rpc_thread *thread)
+{
+    struct heap *heap = thread->service->heap;
+    struct rpc_conn *next;
+    heap_enter(heap);
+    bury(thread);
+    for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
+        next = conn->ready.next;
+        size_t before = conn_unsent(conn);
+        make_session(conn);
+        while (may_go_on(conn, before)) {
+            run_first(conn);
+            heap_settle(heap);
+            heap_gc_poll(heap);
+            if (heap_wanted(heap)) {
+                heap_yield(heap);
+            }
+        }
+        leave_turn(thread, conn);
+    }
+    heap_leave(heap);
+}
+
+/* ---- a turn ---- */
+
+/* A fresh turn for what comes next; the old one stays with the requests that rest in it. */
+static void change_turn(struct rpc_thread *thread)
+{
+    struct turn *turn = thread->turn;
+    if (turn->users == 1) {
+        turn_reset(turn);
+        return;
+    }
+    struct turn *fresh = thread->idle;
+    if (fresh != NULL) {
+        thread->idle = fresh->next_idle;
+    } else {
+        fresh = turn_create();
+    }
+    if (fresh != NULL) {
+        thread->turn = fresh;
+        thread_release_turn(thread, turn);
+    }
+}
+
+bool rpc_thread_run(struct rpc_thread *thread)
+{
+    run_without_heap(thread);
+    if (thread->ready.first != NULL || thread->buried != NULL) {
+        run_with_heap(thread);
+    }
+    change_turn(thread);
+    return thread->ready.first != NULL;
+}
+
+struct rpc_conn *rpc_thread_next(struct rpc_thread *thread)
+{
+    struct rpc_conn *conn = thread->notice.first;
+    if (conn != NULL) {
+        conn_list_remove_notice(thread, conn);
+    }
+    return conn;
+}

@@ -1,0 +1,349 @@
+/* rpc_conn.c -- a connection: bytes in, lines out of them, replies waiting to be sent.
+ *
+ *   rpc_conn_buffer      the kernel writes into the thread's turn, behind the unfinished line if there is
+ *                        one (copied there while it is small); an unfinished line that has grown large
+ *                        stays in its own block, which doubles
+ *   rpc_conn_received    whole lines are parsed where they lie; what is left is copied to `partial`
+ *
+ * So a line that comes whole is never copied, a long one a constant number of times, and a connection
+ * that is idle between lines owns no input memory at all.
+ */
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+/* An unfinished line up to here is copied in front of the next read rather than read into. */
+#define PARTIAL_COPY_MAX 16384u
+/* The smallest block for an unfinished line. */
+#define PARTIAL_MIN 512u
+/* A reply buffer above this is given back when it is empty. */
+#define OUT_KEEP_BYTES 16384u
+
+/* ---- lists ---- */
+
+static void list_add(struct conn_list *list, struct rpc_conn *conn, struct conn_link *link, size_t offset)
+{
+    if (link->linked) {
+        return;
+    }
+    link->linked = true;
+    link->next = NULL;
+    link->prev = list->last;
+    if (list->last != NULL) {
+        struct conn_link *last = (struct conn_link *)((char *)list->last + offset);
+        last->next = conn;
+    } else {
+        list->first = conn;
+    }
+    list->last = conn;
+}
+
+static void list_remove(struct conn_list *list, struct conn_link *link, size_t offset)
+{
+    if (!link->linked) {
+        return;
+    }
+    link->linked = false;
+    if (link->prev != NULL) {
+        ((struct conn_link *)((char *)link->prev + offset))->next = link->next;
+    } else {
+        list->first = link->next;
+    }
+    if (link->next != NULL) {
+        ((struct conn_link *)((char *)link->next + offset))->prev = link->prev;
+    } else {
+        list->last = link->prev;
+    }
+}
+
+void conn_list_add_ready(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->ready, conn, &conn->ready, offsetof(struct rpc_conn, ready));
+}
+
+void conn_list_add_notice(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->notice, conn, &conn->notice, offsetof(struct rpc_conn, notice));
+}
+
+void conn_list_remove_ready(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->ready, &conn->ready, offsetof(struct rpc_conn, ready));
+}
+
+void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->notice, &conn->notice, offsetof(struct rpc_conn, notice));
+}
+
+/* ---- life ---- */
+
+struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, void *user)
+{
+    struct rpc_conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL) {
+        return NULL;
+    }
+    conn->thread = thread;
+    conn->client = client;
+    conn->user = user;
+    out_init(&conn->out, 0);
+    atomic_fetch_add_explicit(&thread->service->sessions_unmade, 1, memory_order_relaxed);
+    return conn;
+}
+
+void rpc_conn_destroy(struct rpc_conn *conn)
+{
+    struct rpc_thread *thread = conn->thread;
+    conn_list_remove_ready(thread, conn);
+    conn_list_remove_notice(thread, conn);
+    conn_drop_requests(conn);
+    free(conn->partial);
+    out_fini(&conn->out);
+    if (conn->session == NULL) {
+        atomic_fetch_sub_explicit(&thread->service->sessions_unmade, 1, memory_order_relaxed);
+        free(conn);
+        return;
+    }
+    conn->ready.next = thread->buried;
+    thread->buried = conn;
+}
+
+void *rpc_conn_user(const struct rpc_conn *conn)
+{
+    return conn->user;
+}
+
+uint64_t rpc_conn_holds(const struct rpc_conn *conn)
+{
+    return conn->session == NULL ? 0 : heap_session_holds(conn->session);
+}
+
+void conn_must_close(struct rpc_conn *conn, const char *reason)
+{
+    if (conn->must_close == NULL) {
+        conn->must_close = reason;
+    }
+    conn_list_add_notice(conn->thread, conn);
+}
+
+/* ---- requests ---- */
+
+void conn_drop_first(struct rpc_conn *conn)
+{
+    struct request *request = conn->first;
+    conn->first = request->next;
+    if (conn->first == NULL) {
+        conn->last = NULL;
+    }
+    thread_release_turn(conn->thread, request->turn);
+}
+
+void conn_drop_requests(struct rpc_conn *conn)
+{
+    while (conn->first != NULL) {
+        conn_drop_first(conn);
+    }
+}
+
+/* ---- bytes in ---- */
+
+/* Makes room for n more bytes in the unfinished line's own block. */
+static bool grow_partial(struct rpc_conn *conn, size_t n)
+{
+    struct turn_block *old = conn->partial;
+    if (old->size - old->used >= n) {
+        return true;
+    }
+    size_t size = 2 * old->size;
+    while (size - old->used < n) {
+        size *= 2;
+    }
+    struct turn_block *block = turn_block_create(size);
+    if (block == NULL) {
+        return false;
+    }
+    memcpy(block->bytes, old->bytes, old->used);
+    block->used = old->used;
+    free(old);
+    conn->partial = block;
+    return true;
+}
+
+char *rpc_conn_buffer(struct rpc_conn *conn, size_t suggested, size_t *room)
+{
+    size_t prefix = conn->partial == NULL ? 0 : conn->partial->used;
+    size_t wish = suggested == 0 ? 1 : suggested;
+    conn->reading_prefix = prefix;
+    conn->reading_partial = prefix > PARTIAL_COPY_MAX;
+    if (conn->reading_partial) {
+        if (!grow_partial(conn, wish)) {
+            return NULL;
+        }
+        conn->reading = conn->partial->bytes;
+        *room = conn->partial->size - prefix;
+        return conn->reading + prefix;
+    }
+    conn->reading = turn_reserve(conn->thread->turn, prefix + wish, room);
+    if (conn->reading == NULL) {
+        return NULL;
+    }
+    if (prefix > 0) {
+        memcpy(conn->reading, conn->partial->bytes, prefix);
+    }
+    *room = wish;
+    return conn->reading + prefix;
+}
+
+/* Parses the whole lines at the front of the bytes; returns how many bytes are done with. */
+static size_t read_lines(struct rpc_conn *conn, const char *data, size_t len)
+{
+    size_t max = RPC_LIMIT(conn->thread->service, max_request);
+    size_t done = 0;
+    while (conn->must_close == NULL) {
+        struct frame_line line;
+        size_t used;
+        enum frame_kind kind = frame_next(&conn->frame, data + done, len - done, max, conn->eof, &line, &used);
+        done += used;
+        if (kind == FRAME_MORE) {
+            return done;
+        }
+        if (kind == FRAME_TOO_LONG) {
+            envelope_too_long(conn);
+        } else {
+            envelope_read_line(conn, &line);
+        }
+    }
+    return len;
+}
+
+/* Keeps the bytes of the unfinished line in a block of its own. */
+static void keep_partial(struct rpc_conn *conn, const char *rest, size_t len)
+{
+    struct turn_block *block = conn->partial;
+    if (len == 0) {
+        free(block);
+        conn->partial = NULL;
+        return;
+    }
+    if (block == NULL || block->size < len) {
+        size_t size = PARTIAL_MIN;
+        while (size < len) {
+            size *= 2;
+        }
+        free(block);
+        conn->partial = block = turn_block_create(size);
+        if (block == NULL) {
+            conn_must_close(conn, "no memory for its input");
+            return;
+        }
+    }
+    memcpy(block->bytes, rest, len);
+    block->used = len;
+}
+
+/* What came lies in the unfinished line's own block. */
+static void received_in_partial(struct rpc_conn *conn, size_t len)
+{
+    struct turn_block *block = conn->partial;
+    size_t done = read_lines(conn, block->bytes, len);
+    if (done == 0) {
+        block->used = len;
+        return;
+    }
+    /* Requests may borrow from the block now: it goes the way of their turn. */
+    turn_adopt(conn->thread->turn, block);
+    conn->partial = NULL;
+    keep_partial(conn, block->bytes + done, len - done);
+}
+
+/* Whether the connection speaks TLS to a plain port. */
+static bool is_tls_hello(const struct rpc_conn *conn, const char *data, size_t len)
+{
+    return conn->frame.lines == 0 && !conn->frame.dropping && len >= 2 && data[0] == 0x16 && data[1] == 0x03;
+}
+
+/* After bytes or the end came: the connection waits its turn where it has something to wait for. */
+static void queue(struct rpc_conn *conn)
+{
+    if (conn->first != NULL) {
+        conn_list_add_ready(conn->thread, conn);
+    } else if (conn->eof) {
+        conn_list_add_notice(conn->thread, conn);
+    }
+}
+
+void rpc_conn_received(struct rpc_conn *conn, size_t n)
+{
+    size_t len = conn->reading_prefix + n;
+    if (conn->must_close != NULL) {
+        return;
+    }
+    if (is_tls_hello(conn, conn->reading, len)) {
+        conn_must_close(conn, "TLS on a plain port");
+        return;
+    }
+    if (conn->reading_partial) {
+        received_in_partial(conn, len);
+    } else {
+        const char *data = conn->reading;
+        turn_commit(conn->thread->turn, len);
+        size_t done = read_lines(conn, data, len);
+        keep_partial(conn, data + done, len - done);
+    }
+    queue(conn);
+}
+
+void rpc_conn_received_eof(struct rpc_conn *conn)
+{
+    conn->eof = true;
+    if (conn->must_close == NULL && conn->partial != NULL) {
+        /* The scanner wants a line to end in a control character; the block has padding for it. */
+        conn->partial->bytes[conn->partial->used] = '\n';
+        received_in_partial(conn, conn->partial->used);
+    }
+    queue(conn);
+}
+
+/* ---- replies out ---- */
+
+const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
+{
+    *len = conn_unsent(conn);
+    return conn->out.data == NULL ? "" : conn->out.data + conn->sent;
+}
+
+void rpc_conn_sent(struct rpc_conn *conn, size_t n)
+{
+    conn->sent += n;
+    if (conn->sent < conn->out.len) {
+        return;
+    }
+    conn->sent = 0;
+    out_truncate(&conn->out, 0);
+    if (conn->out.room > OUT_KEEP_BYTES) {
+        out_fini(&conn->out);
+        out_init(&conn->out, 0);
+    }
+}
+
+bool rpc_conn_is_finished(const struct rpc_conn *conn)
+{
+    return conn->eof && conn->first == NULL;
+}
+
+bool rpc_conn_is_waiting(const struct rpc_conn *conn)
+{
+    return conn->first != NULL;
+}
+
+const char *rpc_conn_must_close(const struct rpc_conn *conn)
+{
+    return conn->must_close;
+}
+
+const char *rpc_too_many_clients_line(void)
+{
+    return "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32008,\"message\":\"too many connections; close "
+           "one or raise --max-clients\",\"data\":{\"error\":\"limit_exceeded\",\"limit\":\"max-clients\"}}}\n";
+}

@@ -1,0 +1,216 @@
+/* rpc_service.c -- the service: one heap, its limits, and what its threads have counted. */
+#include "rpc_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+struct heap_limits rpc_heap_limits(const struct rpc_limits *limits)
+{
+    return (struct heap_limits){
+        .max_bytes = limits->max_memory, .max_holds = limits->max_holds, .max_names = limits->max_names};
+}
+
+static void store_limits(struct rpc_service *service, const struct rpc_limits *limits)
+{
+#define X(member, name, unit, fallback, largest, doc)                                                        \
+    atomic_store_explicit(&service->limits.member, limits->member, memory_order_relaxed);
+    RPC_LIMIT_MAP(X)
+#undef X
+}
+
+/* 128 random bits in hex. */
+static bool make_token(char token[33])
+{
+    unsigned char bytes[16];
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        snprintf(token + 2 * i, 3, "%02x", bytes[i]);
+    }
+    return true;
+}
+
+struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const struct rpc_host *host)
+{
+    struct rpc_service *service = calloc(1, sizeof(*service));
+    if (service == NULL) {
+        return NULL;
+    }
+    struct heap_config config = {.limits = rpc_heap_limits(limits)};
+    service->heap = heap_create(&config);
+    if (service->heap == NULL) {
+        goto fail_heap;
+    }
+    if (!make_token(service->heap_token) || pthread_mutex_init(&service->mutex, NULL) != 0) {
+        goto fail_token;
+    }
+    store_limits(service, limits);
+    service->host = *host;
+    service->started_ms = now_ms();
+    method_index_init(&service->index);
+    return service;
+
+fail_token:
+    heap_destroy(service->heap);
+fail_heap:
+    free(service);
+    return NULL;
+}
+
+void rpc_service_destroy(struct rpc_service *service)
+{
+    heap_destroy(service->heap);
+    pthread_mutex_destroy(&service->mutex);
+    free(service->discovery);
+    free(service);
+}
+
+void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits)
+{
+    struct heap_limits heap_limits = rpc_heap_limits(limits);
+    store_limits(service, limits);
+    heap_enter(service->heap);
+    heap_set_limits(service->heap, &heap_limits);
+    heap_leave(service->heap);
+}
+
+uint32_t rpc_service_check(struct rpc_service *service)
+{
+    heap_enter(service->heap);
+    uint32_t problems = heap_check(service->heap, stderr);
+    heap_leave(service->heap);
+    return problems;
+}
+
+void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out)
+{
+    atomic_fetch_add_explicit(&service->bytes_in, in, memory_order_relaxed);
+    atomic_fetch_add_explicit(&service->bytes_out, out, memory_order_relaxed);
+}
+
+uint64_t rpc_service_uptime_s(const struct rpc_service *service)
+{
+    return (now_ms() - service->started_ms) / 1000;
+}
+
+const char *rpc_service_discovery(struct rpc_service *service)
+{
+    pthread_mutex_lock(&service->mutex);
+    if (service->discovery == NULL) {
+        service->discovery = rpc_discover_text();
+    }
+    const char *text = service->discovery;
+    pthread_mutex_unlock(&service->mutex);
+    return text;
+}
+
+/* ---- counters ---- */
+
+static void add_counters(struct rpc_counts *counts, const struct rpc_counters *counters)
+{
+    counts->requests += atomic_load_explicit(&counters->requests, memory_order_relaxed);
+    counts->notifications += atomic_load_explicit(&counters->notifications, memory_order_relaxed);
+    for (int i = 0; i < RPC_ERROR_COUNT; i++) {
+        counts->errors[i] += atomic_load_explicit(&counters->errors[i], memory_order_relaxed);
+    }
+}
+
+void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts)
+{
+    memset(counts, 0, sizeof(*counts));
+    pthread_mutex_lock(&service->mutex);
+    add_counters(counts, &service->retired);
+    for (struct rpc_thread *thread = service->threads; thread != NULL; thread = thread->next) {
+        add_counters(counts, &thread->counters);
+    }
+    pthread_mutex_unlock(&service->mutex);
+}
+
+/* ---- threads ---- */
+
+struct rpc_thread *rpc_thread_create(struct rpc_service *service)
+{
+    struct rpc_thread *thread = calloc(1, sizeof(*thread));
+    if (thread == NULL) {
+        return NULL;
+    }
+    thread->turn = turn_create();
+    if (thread->turn == NULL) {
+        free(thread);
+        return NULL;
+    }
+    thread->service = service;
+    out_init(&thread->scratch, 0);
+    pthread_mutex_lock(&service->mutex);
+    thread->next = service->threads;
+    service->threads = thread;
+    pthread_mutex_unlock(&service->mutex);
+    return thread;
+}
+
+/* Takes the thread off the service's list; what it counted stays. */
+static void retire(struct rpc_thread *thread)
+{
+    struct rpc_service *service = thread->service;
+    struct rpc_counts sum = {0};
+    pthread_mutex_lock(&service->mutex);
+    add_counters(&sum, &service->retired);
+    add_counters(&sum, &thread->counters);
+    atomic_store_explicit(&service->retired.requests, sum.requests, memory_order_relaxed);
+    atomic_store_explicit(&service->retired.notifications, sum.notifications, memory_order_relaxed);
+    for (int i = 0; i < RPC_ERROR_COUNT; i++) {
+        atomic_store_explicit(&service->retired.errors[i], sum.errors[i], memory_order_relaxed);
+    }
+    struct rpc_thread **link = &service->threads;
+    while (*link != thread) {
+        link = &(*link)->next;
+    }
+    *link = thread->next;
+    pthread_mutex_unlock(&service->mutex);
+}
+
+void rpc_thread_destroy(struct rpc_thread *thread)
+{
+    if (thread->buried != NULL) {
+        rpc_thread_run(thread);
+    }
+    retire(thread);
+    turn_destroy(thread->turn);
+    for (struct turn *turn = thread->idle, *next; turn != NULL; turn = next) {
+        next = turn->next_idle;
+        turn_destroy(turn);
+    }
+    out_fini(&thread->scratch);
+    free(thread);
+}
+
+/* Turns that are kept for later: enough for one that is filled while another still has requests. */
+#define IDLE_TURNS_MAX 2
+
+void thread_release_turn(struct rpc_thread *thread, struct turn *turn)
+{
+    if (--turn->users > 0) {
+        return;
+    }
+    unsigned kept = 0;
+    for (struct turn *idle = thread->idle; idle != NULL; idle = idle->next_idle) {
+        kept++;
+    }
+    if (kept >= IDLE_TURNS_MAX) {
+        turn_destroy(turn);
+        return;
+    }
+    turn_reset(turn);
+    turn->next_idle = thread->idle;
+    thread->idle = turn;
+}
