@@ -30,27 +30,70 @@ _Static_assert(ARENAS_PER_POOLS_PAGE * POOLS_BYTES_PER_ARENA == PAGE_BYTES, "des
 
 /* ---- reserving ---- */
 
-/* Address space for a row of `bytes` per arena: `arenas` of them in each stretch.  One mapping is made and
- * what lies between and beyond the stretches is given back.  NULL: no address space. */
-static void *row_reserve(uint64_t bytes, uint64_t arenas, int protection)
+/* `bytes` at an address of the kernel's choice that is a multiple of ARENA_BYTES; or NULL. */
+static char *map_aligned(uint64_t bytes, int protection)
 {
-    uint64_t distance = bytes * STRETCH_ARENAS;
-    uint64_t used = (bytes * arenas + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-    uint64_t total = distance + used + ARENA_BYTES; /* room to align */
+    uint64_t total = bytes + ARENA_BYTES;
     char *got = mmap(NULL, total, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED) {
         return NULL;
     }
-    char *row = got + (-(uintptr_t)got & (ARENA_BYTES - 1));
-    if (row > got) {
-        munmap(got, (size_t)(row - got));
+    uint64_t before = -(uintptr_t)got & (ARENA_BYTES - 1);
+    if (before > 0) {
+        munmap(got, before);
+    }
+    munmap(got + before + bytes, ARENA_BYTES - before);
+    return got + before;
+}
+
+/* `bytes` at exactly this address, if nothing is there. */
+static bool map_at(uintptr_t address, uint64_t bytes, int protection)
+{
+    void *wanted = (void *)address;
+    void *got = mmap(wanted, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got != MAP_FAILED && got != wanted) {
+        munmap(got, bytes); /* a kernel before 4.17 takes the address as a hint */
+        return false;
+    }
+    return got == wanted;
+}
+
+static uint64_t row_used(uint64_t bytes, uint64_t arenas)
+{
+    return (bytes * arenas + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+/* Where address space is limited: one stretch where the kernel likes, the other as far below or above it as
+ * it must be.  NULL: both places are taken. */
+static char *row_reserve_apart(uint64_t distance, uint64_t used, int protection)
+{
+    char *got = map_aligned(used, protection);
+    if (got == NULL) {
+        return NULL;
+    }
+    uintptr_t address = (uintptr_t)got;
+    if (address > distance && map_at(address - distance, used, protection)) {
+        return got - distance;
+    }
+    if (map_at(address + distance, used, protection)) {
+        return got;
+    }
+    munmap(got, used);
+    return NULL;
+}
+
+/* Address space for a row of `bytes` per arena: `arenas` of them in each stretch.  One mapping is made and
+ * what lies between the stretches given back; that finds a place whenever there is enough space in one
+ * piece.  NULL: no address space. */
+static void *row_reserve(uint64_t bytes, uint64_t arenas, int protection)
+{
+    uint64_t distance = bytes * STRETCH_ARENAS, used = row_used(bytes, arenas);
+    char *row = map_aligned(distance + used, protection);
+    if (row == NULL) {
+        return row_reserve_apart(distance, used, protection);
     }
     if (used < distance) {
         munmap(row + used, distance - used);
-    }
-    char *end = row + distance + used;
-    if (end < got + total) {
-        munmap(end, (size_t)(got + total - end));
     }
     return row;
 }
@@ -58,9 +101,8 @@ static void *row_reserve(uint64_t bytes, uint64_t arenas, int protection)
 static void row_release(void *row, uint64_t bytes, uint64_t arenas)
 {
     if (row != NULL) {
-        uint64_t used = (bytes * arenas + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-        munmap(row, used);
-        munmap((char *)row + bytes * STRETCH_ARENAS, used);
+        munmap(row, row_used(bytes, arenas));
+        munmap((char *)row + bytes * STRETCH_ARENAS, row_used(bytes, arenas));
     }
 }
 

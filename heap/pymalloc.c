@@ -2,7 +2,7 @@
  *
  *   alloc/free   magazine (64 references, last in first out)                 inline in pymalloc.h
  *   refill       the 32 lowest free bits of the list's first pool            pymalloc_alloc_slow()
- *   flush        the older half of the magazine, grouped by runs of a pool   pymalloc_flush_half()
+ *   flush        the older half of the magazine, grouped by runs of a pool   pymalloc_free_slow()
  *   open, close  a pool comes from or goes to its arena                      arena.c
  *
  * A pool holds nothing but blocks.  What is free is a bit in `freebit` at the block's first granule; a
@@ -213,9 +213,12 @@ static void flush(struct pymalloc *pm, enum pool_kind kind, unsigned class, uint
     atomic_store_explicit(&magazine->count, left, memory_order_relaxed);
 }
 
-void pymalloc_flush_half(struct pymalloc *pm, enum pool_kind kind, unsigned class)
+void pymalloc_free_slow(struct pymalloc *pm, enum pool_kind kind, unsigned class, void *block)
 {
-    flush(pm, kind, class, MAGAZINE_REFILL);
+    flush(pm, kind, class, MAGAZINE_ROOM - MAGAZINE_REFILL);
+    struct magazine *magazine = &pm->magazines[kind][class];
+    magazine->refs[MAGAZINE_REFILL] = pymalloc_ref(pm, block);
+    atomic_store_explicit(&magazine->count, MAGAZINE_REFILL + 1, memory_order_relaxed);
 }
 
 void pymalloc_trim(struct pymalloc *pm)

@@ -97,7 +97,7 @@ void pymalloc_fini(struct pymalloc *pm);
 
 /* Slow paths of the two functions below. */
 void *pymalloc_alloc_slow(struct pymalloc *pm, enum pool_kind kind, unsigned class);
-void pymalloc_flush_half(struct pymalloc *pm, enum pool_kind kind, unsigned class);
+void pymalloc_free_slow(struct pymalloc *pm, enum pool_kind kind, unsigned class, void *block);
 
 /* A block of class `class` (0..31), contents undefined, or NULL: limit reached or no memory. */
 static inline void *pymalloc_alloc(struct pymalloc *pm, enum pool_kind kind, unsigned class)
@@ -120,8 +120,8 @@ static inline void pymalloc_free(struct pymalloc *pm, enum pool_kind kind, unsig
     BLOCK_POISON(block, (class + 1) * GRANULE_BYTES);
     uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
     if (__builtin_expect(count == MAGAZINE_ROOM, 0)) {
-        pymalloc_flush_half(pm, kind, class);
-        count = MAGAZINE_ROOM - MAGAZINE_REFILL;
+        pymalloc_free_slow(pm, kind, class, block);
+        return;
     }
     magazine->refs[count] = pymalloc_ref(pm, block);
     atomic_store_explicit(&magazine->count, count + 1, memory_order_relaxed);
