@@ -203,6 +203,9 @@ static bool takes_hold(const struct cli_call *call)
 static void count_holds(struct cli_session *session, const struct cli_call *call, const json_t *j_result)
 {
     const json_t *j_object = json_object_get(j_result, "object");
+    if (strcmp(call->method->name, "session.close") == 0) {
+        session->holds = 0;
+    }
     if (!json_is_integer(j_object) ||
         json_integer_value(json_object_get(j_result, "refcount")) == IMMORTAL_REFCOUNT) {
         return;
