@@ -208,6 +208,8 @@ static void untrack_young(struct gc *gc, struct container *c)
     if (unlikely(chunk->used-- == CHUNK_SLOTS)) { /* it has room again */
         list_remove(gc, chunk);
         list_push_front(gc, chunk, chunk->list);
+    } else if (unlikely(chunk->used == 0) && gc->lists[chunk->list].head != chunk->number) {
+        gc_chunk_move(gc, chunk, LIST_FREE); /* the head stays: it is where new objects go */
     }
 }
 

@@ -229,7 +229,9 @@ uint32_t heap_check(struct heap *heap, FILE *why)
     session_count_holds(heap, check.roots);
     name_count_roots(heap, check.roots);
     for_objects(&check, POOL_CONTAINER, count_edges);
-    for_objects(&check, POOL_CONTAINER, check_container);
+    if (check.problems == 0) { /* what follows edges needs good ones */
+        for_objects(&check, POOL_CONTAINER, check_container);
+    }
     for_objects(&check, POOL_CONTAINER, check_object);
     for_objects(&check, POOL_ATOM, check_object);
     check_totals(&check);

@@ -62,14 +62,14 @@ static void test_gc_counts_list_and_tuple_as_two(void **state)
 static void test_gc_counts_an_instance_in_itself_as_one_and_its_class_with_it(void **state)
 {
     struct heap *heap = *state;
-    heap_ref class = new_class(heap, "A"), instance;
+    heap_ref class = keep(heap, new_class(heap, "A")), instance;
     OK(heap_instance_create(&instance, heap, class, 1));
     OK(heap_incref(heap, instance));
     OK(heap_attr_set_steal(heap, instance, "a", 1, instance));
     heap_decref(heap, instance);
     assert_int_equal(collect(heap, 2), 1);
     OK(heap_instance_create(&instance, heap, class, 1));
-    heap_decref(heap, class);
+    drop(heap, class);
     OK(heap_incref(heap, instance));
     OK(heap_attr_set_steal(heap, instance, "a", 1, instance));
     heap_decref(heap, instance);
@@ -79,7 +79,7 @@ static void test_gc_counts_an_instance_in_itself_as_one_and_its_class_with_it(vo
 static void test_gc_keeps_what_is_reachable_from_outside(void **state)
 {
     struct heap *heap = *state;
-    heap_ref a = new_list(heap), b = new_list(heap);
+    heap_ref a = keep(heap, new_list(heap)), b = new_list(heap);
     link_to(heap, a, b);
     link_to(heap, b, a);
     heap_decref(heap, b);
@@ -87,7 +87,7 @@ static void test_gc_keeps_what_is_reachable_from_outside(void **state)
         assert_int_equal(collect(heap, generation), 0);
     }
     assert_int_equal(heap_refcount(heap, a), 2);
-    heap_decref(heap, a);
+    drop(heap, a);
     assert_int_equal(collect(heap, 1), 0); /* both are old now */
     assert_int_equal(collect(heap, 2), 2);
 }
@@ -109,11 +109,12 @@ static void test_gc_frees_atoms_and_untracked_tuples_with_garbage(void **state)
 static void test_gc_survivor_of_garbage_that_dies_by_refcount_is_not_counted(void **state)
 {
     struct heap *heap = *state;
-    heap_ref old = new_list(heap);
+    heap_ref old = keep(heap, new_list(heap));
     collect(heap, 2);
     assert_int_equal(gc_generation(heap, old), 2);
     heap_ref young = self_cycle(heap);
-    OK(heap_list_append_steal(heap, young, old));
+    link_to(heap, young, old);
+    drop(heap, old);
     heap_decref(heap, young);
     struct heap_collection result;
     heap_collect(&result, heap, 0);
@@ -126,14 +127,13 @@ static void test_gc_survivor_of_garbage_that_dies_by_refcount_is_not_counted(voi
 static void test_gc_moves_survivors_one_generation_up(void **state)
 {
     struct heap *heap = *state;
-    heap_ref list = new_list(heap);
+    heap_ref list = keep(heap, new_list(heap));
     assert_int_equal(gc_generation(heap, list), 0);
     collect(heap, 0);
     assert_int_equal(gc_generation(heap, list), 1);
     collect(heap, 1);
     assert_int_equal(gc_generation(heap, list), 2);
     fixture_check(heap);
-    heap_decref(heap, list);
 }
 
 static void test_gc_old_garbage_keeps_young_objects_alive(void **state)
@@ -156,10 +156,10 @@ static void test_gc_counts_made_less_freed_and_collections(void **state)
     count_is(heap, 0, 0, 0);
     heap_ref lists[5];
     for (int i = 0; i < 5; i++) {
-        lists[i] = new_list(heap);
+        lists[i] = keep(heap, new_list(heap));
     }
     count_is(heap, 5, 0, 0);
-    heap_decref(heap, lists[0]);
+    drop(heap, lists[0]);
     heap_settle(heap);
     count_is(heap, 4, 0, 0);
     collect(heap, 0);
@@ -167,7 +167,7 @@ static void test_gc_counts_made_less_freed_and_collections(void **state)
     collect(heap, 1);
     count_is(heap, 0, 0, 1);
     for (int i = 1; i < 5; i++) {
-        heap_decref(heap, lists[i]);
+        drop(heap, lists[i]);
     }
     heap_settle(heap);
     count_is(heap, 0, 0, 1); /* never below 0 */
@@ -179,7 +179,7 @@ static void test_gc_counts_made_less_freed_and_collections(void **state)
 static void test_gc_collects_when_the_count_exceeds_the_threshold(void **state)
 {
     struct heap *heap = *state;
-    heap_ref keeper = new_list(heap);
+    heap_ref keeper = keep(heap, new_list(heap));
     collect(heap, 2);
     for (int i = 0; i < 701 * 12; i++) {
         OK(heap_list_append_steal(heap, keeper, new_list(heap)));
@@ -201,14 +201,13 @@ static void test_gc_collects_when_the_count_exceeds_the_threshold(void **state)
     heap_gc_poll(heap);
     heap_stats(&stats, heap);
     assert_int_equal(stats.generations[0].collections, 11); /* threshold 0 turns it off */
-    heap_decref(heap, keeper);
 }
 
 /* 1.5 million lists that stay: the 25 % rule leaves 9 or 10 full collections of 16. */
 static void test_gc_passes_over_generation_2_by_the_quarter_rule(void **state)
 {
     struct heap *heap = *state;
-    heap_ref keeper = new_list(heap);
+    heap_ref keeper = keep(heap, new_list(heap));
     for (int i = 0; i < 1500000; i++) {
         OK(heap_list_append_steal(heap, keeper, new_list(heap)));
         heap_gc_poll(heap);
@@ -219,7 +218,6 @@ static void test_gc_passes_over_generation_2_by_the_quarter_rule(void **state)
     assert_in_range(stats.generations[1].collections, 176, 178);
     assert_in_range(stats.generations[0].collections, 1952, 1954);
     fixture_check(heap);
-    heap_decref(heap, keeper);
 }
 
 static void test_gc_slots_of_dead_young_objects_are_used_again(void **state)
@@ -229,22 +227,22 @@ static void test_gc_slots_of_dead_young_objects_are_used_again(void **state)
     heap_ref *lists = malloc(n * sizeof *lists);
     for (int round = 0; round < 3; round++) {
         for (uint32_t i = 0; i < n; i++) {
-            lists[i] = new_list(heap);
+            lists[i] = keep(heap, new_list(heap));
         }
         for (uint32_t i = 0; i < n; i += 2) {
-            heap_decref(heap, lists[i]);
+            drop(heap, lists[i]);
         }
         heap_settle(heap);
         fixture_check(heap);
         for (uint32_t i = 0; i < n; i += 2) {
-            lists[i] = new_list(heap);
+            lists[i] = keep(heap, new_list(heap));
         }
         if (round == 1) {
             collect(heap, 0); /* chunks change their list */
             fixture_check(heap);
         }
         for (uint32_t i = 0; i < n; i++) {
-            heap_decref(heap, lists[i]);
+            drop(heap, lists[i]);
         }
         heap_settle(heap);
     }
@@ -255,7 +253,7 @@ static void test_gc_slots_of_dead_young_objects_are_used_again(void **state)
 static void test_gc_frozen_objects_are_roots_and_die_by_refcount(void **state)
 {
     struct heap *heap = *state;
-    heap_ref frozen = new_list(heap), garbage = self_cycle(heap);
+    heap_ref frozen = keep(heap, new_list(heap)), garbage = self_cycle(heap);
     heap_gc_freeze(heap);
     assert_int_equal(heap_gc_frozen(heap), 2);
     assert_int_equal(gc_generation(heap, frozen), 3);
@@ -263,7 +261,7 @@ static void test_gc_frozen_objects_are_roots_and_die_by_refcount(void **state)
     OK(heap_list_append_steal(heap, frozen, self_cycle(heap)));
     assert_int_equal(collect(heap, 2), 0);
     fixture_check(heap);
-    heap_decref(heap, frozen);
+    drop(heap, frozen);
     heap_settle(heap);
     assert_int_equal(heap_gc_frozen(heap), 1);
     assert_int_equal(collect(heap, 2), 1); /* what the frozen list referred to */
@@ -280,6 +278,7 @@ static void test_gc_clears_weakrefs_to_garbage_and_frees_those_in_it(void **stat
     for (int generation = 0; generation <= 2; generation++) {
         heap_ref list = self_cycle(heap), weakref, inner;
         OK(heap_weakref_shared(&weakref, heap, list));
+        keep(heap, weakref);
         OK(heap_weakref_shared(&inner, heap, list));
         assert_int_equal(weakref, inner);
         OK(heap_list_append_steal(heap, list, inner));
@@ -287,7 +286,7 @@ static void test_gc_clears_weakrefs_to_garbage_and_frees_those_in_it(void **stat
         heap_decref(heap, list);
         assert_int_equal(collect(heap, generation), 1);
         assert_int_equal(heap_weakref_target(heap, weakref), 0);
-        heap_decref(heap, weakref);
+        drop(heap, weakref);
         heap_settle(heap);
     }
 }
@@ -300,7 +299,7 @@ static void test_gc_marks_all_when_its_stack_overflows(void **state)
     free(heap->gc.stack);
     heap->gc.stack = NULL;
     heap->gc.stack_room = 0;
-    heap_ref star = new_list(heap);
+    heap_ref star = keep(heap, new_list(heap));
     for (int i = 0; i < 20000; i++) {
         heap_ref arm = new_list(heap);
         OK(heap_list_append_steal(heap, arm, new_list(heap)));
@@ -313,7 +312,6 @@ static void test_gc_marks_all_when_its_stack_overflows(void **state)
         assert_int_equal(fixture_live(heap), 40001);
         fixture_check(heap);
     }
-    heap_decref(heap, star);
 }
 
 /* ---- a full collection that is interrupted ---- */

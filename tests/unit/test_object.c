@@ -48,10 +48,10 @@ static void test_object_text_of_every_length_is_kept(void **state)
         assert_int_equal(len, lengths[i]);
         assert_memory_equal(kept, text, len);
         assert_true(heap_sizeof(heap, str) >= len);
+        keep(heap, str);
+        keep(heap, interned);
+        keep(heap, again);
         fixture_check(heap);
-        heap_decref(heap, str);
-        heap_decref(heap, interned);
-        heap_decref(heap, again);
     }
     free(text);
 }
@@ -65,8 +65,9 @@ static void test_object_interned_table_grows_and_shrinks_with_its_strs(void **st
     for (int i = 0; i < N; i++) {
         int len = snprintf(text, sizeof text, "key-%d", i);
         OK(heap_str_intern(&strs[i], heap, text, (size_t)len));
+        keep(heap, strs[i]);
         if (i % 3 == 0) {
-            heap_decref(heap, strs[i]);
+            drop(heap, strs[i]);
         }
     }
     fixture_check(heap);
@@ -77,7 +78,7 @@ static void test_object_interned_table_grows_and_shrinks_with_its_strs(void **st
             OK(heap_str_intern(&again, heap, text, (size_t)len));
             assert_int_equal(again, strs[i]);
             heap_decref(heap, again);
-            heap_decref(heap, strs[i]);
+            drop(heap, strs[i]);
         }
     }
     free(strs);
@@ -117,7 +118,7 @@ static void test_object_list_operations_against_an_array(void **state)
     unsigned seed = env != NULL ? (unsigned)atoi(env) : 7u;
     print_message("SEED=%u\n", seed);
     srand(seed);
-    heap_ref list = new_list(heap), model[600];
+    heap_ref list = keep(heap, new_list(heap)), model[600];
     uint32_t n = 0;
     for (int step = 0; step < 20000; step++) {
         uint32_t at = n > 0 ? (uint32_t)rand() % n : 0;
@@ -165,13 +166,12 @@ static void test_object_list_operations_against_an_array(void **state)
         assert_int_equal(heap_seq_item(heap, list, i), model[i]);
     }
     fixture_check(heap);
-    heap_decref(heap, list);
 }
 
 static void test_object_list_extends_itself(void **state)
 {
     struct heap *heap = *state;
-    heap_ref list = new_list(heap), item = new_list(heap);
+    heap_ref list = keep(heap, new_list(heap)), item = new_list(heap);
     OK(heap_list_append_steal(heap, list, item));
     for (int i = 0; i < 8; i++) {
         OK(heap_list_extend(heap, list, list));
@@ -180,7 +180,6 @@ static void test_object_list_extends_itself(void **state)
     assert_int_equal(heap_refcount(heap, item), 256);
     assert_int_equal(heap_list_extend(heap, list, heap_none(heap)), HEAP_TYPE);
     fixture_check(heap);
-    heap_decref(heap, list);
 }
 
 static void test_object_tuple_is_tracked_exactly_if_it_holds_something_tracked(void **state)
@@ -211,8 +210,8 @@ static void test_object_long_tuples_live_outside_their_block(void **state)
         OK(heap_tuple_create_steal(&tuple, heap, items, lengths[k]));
         assert_int_equal(heap_seq_len(heap, tuple), lengths[k]);
         assert_int_equal(heap_seq_item(heap, tuple, lengths[k] - 1), items[lengths[k] - 1]);
+        keep(heap, tuple);
         fixture_check(heap);
-        heap_decref(heap, tuple);
     }
 }
 
@@ -398,7 +397,7 @@ static void test_object_running_out_of_memory_leaves_the_heap_as_it_was(void **s
     struct heap_stats before, after;
     heap_gc_enable(heap, false);
     heap_set_limits(heap, &(struct heap_limits){.max_bytes = 8u << 20});
-    heap_ref keeper = new_list(heap), list;
+    heap_ref keeper = keep(heap, new_list(heap)), list;
     enum heap_error error;
     while ((error = heap_list_create(&list, heap, 0)) == HEAP_OK) {
         OK(heap_list_append_steal(heap, keeper, list));
@@ -411,7 +410,7 @@ static void test_object_running_out_of_memory_leaves_the_heap_as_it_was(void **s
     heap_stats(&after, heap);
     assert_int_equal(before.live, after.live);
     fixture_check(heap);
-    heap_decref(heap, keeper);
+    drop(heap, keeper);
     heap_settle(heap);
     OK(heap_list_create(&list, heap, 0));
     heap_decref(heap, list);
