@@ -10,10 +10,14 @@ HEAP_DEBUG ?= 0
 PREFIX    ?= /usr/local
 # for `make bench`: a row's name, or all
 ONLY      ?=
+# 1: show the commands
+V         ?=
 # Nothing below needs touching.
 
 # libuv: loops, sockets, signals, threads.  jansson: JSON off the hot path, in the client and the tests.
 # libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
+Q := $(if $(V),,@)
+say = @printf '  %-5s %s\n' $(1) $(2)
 B := build$(if $(SANITIZE),/$(SANITIZE))
 
 SANITIZE_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -52,23 +56,29 @@ $(B)/libsupport.a: $(SUPPORT_OBJECTS)
 $(B)/libheapdclient.a: $(CLIENT_LIB)
 $(B)/%.a:
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lm
 $(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 $(UNIT_TESTS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lz -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lz -lm
 $(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libheapdclient.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lz -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lz -lm
 $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -luv -lcurl -ljansson -lz -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -luv -lcurl -ljansson -lz -lm
 
 unit-programs: $(UNIT_TESTS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
