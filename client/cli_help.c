@@ -3,6 +3,7 @@
 
 #include "cli_bind.h"
 #include "cli_json.h"
+#include "cli_words.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -64,49 +65,59 @@ bool cli_help_local(FILE *out, const char *name, const char *program)
     return false;
 }
 
-/* Adds a copy of `text` to the grid. */
-static void add(struct cli_grid *grid, const char *text)
+/* ---- the list ---- */
+
+static void put_group(FILE *out, const struct cli_style *style, const char *text)
 {
-    cli_grid_add_steal(grid, strdup(text), false);
+    fprintf(out, style->has_color ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
+}
+
+static void put_row(FILE *out, size_t width, const char *name, const char *doc)
+{
+    fprintf(out, "  %-*s  %s\n", (int)width, name, doc);
 }
 
 void cli_help_commands(FILE *out, const struct cli_style *style, const struct cli_table *table,
                        const char *program)
 {
-    struct cli_grid *grid = cli_grid_create(2);
-    if (grid == NULL) {
-        return;
-    }
+    size_t width = 0;
+    const char *group = "";
     for (size_t i = 0; i < table->count; i++) {
-        cli_grid_add_steal(grid, cli_bind_usage(&table->methods[i]), false);
-        add(grid, table->methods[i].doc);
+        width = strlen(table->names[i]) > width ? strlen(table->names[i]) : width;
     }
+    fprintf(out, "More about one: %shelp COMMAND\n", program);
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->methods[i].group, group) != 0) {
+            group = table->methods[i].group;
+            put_group(out, style, group);
+        }
+        put_row(out, width, table->names[i], table->methods[i].doc);
+    }
+    put_group(out, style, "heapctl's own");
     for (size_t i = 0; i < LOCAL_COUNT; i++) {
-        add(grid, local_commands[i].usage);
-        add(grid, local_commands[i].doc);
+        put_row(out, width, local_commands[i].name, local_commands[i].doc);
     }
-    cli_grid_write(grid, out, style, 0, false);
-    cli_grid_destroy(grid);
-    fprintf(out, "\nMore about one: %shelp COMMAND\n", program);
 }
 
-static const char *kind_help(enum cli_kind kind)
+/* ---- one command ---- */
+
+static const char *kind_help(const struct cli_param *param)
 {
-    switch (kind) {
+    switch (param->kind) {
     case CLI_KIND_TARGET:
-        return "an object's id or bound name";
+        return "id or name";
     case CLI_KIND_TEXT:
-        return "text as it stands";
+        return param->j_words != NULL ? "word" : "text";
     case CLI_KIND_VALUE:
-        return "a JSON text, like 5, '\"text\"', '[1, 2]' or '{\"$ref\": \"a\"}'";
+        return "JSON";
     case CLI_KIND_INT:
-        return "an int";
+        return "int";
     case CLI_KIND_NUMBER:
-        return "a number";
+        return "number";
     case CLI_KIND_BOOL:
         return "yes or no";
     case CLI_KIND_LIST:
-        return "words separated by commas";
+        return "word,word..";
     }
     return "";
 }
@@ -121,7 +132,7 @@ static char *param_doc(const struct cli_param *param)
         return NULL;
     }
     fputs(param->doc, out);
-    const char *separator = *param->doc != '\0' ? ": " : "";
+    const char *separator = *param->doc != '\0' ? " One of " : "";
     size_t i;
     const json_t *j_word;
     json_array_foreach(param->j_words, i, j_word)
@@ -152,12 +163,60 @@ static void put_params(FILE *out, const struct cli_style *style, const struct cl
             option = NULL;
         }
         cli_grid_add_steal(grid, option, false);
-        add(grid, kind_help(param->kind));
+        cli_grid_add_steal(grid, strdup(kind_help(param)), false);
         cli_grid_add_steal(grid, param_doc(param), false);
     }
     fputc('\n', out);
     cli_grid_write(grid, out, style, 2, false);
     cli_grid_destroy(grid);
+}
+
+/* One argument of an example, as it would be typed. */
+static void put_argument(FILE *out, const struct cli_param *param, const json_t *j_value)
+{
+    if (param->kind == CLI_KIND_BOOL) {
+        fprintf(out, " --%s%s", json_is_true(j_value) ? "" : "no-", param->name);
+        return;
+    }
+    bool is_plain = param->kind != CLI_KIND_VALUE && json_is_string(j_value);
+    char *text = is_plain ? strdup(json_string_value(j_value)) : json_dumps(j_value, JSON_ENCODE_ANY);
+    char *quoted = text != NULL ? cli_words_quote(text) : NULL;
+    fprintf(out, param->is_required ? " " : " --%s ", param->name);
+    fputs(quoted != NULL ? quoted : "", out);
+    free(text);
+    free(quoted);
+}
+
+/* The daemon's own examples as commands. */
+static void put_examples(FILE *out, const struct cli_method *method, const char *program)
+{
+    size_t i, k;
+    const json_t *j_example, *j_given;
+    json_array_foreach(json_object_get(method->j_method, "examples"), i, j_example)
+    {
+        fprintf(out, "%s  %s%s", i == 0 ? "\nExample:\n" : "", program, method->name);
+        json_array_foreach(json_object_get(j_example, "params"), k, j_given)
+        {
+            const char *name = json_string_value(json_object_get(j_given, "name"));
+            const json_t *j_value = json_object_get(j_given, "value");
+            const struct cli_param *param =
+                name != NULL ? cli_method_param(method, name, strlen(name)) : NULL;
+            if (param != NULL && j_value != NULL) {
+                put_argument(out, param, j_value);
+            }
+        }
+        fputc('\n', out);
+    }
+}
+
+static bool takes_json(const struct cli_method *method)
+{
+    for (size_t i = 0; i < method->param_count; i++) {
+        if (method->params[i].kind == CLI_KIND_VALUE) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void cli_help_method(FILE *out, const struct cli_style *style, const struct cli_method *method,
@@ -173,7 +232,11 @@ void cli_help_method(FILE *out, const struct cli_style *style, const struct cli_
         fprintf(out, "%s\n", method->details);
     }
     put_params(out, style, method);
+    put_examples(out, method, program);
+    if (takes_json(method)) {
+        fputs("\nJSON is one word, so quote it: '\"text\"', '[1, 2]', '{\"$ref\": \"a\"}'.\n", out);
+    }
     if (method->param_count > 0) {
-        fputs("\nParameters may be given in this order or by name.\n", out);
+        fputs("\nWhat is given by position may be given by name, and the other way round.\n", out);
     }
 }

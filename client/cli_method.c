@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Words of "x-kind", and what stands at the end of a schema's "$ref". */
 static const struct {
@@ -23,7 +24,7 @@ static const struct {
 static bool kind_from_word(struct cli_param *param, const char *word)
 {
     for (size_t i = 0; word != NULL && i < sizeof kind_words / sizeof kind_words[0]; i++) {
-        if (strcmp(kind_words[i].word, word) == 0) {
+        if (strcasecmp(kind_words[i].word, word) == 0) {
             param->kind = kind_words[i].kind;
             param->is_name = kind_words[i].is_name;
             return true;
@@ -113,6 +114,7 @@ static bool read_method(struct cli_method *method, const json_t *j_method)
     }
     method->doc = text_of(j_method, "summary");
     method->details = text_of(j_method, "description");
+    method->group = text_of(j_method, "x-group");
     method->gives_value = is_value_result(json_object_get(j_method, "result"));
     method->params = calloc(json_array_size(j_params) + 1, sizeof *method->params);
     if (method->params == NULL) {

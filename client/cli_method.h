@@ -37,6 +37,7 @@ struct cli_method {
     const char *name;
     const char *doc;     /* one sentence; "" if there is none */
     const char *details; /* more of them; "" if there are none */
+    const char *group;   /* what it belongs to, for the list; "" if that is not told */
     size_t param_count;
     struct cli_param *params; /* in the order of the positions */
     bool gives_value;         /* the result is a literal, to be shown as JSON whatever it looks like */

@@ -295,7 +295,8 @@ static const char document[] =
     "  {\"name\":\"object\",\"required\":true,\"x-kind\":\"target\",\"schema\":{}},"
     "  {\"name\":\"depth\",\"schema\":{\"type\":\"integer\",\"default\":1}},"
     "  {\"name\":\"shared\",\"x-kind\":\"enum\",\"schema\":{\"enum\":[\"ref\",\"let\"]}}],"
-    " \"result\":{\"name\":\"value\",\"schema\":{}}},"
+    " \"result\":{\"name\":\"value\",\"schema\":{}},\"examples\":[{\"params\":["
+    "  {\"name\":\"object\",\"value\":\"a\"},{\"name\":\"depth\",\"value\":-1}]}]},"
     "{\"name\":\"list.insert\",\"summary\":\"Inserts.\",\"params\":["
     "  "
     "{\"name\":\"object\",\"required\":true,\"schema\":{\"oneOf\":[{\"type\":\"integer\"},{\"type\":"
@@ -564,8 +565,9 @@ static void test_client_help_explains_a_method(void **state)
     assert_non_null(
         strstr(text, "usage: heapctl get OBJECT [--depth DEPTH] [--shared SHARED]\n\nShows it.\n"));
     assert_non_null(strstr(text, "(default 1)"));
-    assert_non_null(strstr(text, "create VALUE [--name NAME] [--hold|--no-hold]"));
-    assert_non_null(strstr(text, "run FILE [--keep-going]"));
+    assert_non_null(strstr(text, "Example:\n  heapctl get a --depth -1\n"));
+    assert_non_null(strstr(text, "\n  create         Makes an object.\n"));
+    assert_non_null(strstr(text, "\n  run            "));
     free(text);
     cli_table_destroy(table);
 }
