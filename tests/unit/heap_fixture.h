@@ -15,6 +15,12 @@
 
 #include "../../heap/heap_internal.h"
 
+/* Set where a test of millions would take minutes, under valgrind: such tests use fewer or skip, and say so. */
+static inline bool fixture_is_small(void)
+{
+    return getenv("HEAPD_TEST_SMALL") != NULL;
+}
+
 static inline struct heap *fixture_heap(void)
 {
     struct heap *heap = heap_create(&(struct heap_config){.reserve_bytes = (uint64_t)512 << 20});
