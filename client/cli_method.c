@@ -91,17 +91,18 @@ static bool read_param(struct cli_param *param, const json_t *j_param)
     return true;
 }
 
-/* A result is a literal when its kind says so, or when its schema leaves open what it is. */
-static bool is_value_result(const json_t *j_result)
+/* A result is a literal when it is said to be one, or when its schema leaves open what it is and the method
+ * asks about an object: `get`, but not `stats`. */
+static bool is_value_result(const struct cli_method *method, const json_t *j_result)
 {
     const json_t *j_schema = json_object_get(j_result, "schema");
-    struct cli_param any = {.name = ""};
-    if (!json_is_object(j_result) || json_object_get(j_schema, "properties") != NULL) {
-        return false;
+    struct cli_param result = {.name = ""};
+    if (json_object_get(j_result, "x-kind") != NULL || json_object_get(j_schema, "$ref") != NULL) {
+        read_kind(&result, j_result, j_schema);
+        return result.kind == CLI_KIND_VALUE;
     }
-    read_kind(&any, j_result, j_schema);
-    return any.kind == CLI_KIND_VALUE && json_object_get(j_schema, "type") == NULL &&
-           json_object_get(j_schema, "oneOf") == NULL && json_object_get(j_schema, "anyOf") == NULL;
+    bool is_open = json_is_true(j_schema) || (json_is_object(j_schema) && json_object_size(j_schema) == 0);
+    return is_open && method->param_count > 0 && method->params[0].kind == CLI_KIND_TARGET;
 }
 
 static bool read_method(struct cli_method *method, const json_t *j_method)
@@ -115,7 +116,6 @@ static bool read_method(struct cli_method *method, const json_t *j_method)
     method->doc = text_of(j_method, "summary");
     method->details = text_of(j_method, "description");
     method->group = text_of(j_method, "x-group");
-    method->gives_value = is_value_result(json_object_get(j_method, "result"));
     method->params = calloc(json_array_size(j_params) + 1, sizeof *method->params);
     if (method->params == NULL) {
         return false;
@@ -129,6 +129,7 @@ static bool read_method(struct cli_method *method, const json_t *j_method)
         }
     }
     method->param_count = i;
+    method->gives_value = is_value_result(method, json_object_get(j_method, "result"));
     return true;
 }
 

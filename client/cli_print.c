@@ -154,10 +154,25 @@ static bool is_literal(const char *member, const json_t *j_value)
     return strcmp(member, "value") == 0 || strcmp(member, "keys") == 0 || (key != NULL && *key == '$');
 }
 
+/* Whether the members are scalars, or lists of scalars: what fits into the cells of a table. */
+static bool is_row(const json_t *j_value)
+{
+    const char *key;
+    json_t *j_member;
+    json_object_foreach(cli_json_mutable(j_value), key, j_member)
+    {
+        const json_t *j_cell = json_is_array(j_member) ? json_array_get(j_member, 0) : j_member;
+        if (j_cell != NULL && !is_scalar(j_cell)) {
+            return false;
+        }
+    }
+    return json_is_object(j_value);
+}
+
+/* The first row stands for all. */
 static bool is_table(const char *member, const json_t *j_value)
 {
-    return json_is_array(j_value) && json_is_object(json_array_get(j_value, 0)) &&
-           !is_literal(member, j_value);
+    return json_is_array(j_value) && is_row(json_array_get(j_value, 0)) && !is_literal(member, j_value);
 }
 
 /* Whether all members are scalars. */
@@ -272,13 +287,17 @@ static void put_table(const struct printer *printer, const json_t *j_rows, size_
     json_decref(j_columns);
 }
 
-/* An object on its member's line: "count 3, max_us 1.2 ms". */
+/* An object on its member's line: "count 3, max_us 1.2 ms".  Of many counters only those that count. */
 static void put_inline(FILE *out, const json_t *j_object)
 {
     const char *key, *separator = "";
     json_t *j_member;
+    bool only_set = json_object_size(j_object) > INLINE_MEMBERS_MAX;
     json_object_foreach(cli_json_mutable(j_object), key, j_member)
     {
+        if (only_set && json_is_integer(j_member) && json_integer_value(j_member) == 0) {
+            continue;
+        }
         fputs(separator, out);
         separator = ", ";
         cli_json_put_text(out, key, strlen(key), "");
