@@ -1,0 +1,414 @@
+/* conn.c -- a connection: bytes in and out, from accept to close.
+ *
+ *                      +--------------------- OPEN ----------------------+
+ *   conn_open() -----> |  reading   on_read -> rpc_conn_received()       |
+ *                      |     |  ^     unread replies > 1 MiB, or         |
+ *                      |     v  |     requests that wait for a run       |
+ *                      |  not reading                                    |
+ *                      +-----|-------------|---------------|-------------+
+ *        end of input, or    |             |  first line   |  reset, time limit,
+ *        the daemon stops    v             v  is HTTP      |  max-output, no memory
+ *                          ENDED        REFUSED            |
+ *             answers what  |              | throws input  |
+ *             was received  |  all sent    | away          |
+ *                           v              v  end, 2 s     v
+ *                          CLOSING  <------+---------------+
+ *                             | on_closed
+ *                             v
+ *                            gone
+ *
+ *   OPEN      rpc is there.  is_reading says whether libuv reads.
+ *   ENDED     is_ended.  Never reads again; conn_flush() closes when nothing is owed.
+ *   REFUSED   is_ended, rpc is NULL, reads.  An answer was sent and our side closed; waits for the other side,
+ *             because closing with unread bytes would reset the connection under that answer.
+ *   CLOSING   is_closing, rpc is NULL, on no list.  Only libuv still knows it; write callbacks may come.
+ *
+ * The session ends with rpc_conn_destroy(), on the way into REFUSED or CLOSING; memory is freed in
+ * on_closed() and nowhere else.
+ *
+ * Writing: what the socket takes is written from the replies in place.  When it takes no more, a copy of the
+ * next few bytes is left with uv_write(), which tells when there is room again: so there is nothing of ours
+ * that must lie still while replies move, and libuv's queue stays short.
+ *
+ * Start at on_read() and conn_flush().
+ */
+#include "conn.h"
+
+#include "io_thread.h"
+#include "peer.h"
+#include "server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* What is left with uv_write(): enough not to wake for nothing, little enough to copy without thought. */
+#define WAITING_WRITE_BYTES 8192u
+/* How long a refused connection may go on talking. */
+#define REFUSED_MS 2000u
+/* A silent TCP peer that owes an acknowledgement is looked at after this. */
+#define UNHEARD_MS 30000u
+
+static const char http_reply[] =
+    "HTTP/1.1 501 Not Implemented\r\n"
+    "Content-Type: text/plain\r\n"
+    "Content-Length: 57\r\n"
+    "Connection: close\r\n"
+    "\r\n"
+    "This port speaks JSON-RPC 2.0, one message a line.\n"
+    "(501)\n";
+_Static_assert(sizeof "This port speaks JSON-RPC 2.0, one message a line.\n"
+                      "(501)\n" == 57 + 1,
+               "Content-Length counts the body");
+
+/* ---- close ---- */
+
+static void on_closed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+/* Ends the session. */
+static void end_session(struct conn *conn)
+{
+    if (conn->rpc != NULL) {
+        rpc_conn_destroy(conn->rpc);
+        conn->rpc = NULL;
+        io_thread_want_run(conn->thread);
+    }
+}
+
+void conn_close(struct conn *conn, enum log_level level, const char *why)
+{
+    struct io_thread *thread = conn->thread;
+    if (conn->is_closing) {
+        return;
+    }
+    log_write(&thread->server->log, level, "client %llu closed: %s", (unsigned long long)conn->client, why);
+    conn->is_closing = true;
+    end_session(conn);
+    io_thread_remove(thread, conn);
+    uv_close(&conn->handle.any, on_closed);
+}
+
+static int file_of(const struct conn *conn)
+{
+    uv_os_fd_t fd = -1;
+    uv_fileno(&conn->handle.any, &fd);
+    return fd;
+}
+
+/* ---- write ---- */
+
+/* A write that waits in libuv, with the bytes it writes. */
+struct waiting_write {
+    uv_write_t request;
+    size_t len;
+    char bytes[WAITING_WRITE_BYTES];
+};
+
+/* Bytes have gone out. */
+static void count_sent(struct conn *conn, size_t n)
+{
+    rpc_conn_sent(conn->rpc, n);
+    conn->thread->bytes_out += n;
+    conn->active_ms = uv_now(&conn->thread->loop);
+    conn->has_sent = true;
+}
+
+static void on_written(uv_write_t *request, int status)
+{
+    struct conn *conn = request->handle->data;
+    struct waiting_write *waiting = request->data;
+    size_t len = waiting->len;
+    free(waiting);
+    conn->is_writing = false;
+    if (conn->rpc == NULL) {
+        return;
+    }
+    if (status < 0) {
+        conn_close(conn, LOG_DEBUG, uv_strerror(status));
+        return;
+    }
+    count_sent(conn, len);
+    conn_flush(conn);
+}
+
+/* Leaves the next bytes with libuv.  false: the connection is closed. */
+static bool write_when_possible(struct conn *conn, const char *bytes, size_t len)
+{
+    struct waiting_write *waiting = malloc(sizeof *waiting);
+    if (waiting == NULL) {
+        conn_close(conn, LOG_WARNING, "no memory to send its replies");
+        return false;
+    }
+    waiting->len = len < WAITING_WRITE_BYTES ? len : WAITING_WRITE_BYTES;
+    waiting->request.data = waiting;
+    memcpy(waiting->bytes, bytes, waiting->len);
+    uv_buf_t buf = uv_buf_init(waiting->bytes, (unsigned)waiting->len);
+    int status = uv_write(&waiting->request, &conn->handle.stream, &buf, 1, on_written);
+    if (status < 0) {
+        free(waiting);
+        conn_close(conn, LOG_DEBUG, uv_strerror(status));
+        return false;
+    }
+    conn->is_writing = true;
+    return true;
+}
+
+/* Sends what can be sent.  false: the connection is closed. */
+static bool send_output(struct conn *conn)
+{
+    size_t len;
+    const char *bytes = rpc_conn_output(conn->rpc, &len);
+    if (len == 0 || conn->is_writing) {
+        return true;
+    }
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)bytes, (unsigned)(len < INT32_MAX ? len : INT32_MAX));
+    int n = uv_try_write(&conn->handle.stream, &buf, 1);
+    if (n < 0 && n != UV_EAGAIN) {
+        conn_close(conn, LOG_DEBUG, uv_strerror(n));
+        return false;
+    }
+    size_t sent = n > 0 ? (size_t)n : 0;
+    if (sent == len) {
+        count_sent(conn, sent);
+        return true;
+    }
+    if (sent > 0) {
+        count_sent(conn, sent);
+        bytes = rpc_conn_output(conn->rpc, &len);
+    }
+    return write_when_possible(conn, bytes, len);
+}
+
+/* ---- read ---- */
+
+/* Answers a connection that speaks HTTP, and will hear no more of it. */
+static void refuse_http(struct conn *conn)
+{
+    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)http_reply, sizeof http_reply - 1);
+    log_write(&conn->thread->server->log, LOG_WARNING, "client %llu speaks HTTP: refused",
+              (unsigned long long)conn->client);
+    conn->is_ended = true;
+    conn->active_ms = uv_now(&conn->thread->loop);
+    end_session(conn);
+    (void)!uv_try_write(&conn->handle.stream, &buf, 1);
+    shutdown(file_of(conn), SHUT_WR);
+}
+
+static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct conn *conn = handle->data;
+    struct io_thread *thread = conn->thread;
+    size_t room = 0;
+    char *bytes = NULL;
+    if (conn->rpc == NULL) {
+        bytes = thread->discard;
+        room = sizeof thread->discard;
+    } else if (thread->read_budget > 0) {
+        bytes = rpc_conn_buffer(conn->rpc, suggested, &room);
+    }
+    *buf = uv_buf_init(bytes, bytes == NULL ? 0 : (unsigned)(room < INT32_MAX ? room : INT32_MAX));
+}
+
+/* Nothing could be read for want of room: in this turn, or in memory. */
+static void on_no_room(struct conn *conn)
+{
+    if (conn->thread->read_budget > 0) {
+        conn_close(conn, LOG_WARNING, "no memory for its input");
+    } else {
+        io_thread_want_run(conn->thread);
+    }
+}
+
+static void stop_reading(struct conn *conn)
+{
+    if (conn->is_reading) {
+        uv_read_stop(&conn->handle.stream);
+        conn->is_reading = false;
+    }
+}
+
+static void on_bytes(struct conn *conn, const char *bytes, size_t n)
+{
+    struct io_thread *thread = conn->thread;
+    if (conn->rpc == NULL) {
+        return;
+    }
+    thread->bytes_in += n;
+    thread->read_budget -= n < thread->read_budget ? n : thread->read_budget;
+    conn->active_ms = uv_now(&thread->loop);
+    conn->has_spoken = true;
+    if (first_line_is_http(&conn->first_line, bytes, n)) {
+        refuse_http(conn);
+        return;
+    }
+    rpc_conn_received(conn->rpc, n);
+    io_thread_want_run(thread);
+}
+
+/* The client has closed its side; what it sent before is still answered. */
+static void on_end(struct conn *conn)
+{
+    stop_reading(conn);
+    conn->is_ended = true;
+    if (conn->rpc == NULL) {
+        conn_close(conn, LOG_DEBUG, "refused");
+        return;
+    }
+    rpc_conn_received_eof(conn->rpc);
+    io_thread_want_run(conn->thread);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct conn *conn = stream->data;
+    if (n > 0) {
+        on_bytes(conn, buf->base, (size_t)n);
+    } else if (n == UV_EOF) {
+        on_end(conn);
+    } else if (n == UV_ENOBUFS) {
+        on_no_room(conn);
+    } else if (n < 0) {
+        conn_close(conn, LOG_DEBUG, uv_strerror((int)n));
+    }
+}
+
+static bool start_reading(struct conn *conn)
+{
+    if (!conn->is_reading) {
+        int status = uv_read_start(&conn->handle.stream, on_room_wanted, on_read);
+        if (status < 0) {
+            conn_close(conn, LOG_WARNING, uv_strerror(status));
+            return false;
+        }
+        conn->is_reading = true;
+    }
+    return true;
+}
+
+/* ---- after a run ---- */
+
+/* Whether nothing more will come of it: no input, no request that waits, no reply unsent. */
+static bool is_done(const struct conn *conn, size_t unsent)
+{
+    bool answered = conn->is_draining ? !rpc_conn_is_waiting(conn->rpc) : rpc_conn_is_finished(conn->rpc);
+    return conn->is_ended && answered && unsent == 0;
+}
+
+void conn_flush(struct conn *conn)
+{
+    size_t unsent;
+    const char *why = rpc_conn_must_close(conn->rpc);
+    if (why != NULL) {
+        conn_close(conn, LOG_WARNING, why);
+        return;
+    }
+    if (!send_output(conn)) {
+        return;
+    }
+    rpc_conn_output(conn->rpc, &unsent);
+    if (is_done(conn, unsent)) {
+        peer_discard_input(file_of(conn));
+        conn_close(conn, LOG_DEBUG, conn->is_draining ? "the daemon stops" : "end of input");
+        return;
+    }
+    bool is_full = unsent > RPC_OUTPUT_HIGH_BYTES, is_waiting = rpc_conn_is_waiting(conn->rpc);
+    if (is_waiting && is_full) {
+        io_thread_want_run_later(conn->thread);
+    } else if (is_waiting) {
+        io_thread_want_run(conn->thread);
+    }
+    if (conn->is_ended || is_full || is_waiting) {
+        stop_reading(conn);
+    } else {
+        start_reading(conn);
+    }
+}
+
+void conn_drain(struct conn *conn)
+{
+    conn->is_draining = true;
+    conn->is_ended = true;
+    if (conn->rpc == NULL) {
+        conn_close(conn, LOG_DEBUG, "the daemon stops");
+        return;
+    }
+    conn_flush(conn);
+}
+
+/* ---- silence ---- */
+
+/* Whether the peer of a TCP connection does not even acknowledge what was sent to it. */
+static bool is_peer_gone(struct conn *conn, uint64_t silent_ms)
+{
+    if (!conn->is_tcp || !conn->has_sent || silent_ms < UNHEARD_MS) {
+        return false;
+    }
+    conn->has_sent = peer_owes_acknowledgement(file_of(conn));
+    return conn->has_sent && peer_is_gone(file_of(conn));
+}
+
+void conn_check_silence(struct conn *conn, uint64_t now)
+{
+    struct server *server = conn->thread->server;
+    uint64_t first_byte_ms = 1000 * atomic_load_explicit(&server->first_byte_timeout_s, memory_order_relaxed);
+    uint64_t idle_ms = 1000 * atomic_load_explicit(&server->idle_timeout_s, memory_order_relaxed);
+    uint64_t silent_ms = now - conn->active_ms;
+    if (conn->rpc == NULL) {
+        if (silent_ms >= REFUSED_MS) {
+            conn_close(conn, LOG_DEBUG, "refused");
+        }
+    } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
+        conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
+    } else if (idle_ms != 0 && silent_ms >= idle_ms && rpc_conn_holds(conn->rpc) == 0) {
+        conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
+    } else if (is_peer_gone(conn, silent_ms)) {
+        conn_close(conn, LOG_INFO, "its peer is gone without a word");
+    }
+}
+
+/* ---- open ---- */
+
+/* The handle around the socket.  A negative status of libuv: the socket is not taken. */
+static int init_handle(struct conn *conn, int fd)
+{
+    uv_loop_t *loop = &conn->thread->loop;
+    if (conn->is_tcp) {
+        uv_tcp_init(loop, &conn->handle.tcp);
+        return uv_tcp_open(&conn->handle.tcp, fd);
+    }
+    uv_pipe_init(loop, &conn->handle.pipe, 0);
+    return uv_pipe_open(&conn->handle.pipe, fd);
+}
+
+void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
+{
+    struct conn *conn = calloc(1, sizeof *conn);
+    struct rpc_conn *rpc = conn == NULL ? NULL : rpc_conn_create(thread->rpc, client, conn);
+    if (rpc == NULL) {
+        log_write(&thread->server->log, LOG_WARNING, "no memory for a connection");
+        free(conn);
+        close(fd);
+        io_thread_forget(thread);
+        return;
+    }
+    conn->thread = thread;
+    conn->rpc = rpc;
+    conn->client = client;
+    conn->is_tcp = is_tcp;
+    conn->opened_ms = conn->active_ms = uv_now(&thread->loop);
+    int status = init_handle(conn, fd);
+    conn->handle.any.data = conn;
+    io_thread_add(thread, conn);
+    if (status < 0) {
+        close(fd);
+        conn_close(conn, LOG_WARNING, uv_strerror(status));
+        return;
+    }
+    log_write(&thread->server->log, LOG_DEBUG, "client %llu connected over %s", (unsigned long long)client,
+              is_tcp ? "TCP" : "a Unix socket");
+    start_reading(conn);
+}

@@ -1,0 +1,77 @@
+/* peer.c -- the other end of a connection, as the kernel knows it. */
+#include "peer.h"
+
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Without an acknowledgement for so long, and after so many attempts in vain, a peer is gone.  The connection
+ * is looked at every ten seconds, so that makes 85 s at most. */
+#define GONE_AFTER_MS 75000u
+#define GONE_ATTEMPTS 3u
+
+/* What peer_discard_input() throws away at most. */
+#define DISCARD_ROUNDS 256
+
+static void set_option(int fd, int level, int option, int value)
+{
+    /* These options only make a connection better; where one cannot be set it serves all the same. */
+    (void)!setsockopt(fd, level, option, &value, sizeof value);
+}
+
+void peer_tune_tcp(int fd)
+{
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, PEER_PROBE_AFTER_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, PEER_PROBE_EVERY_S);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, PEER_PROBES);
+}
+
+bool peer_is_allowed(int fd, uid_t *uid)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
+        *uid = (uid_t)-1;
+        return false;
+    }
+    *uid = peer.uid;
+    return peer.uid == 0 || peer.uid == geteuid();
+}
+
+bool peer_owes_acknowledgement(int fd)
+{
+    int bytes = 0;
+    return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+bool peer_is_gone(int fd)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) {
+        return false;
+    }
+    unsigned attempts = (unsigned)info.tcpi_retransmits + info.tcpi_probes;
+    return attempts >= GONE_ATTEMPTS && info.tcpi_last_ack_recv > GONE_AFTER_MS;
+}
+
+void peer_discard_input(int fd)
+{
+    char bytes[4096];
+    for (int i = 0; i < DISCARD_ROUNDS && recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; i++) {
+    }
+}
+
+void peer_dismiss(int fd, const char *line)
+{
+    (void)!send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    peer_discard_input(fd);
+    close(fd);
+}

@@ -1,0 +1,297 @@
+/* server.c -- the daemon as a whole: start, signals, orderly end.
+ *
+ * Start at server_run().
+ */
+#include "server.h"
+
+#include "machine.h"
+#include "notify.h"
+#include "unix_socket.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Files that are open besides connections: standard ones, each loop's, each listener's with its lock, and
+ * some for what a library opens for a moment. */
+#define FILES_BESIDES 32u
+#define FILES_A_LOOP 8u
+#define FILES_A_LISTENER 2u
+
+/* ---- what protocol/ asks of its host ---- */
+
+static void on_shutdown_request(void *arg)
+{
+    struct server *server = arg;
+    atomic_store(&server->stop_wanted, true);
+    io_thread_wake(server->threads[0]);
+}
+
+static void on_figures(void *arg, struct rpc_server_figures *figures)
+{
+    struct server *server = arg;
+    figures->connections = atomic_load(&server->connections);
+    figures->connections_total = atomic_load(&server->accepted);
+}
+
+static void on_defect(void *arg, const char *message)
+{
+    struct server *server = arg;
+    log_write(&server->log, LOG_ERROR, "a defect of heapd: %s", message);
+}
+
+/* ---- limits ---- */
+
+/* Makes room for the connections that are wanted, or the wish smaller. */
+static void fit_clients(struct server *server, struct rpc_limits *limits)
+{
+    uint64_t besides = FILES_BESIDES + (uint64_t)FILES_A_LOOP * server->config.threads +
+                       (uint64_t)FILES_A_LISTENER * server->config.listen_count;
+    uint64_t files = machine_raise_files(limits->max_clients == 0 ? 0 : limits->max_clients + besides);
+    uint64_t most = files > besides ? files - besides : 1;
+    if (limits->max_clients == 0 || limits->max_clients > most) {
+        if (limits->max_clients != 0) {
+            log_write(&server->log, LOG_WARNING, "max-clients is %llu, because only %llu files may be open",
+                      (unsigned long long)most, (unsigned long long)files);
+        }
+        limits->max_clients = most;
+    }
+}
+
+/* The server's own part of the limits. */
+static void use_limits(struct server *server, const struct rpc_limits *limits)
+{
+    server->max_clients = limits->max_clients;
+    atomic_store(&server->idle_timeout_s, limits->idle_timeout);
+    atomic_store(&server->first_byte_timeout_s, limits->first_byte_timeout);
+}
+
+/* Reads the configuration again; only limits can change while the daemon runs. */
+static void reload(struct server *server)
+{
+    struct config config;
+    struct reason reason;
+    if (!config_load(&config, server->argc, server->argv, &reason)) {
+        log_write(&server->log, LOG_ERROR, "the configuration is left as it was: %s", reason.text);
+        return;
+    }
+    fit_clients(server, &config.limits);
+    use_limits(server, &config.limits);
+    rpc_service_set_limits(server->service, &config.limits);
+    log_write(&server->log, LOG_INFO, "the limits were read again; other options need a restart");
+}
+
+/* ---- stop ---- */
+
+static void close_listeners(struct server *server)
+{
+    while (server->listener_count > 0) {
+        listener_close(server->listeners[--server->listener_count]);
+    }
+}
+
+/* From here no new connection comes, and every thread winds up. */
+static void begin_stop(struct server *server)
+{
+    server->is_stopping = true;
+    notify_send("STOPPING=1");
+    close_listeners(server);
+    for (unsigned i = 0; i < server->thread_count; i++) {
+        io_thread_stop(server->threads[i]);
+    }
+}
+
+void server_woken(struct server *server)
+{
+    if (atomic_load(&server->stop_wanted) && !server->is_stopping) {
+        log_write(&server->log, LOG_INFO, "stopping: a client asked for it");
+        begin_stop(server);
+    }
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct server *server = handle->data;
+    if (number == SIGHUP) {
+        reload(server);
+    } else if (server->is_stopping) {
+        log_write(&server->log, LOG_WARNING, "a second %s: ends at once", strsignal(number));
+        _exit(1);
+    } else {
+        log_write(&server->log, LOG_INFO, "stopping: %s", strsignal(number));
+        begin_stop(server);
+    }
+}
+
+static void start_signals(struct server *server)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < 3; i++) {
+        uv_signal_t *handle = &server->signals[i];
+        uv_signal_init(&server->threads[0]->loop, handle);
+        handle->data = server;
+        uv_signal_start(handle, on_signal, numbers[i]);
+        uv_unref((uv_handle_t *)handle);
+    }
+}
+
+static void close_signals(struct server *server)
+{
+    for (size_t i = 0; i < 3; i++) {
+        uv_close((uv_handle_t *)&server->signals[i], NULL);
+    }
+}
+
+/* ---- start ---- */
+
+static bool create_service(struct server *server, struct reason *reason)
+{
+    struct rpc_host host = {
+        .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect};
+    fit_clients(server, &server->config.limits);
+    use_limits(server, &server->config.limits);
+    server->service = rpc_service_create(&server->config.limits, &host);
+    return server->service != NULL ||
+           reason_set(reason, "there is no memory or address space for the heap (max-memory is %llu bytes)",
+                      (unsigned long long)server->config.limits.max_memory);
+}
+
+static bool create_threads(struct server *server, struct reason *reason)
+{
+    while (server->thread_count < server->config.threads) {
+        struct io_thread *thread = io_thread_create(server, server->thread_count == 0);
+        if (thread == NULL) {
+            return reason_set(reason, "there is no memory, or there are no files, for %u threads",
+                              server->config.threads);
+        }
+        server->threads[server->thread_count++] = thread;
+    }
+    return true;
+}
+
+/* The folder of the default socket is checked, whether the socket was named or not. */
+static bool check_folder(const struct address *address, struct reason *reason)
+{
+    struct address fallback;
+    struct reason ignored;
+    return !address_default(&fallback, &ignored) || !address_equal(address, &fallback) ||
+           unix_socket_check_folder(address, reason);
+}
+
+static bool open_listeners(struct server *server, struct reason *reason)
+{
+    for (size_t i = 0; i < server->config.listen_count; i++) {
+        const struct address *address = &server->config.listen[i];
+        if (!check_folder(address, reason)) {
+            return false;
+        }
+        struct listener *listener = listener_open(server, address, &server->bound[i], reason);
+        if (listener == NULL) {
+            return false;
+        }
+        server->listeners[server->listener_count++] = listener;
+    }
+    return true;
+}
+
+static bool start_threads(struct server *server, struct reason *reason)
+{
+    for (unsigned i = 1; i < server->thread_count; i++) {
+        if (!io_thread_start(server->threads[i])) {
+            return reason_set(reason, "cannot start a thread");
+        }
+    }
+    return true;
+}
+
+/* Says where it listens, on stdout and to whoever started it. */
+static void announce(const struct server *server)
+{
+    char text[ADDRESS_TEXT_BYTES];
+    printf("heapd ready pid=%ld listen=", (long)getpid());
+    for (size_t i = 0; i < server->listener_count; i++) {
+        address_text(&server->bound[i], text);
+        printf("%s%s", i == 0 ? "" : ",", text);
+        if (!address_is_unix(&server->bound[i])) {
+            log_write(&server->log, LOG_INFO, "%s: whoever can connect from this machine is admin", text);
+        }
+    }
+    putchar('\n');
+    fflush(stdout);
+    notify_send("READY=1");
+}
+
+/* ---- the whole of it ---- */
+
+/* Frees everything, in whatever state the start left it.  Whether the end was clean. */
+static bool tear_down(struct server *server)
+{
+    bool clean = true;
+    while (server->thread_count > 0) {
+        /* threads[0] is the last: the others wake it when they end. */
+        clean &= io_thread_destroy(server->threads[--server->thread_count]);
+    }
+    if (server->service != NULL) {
+#if HEAP_DEBUG >= 1
+        clean &= rpc_service_check(server->service) == 0;
+#endif
+        rpc_service_destroy(server->service);
+    }
+    return clean;
+}
+
+/* A start that failed: threads that run already have nothing to do and end at once. */
+static void abandon(struct server *server)
+{
+    close_listeners(server);
+    for (unsigned i = 1; i < server->thread_count; i++) {
+        if (server->threads[i]->is_started) {
+            io_thread_stop(server->threads[i]);
+        }
+    }
+    tear_down(server);
+}
+
+static int serve(struct server *server)
+{
+    struct reason reason;
+    if (!create_service(server, &reason) || !create_threads(server, &reason) || !open_listeners(server, &reason) ||
+        !start_threads(server, &reason)) {
+        fprintf(stderr, "heapd: %s\n", reason.text);
+        abandon(server);
+        return 1;
+    }
+    start_signals(server);
+    for (size_t i = 0; i < server->listener_count; i++) {
+        listener_start(server->listeners[i]);
+    }
+    announce(server);
+    io_thread_run(server->threads[0]);
+    close_signals(server);
+    io_thread_run(server->threads[0]);
+    struct log log = server->log;
+    bool clean = tear_down(server);
+    log_write(&log, clean ? LOG_INFO : LOG_ERROR, clean ? "stopped" : "stopped, but not cleanly");
+    return clean ? 0 : 1;
+}
+
+int server_run(const struct config *config, int argc, char *const argv[])
+{
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL) {
+        fprintf(stderr, "heapd: no memory\n");
+        return 1;
+    }
+    server->config = *config;
+    server->argc = argc;
+    server->argv = argv;
+    server->log = (struct log){.level = (enum log_level)config->log_level,
+                               .format = (enum log_format)config->log_format,
+                               .fd = STDERR_FILENO};
+    signal(SIGPIPE, SIG_IGN);
+    int code = serve(server);
+    free(server);
+    return code;
+}
