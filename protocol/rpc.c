@@ -203,9 +203,9 @@ static bool is_within_batch(const struct request *request)
     return (request->flags & (REQUEST_IN_BATCH | REQUEST_BATCH_FIRST)) == REQUEST_IN_BATCH;
 }
 
-/* Whether the connection may run another request in this run.  `before`: its unsent bytes when the run
- * began.  Only between lines, so that a batch is one piece. */
-static bool may_go_on(struct rpc_conn *conn, size_t before)
+/* Whether the connection may run another request in this run: it rests when it has written its share.  Only
+ * between lines, so that a batch is one piece. */
+static bool may_go_on(struct rpc_conn *conn)
 {
     if (conn->must_close != NULL) {
         conn_drop_requests(conn);
@@ -216,7 +216,7 @@ static bool may_go_on(struct rpc_conn *conn, size_t before)
     }
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
     uint64_t share = max != 0 && max < RPC_OUTPUT_HIGH_BYTES ? max : RPC_OUTPUT_HIGH_BYTES;
-    return is_within_batch(conn->first) || conn_unsent(conn) - before < share;
+    return is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
 }
 
 /* Once a run, when the server has had its chance to send: too much is still unread. */
@@ -247,38 +247,43 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
     conn_list_add_notice(thread, conn);
 }
 
-/* Runs what stands at the head of the queues and needs no GIL. */
-static void run_without_heap(struct rpc_thread *thread)
+/* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
+static bool run_without_heap(struct rpc_thread *thread)
 {
     struct rpc_conn *next;
+    bool needs_heap = false;
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
         next = conn->ready.next;
         compact_output(conn);
         close_if_unread(conn);
-        size_t before = conn_unsent(conn);
-        while (may_go_on(conn, before) && (conn->first->method == NULL || !conn->first->method->needs_gil)) {
+        conn->unsent_before = conn_unsent(conn);
+        bool may = may_go_on(conn);
+        while (may && (conn->first->method == NULL || !conn->first->method->needs_gil)) {
             run_first(conn);
+            may = may_go_on(conn);
         }
-        if (conn->first == NULL) {
+        needs_heap |= may;
+        if (!may) {
             leave_turn(thread, conn);
         }
     }
+    return needs_heap;
 }
 
 /* ---- with the GIL ---- */
 
 /* The session of a connection that needs the heap for the first time.  GIL: held. */
-static bool make_session(struct rpc_conn *conn)
+static void make_session(struct rpc_conn *conn)
 {
-    if (conn->session == NULL) {
-        conn->session = heap_session_create(conn->thread->service->heap);
-        if (conn->session == NULL) {
-            conn_must_close(conn, "no memory for its session");
-            return false;
-        }
-        atomic_fetch_sub_explicit(&conn->thread->service->sessions_unmade, 1, memory_order_relaxed);
+    if (conn->session != NULL) {
+        return;
     }
-    return true;
+    conn->session = heap_session_create(conn->thread->service->heap);
+    if (conn->session == NULL) {
+        conn_must_close(conn, "no memory for its session");
+        return;
+    }
+    atomic_fetch_sub_explicit(&conn->thread->service->sessions_unmade, 1, memory_order_relaxed);
 }
 
 /* Ends the sessions of the connections that are gone.  GIL: held. */
@@ -303,9 +308,11 @@ static void run_with_heap(struct rpc_thread *thread)
     bury(thread);
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
         next = conn->ready.next;
-        size_t before = conn_unsent(conn);
+        if (!may_go_on(conn)) {
+            continue;
+        }
         make_session(conn);
-        while (may_go_on(conn, before)) {
+        while (may_go_on(conn)) {
             run_first(conn);
             heap_settle(heap);
             heap_gc_poll(heap);
@@ -342,8 +349,7 @@ static void change_turn(struct rpc_thread *thread)
 
 bool rpc_thread_run(struct rpc_thread *thread)
 {
-    run_without_heap(thread);
-    if (thread->ready.first != NULL || thread->buried != NULL) {
+    if (run_without_heap(thread) || thread->buried != NULL) {
         run_with_heap(thread);
     }
     change_turn(thread);

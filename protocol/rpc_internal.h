@@ -140,6 +140,7 @@ struct rpc_conn {
     /* replies */
     struct out out;
     size_t sent;               /* bytes of out that are on their way */
+    size_t unsent_before;      /* unsent bytes when the run under way began */
     size_t batch_start;        /* where in out the batch under way begins */
     uint64_t batch_replies;    /* how many of its elements were answered */
     const char *must_close;    /* why; NULL: it need not */
