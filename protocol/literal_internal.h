@@ -67,15 +67,15 @@ static inline bool literal_fail_memory(struct literal_error *error)
 
 /* ---- growing arrays ---- */
 
-/* Makes the array that *pointer points to twice as large; `first`: it starts there, in no malloc block (or
- * NULL).  *room counts items of `size` bytes.  false: no memory. */
+/* Makes the array that *pointer points to twice as large; `first` (or NULL): where it starts, in no block
+ * of malloc.  *room counts items of `size` bytes.  false: no memory. */
 bool literal_grow_array(void *pointer, const void *first, size_t *room, size_t size);
 
 /* Makes room for one item behind the first `n`. */
 #define LITERAL_GROW(array, first, room, n)                                                                  \
     ((n) < (room) || literal_grow_array(&(array), (first), &(room), sizeof *(array)))
 
-/* ---- the plan of a value: its `$let`s, labels and uses of labels, numbered in the order of the text ---- */
+/* ---- the plan of a value: `$let`s, labels and uses of labels, numbered in the order of the text ---- */
 
 #define PLAN_NONE UINT32_MAX
 
@@ -108,7 +108,8 @@ struct literal_plan {
 };
 
 /* literal_check(), and where the labels are.  The plan is to be given to literal_plan_fini() in any case. */
-bool literal_plan_make(struct literal_plan *plan, const struct json_value *value, struct literal_error *error);
+bool literal_plan_make(struct literal_plan *plan, const struct json_value *value,
+                       struct literal_error *error);
 void literal_plan_fini(struct literal_plan *plan);
 
 /* ---- maps ---- */
