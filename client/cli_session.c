@@ -133,7 +133,8 @@ static enum cli_exit connect_daemon(struct cli_session *session, const struct cl
     }
     enum cli_exit code = complain_reply(session, session->json);
     if (code == CLI_EXIT_CONNECTION) {
-        bool is_default = options->url == NULL && getenv("HEAPD_URL") == NULL;
+        const char *url = getenv("HEAPD_URL");
+        bool is_default = options->url == NULL && (url == NULL || *url == '\0');
         fprintf(stderr, "is the daemon running?  start it with: heapd%s%s\n", is_default ? "" : " --listen ",
                 is_default ? "" : heapd_address(session->client));
     }
