@@ -6,8 +6,8 @@
  *        ├─ handles       ids <-> objects, roots                   handle.c
  *        ├─ sessions      holds                                    session.c
  *        ├─ names         the global namespace                     name.c
- *        ├─ interned      str keys, once a text                    type_atom.c
- *        ├─ classes       symbols, shapes                          type_instance.c
+ *        ├─ interned      str keys, once a text                    intern.c
+ *        ├─ classes       symbols, shapes                          shape.c
  *        ├─ weakrefs      target -> weakrefs                       weakref.c
  *        └─ dead list     what is dying by refcount                dead.c
  *

@@ -284,8 +284,16 @@ const char *text_bytes(const struct text *t); /* payload of str, bytes, big int 
 void atom_free_payload(struct heap *heap, struct object *o);
 uint32_t text_hash(struct heap *heap, struct text *t); /* never 0; cached */
 uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len); /* keyed; for every table of text */
+uint32_t text_hash_short(uint64_t hash); /* what text_hash() makes of hash_bytes() */
+/* The immortal str of a text of at most one Latin-1 character (len <= 2), or 0. */
+uint32_t str_shared(const struct heap *heap, const char *text, size_t len);
+HEAP_MUST_USE enum heap_error str_create(heap_ref *obj, struct heap *heap, const char *text, size_t len); /* never shared */
+
+/* ---- intern.c ---- */
+
 bool intern_init(struct heap *heap);
 void intern_fini(struct heap *heap);
+void intern_remove(struct heap *heap, const struct text *t); /* a dying str with FLAG_INTERNED */
 uint32_t intern_check(struct heap *heap, FILE *why);
 
 /* ---- bigint.c: ints of any size; limbs are little-endian base 2^32, no leading zero limb ---- */
