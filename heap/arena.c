@@ -26,7 +26,8 @@
 #define POOLS_BYTES_PER_ARENA (POOLS_PER_ARENA * (uint32_t)sizeof(struct pool))
 #define ARENAS_PER_POOLS_PAGE (PAGE_BYTES / POOLS_BYTES_PER_ARENA)
 _Static_assert(FREEBIT_BYTES_PER_ARENA % PAGE_BYTES == 0, "an arena's bits are whole pages");
-_Static_assert(ARENAS_PER_POOLS_PAGE * POOLS_BYTES_PER_ARENA == PAGE_BYTES, "descriptors of an arena share one page");
+_Static_assert(ARENAS_PER_POOLS_PAGE * POOLS_BYTES_PER_ARENA == PAGE_BYTES,
+               "descriptors of an arena share one page");
 
 /* ---- reserving ---- */
 
@@ -50,7 +51,8 @@ static char *map_aligned(uint64_t bytes, int protection)
 static bool map_at(uintptr_t address, uint64_t bytes, int protection)
 {
     void *wanted = (void *)address;
-    void *got = mmap(wanted, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    void *got = mmap(wanted, bytes, protection,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     if (got != MAP_FAILED && got != wanted) {
         munmap(got, bytes); /* a kernel before 4.17 takes the address as a hint */
         return false;
@@ -254,7 +256,8 @@ static void arena_unmap(struct pymalloc *pm, unsigned stretch, uint32_t index)
         madvise(address, ARENA_BYTES, MADV_DONTNEED); /* too many mappings; the pages at least can go */
     }
     uint32_t number = stretch * STRETCH_ARENAS + index;
-    madvise((char *)pm->freebit + (uint64_t)number * FREEBIT_BYTES_PER_ARENA, FREEBIT_BYTES_PER_ARENA, MADV_DONTNEED);
+    madvise((char *)pm->freebit + (uint64_t)number * FREEBIT_BYTES_PER_ARENA, FREEBIT_BYTES_PER_ARENA,
+            MADV_DONTNEED);
     arena->mapped = false;
     arena->free_pools = 0;
     arena->next = s->unused;
@@ -311,5 +314,17 @@ void arena_pool_give(struct pymalloc *pm, uint32_t number)
     usable_link(s, index, before, free);
     if (last != 0) {
         s->last_with[free] = last; /* it came before all others with as many */
+    }
+}
+
+void arena_drop_empty(struct pymalloc *pm)
+{
+    for (unsigned stretch = 0; stretch < STRETCHES; stretch++) {
+        struct arena_stretch *s = &pm->private->stretches[stretch];
+        uint32_t index = s->last_with[POOLS_PER_ARENA];
+        if (index != 0) {
+            usable_unlink(s, index, POOLS_PER_ARENA);
+            arena_unmap(pm, stretch, index);
+        }
     }
 }

@@ -220,8 +220,9 @@ uint32_t map32_check(const struct map32 *map, FILE *why)
         }
         found++;
         if (map32_find(map, slot->key) != &slot->value) {
-            fprintf(why, "map32: key %u in slot %llu of the %s table is not what a search for it finds\n", slot->key,
-                    (unsigned long long)(in_old ? i : i - map->old_room), in_old ? "old" : "present");
+            fprintf(why, "map32: key %u in slot %llu of the %s table is not what a search for it finds\n",
+                    slot->key, (unsigned long long)(in_old ? i : i - map->old_room),
+                    in_old ? "old" : "present");
             problems++;
         }
     }

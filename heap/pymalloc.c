@@ -311,7 +311,8 @@ bool pymalloc_is_block(const struct pymalloc *pm, uint32_t ref, enum pool_kind k
 
 /* Adds the pools and blocks of one kind to a row.  A thread without the GIL may read between the two
  * counts of a refill or flush in progress; then the row is off by that refill, never below zero. */
-static void class_add(struct heap_class_figures *row, const struct pymalloc *pm, enum pool_kind kind, unsigned class)
+static void class_add(struct heap_class_figures *row, const struct pymalloc *pm, enum pool_kind kind,
+                      unsigned class)
 {
     const struct class_counters *counters = &pm->private->classes[kind][class];
     uint64_t waiting = atomic_load_explicit(&pm->magazines[kind][class].count, memory_order_relaxed);

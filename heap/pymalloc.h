@@ -48,7 +48,7 @@ enum pool_kind { POOL_CONTAINER, POOL_BUFFER, POOL_ATOM, POOL_KINDS };
 /* A last-in first-out array of free blocks; allocation and free touch nothing else while it is neither
  * empty nor full.  The bits of its blocks in `freebit` are clear, though the blocks are free. */
 struct magazine {
-    _Atomic uint32_t count; /* written by the holder of the GIL, relaxed; read by pymalloc_figures() */
+    _Atomic uint32_t count;       /* written by the holder of the GIL, relaxed; read by pymalloc_figures() */
     uint32_t refs[MAGAZINE_ROOM]; /* `count` of them */
 };
 
@@ -138,10 +138,10 @@ static inline size_t pymalloc_raw_rounded(size_t bytes)
     return (bytes + 8 + 15) & ~(size_t)15;
 }
 
-/* Tables (handles, names, indexes of sessions..): calloc'ed bytes that are no objects; counted as tables.
- * NULL: limit or no memory. */
+/* Tables (handles, names, indexes of sessions..): bytes that are no objects, 0 at first, what a realloc adds
+ * too; counted as tables.  `table` may be NULL.  NULL: limit or no memory. */
 void *pymalloc_table_alloc(struct pymalloc *pm, size_t bytes);
-void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes, size_t new_bytes); /* new part 0 */
+void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes, size_t new_bytes);
 void pymalloc_table_free(struct pymalloc *pm, void *table, size_t bytes);
 
 /* A buffer of any size: a block of kind POOL_BUFFER up to 512 bytes, raw above.  `bytes` > 0. */
@@ -200,11 +200,13 @@ uint32_t arena_check(struct pymalloc *pm, FILE *why);
 typedef _Atomic uint64_t counter_u64;
 static inline void counter_add(counter_u64 *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
 }
 static inline void counter_sub(counter_u64 *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) - n, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) - n,
+                          memory_order_relaxed);
 }
 static inline uint64_t counter_read(const counter_u64 *counter)
 {

@@ -48,17 +48,20 @@ static void check_bits(struct check *check, uint32_t number, const struct pool *
         below_low += i < pool->low ? (uint32_t)__builtin_popcountll(words[i]) : 0;
     }
     if (pool->capacity != capacity) {
-        problem(check, "pool %u: capacity is %u, class %u has %u", number, pool->capacity, pool->class, capacity);
+        problem(check, "pool %u: capacity is %u, class %u has %u", number, pool->capacity, pool->class,
+                capacity);
     }
     if (pool->free != free) {
         problem(check, "pool %u: %u blocks counted free, %u bits set", number, pool->free, free);
     }
     if (below_low != 0) {
-        problem(check, "pool %u: %u free blocks below word %u, where none should be", number, below_low, pool->low);
+        problem(check, "pool %u: %u free blocks below word %u, where none should be", number, below_low,
+                pool->low);
     }
     bool used = pool->free > 0 && pool->free < pool->capacity;
     if (pool->state == POOL_USED ? !used : pool->free != 0) {
-        problem(check, "pool %u: state %u with %u of %u blocks free", number, pool->state, pool->free, pool->capacity);
+        problem(check, "pool %u: state %u with %u of %u blocks free", number, pool->state, pool->free,
+                pool->capacity);
     }
     check->taken[pool->kind][pool->class] += capacity - free;
 }
@@ -67,7 +70,8 @@ static void check_pool(struct check *check, uint32_t number, unsigned stretch, b
 {
     const struct pool *pool = &check->pm->pools[number];
     if (pool->state > POOL_FULL || free != (pool->state == POOL_FREE)) {
-        problem(check, "pool %u: state %u, but its arena has it %s", number, pool->state, free ? "free" : "in use");
+        problem(check, "pool %u: state %u, but its arena has it %s", number, pool->state,
+                free ? "free" : "in use");
         return;
     }
     if (free) {
@@ -116,8 +120,8 @@ static void check_list(struct check *check, enum pool_kind kind, unsigned class)
         const struct pool *pool = pool_is_mapped(pm, number) ? &pm->pools[number] : NULL;
         if (pool == NULL || pool->state != POOL_USED || pool->kind != kind || pool->class != class ||
             pool->prev != before) {
-            problem(check, "list of kind %u, class %u: pool %u does not belong after pool %u", kind, class, number,
-                    before);
+            problem(check, "list of kind %u, class %u: pool %u does not belong after pool %u", kind, class,
+                    number, before);
             return;
         }
         length++;
@@ -125,8 +129,8 @@ static void check_list(struct check *check, enum pool_kind kind, unsigned class)
         number = pool->next;
     }
     if (length != check->used[kind][class]) {
-        problem(check, "list of kind %u, class %u: %" PRIu64 " pools on it, %" PRIu64 " are used", kind, class, length,
-                check->used[kind][class]);
+        problem(check, "list of kind %u, class %u: %" PRIu64 " pools on it, %" PRIu64 " are used", kind,
+                class, length, check->used[kind][class]);
     }
 }
 
@@ -152,7 +156,8 @@ static void check_magazine(struct check *check, enum pool_kind kind, unsigned cl
         const struct pool *pool = pool_is_mapped(check->pm, number) ? &check->pm->pools[number] : NULL;
         if (pool == NULL || pool->kind != kind || pool->class != class ||
             !(pymalloc_used_word(check->pm, refs[i] & ~63u) >> (refs[i] & 63) & 1)) {
-            problem(check, "magazine of kind %u, class %u: %u is no block taken from a pool", kind, class, refs[i]);
+            problem(check, "magazine of kind %u, class %u: %u is no block taken from a pool", kind, class,
+                    refs[i]);
         } else if (i > 0 && refs[i] == refs[i - 1]) {
             problem(check, "magazine of kind %u, class %u: block %u is there twice", kind, class, refs[i]);
         }
@@ -168,8 +173,8 @@ static void check_counters(struct check *check, enum pool_kind kind, unsigned cl
                 check->pools[kind][class]);
     }
     if (taken != check->taken[kind][class]) {
-        problem(check, "kind %u, class %u: %" PRIu64 " blocks counted as taken, there are %" PRIu64, kind, class, taken,
-                check->taken[kind][class]);
+        problem(check, "kind %u, class %u: %" PRIu64 " blocks counted as taken, there are %" PRIu64, kind,
+                class, taken, check->taken[kind][class]);
     }
 }
 
@@ -217,19 +222,21 @@ static void check_usable(struct check *check, unsigned stretch, uint32_t usable)
     for (; index != 0 && length <= usable; length++) {
         uint32_t free = index <= s->touched ? (uint32_t)__builtin_popcountll(s->arenas[index].free_pools) : 0;
         if (free == 0 || s->arenas[index].prev != before) {
-            problem(check, "stretch %u: arena %u does not belong after %u on the usable list", stretch, index, before);
+            problem(check, "stretch %u: arena %u does not belong after %u on the usable list", stretch, index,
+                    before);
             return;
         }
         if (free < free_before) {
-            problem(check, "stretch %u: arena %u with %u free pools comes after one with %u", stretch, index, free,
-                    free_before);
+            problem(check, "stretch %u: arena %u with %u free pools comes after one with %u", stretch, index,
+                    free, free_before);
         }
         last_with[free] = before = index;
         free_before = free;
         index = s->arenas[index].next;
     }
     if (length != usable) {
-        problem(check, "stretch %u: %u arenas on the usable list, %u have free pools", stretch, length, usable);
+        problem(check, "stretch %u: %u arenas on the usable list, %u have free pools", stretch, length,
+                usable);
     }
     for (uint32_t free = 0; free <= POOLS_PER_ARENA; free++) {
         if (s->last_with[free] != last_with[free]) {
@@ -251,7 +258,8 @@ static void check_unused(struct check *check, unsigned stretch, uint32_t unused)
         index = s->arenas[index].next;
     }
     if (length != unused) {
-        problem(check, "stretch %u: %u arenas on the unused list, %u are not mapped", stretch, length, unused);
+        problem(check, "stretch %u: %u arenas on the unused list, %u are not mapped", stretch, length,
+                unused);
     }
 }
 
@@ -279,8 +287,10 @@ uint32_t arena_check(struct pymalloc *pm, FILE *why)
     uint64_t arenas = counter_read(&p->arenas), total = counter_read(&p->arenas_total);
     uint64_t reclaimed = counter_read(&p->arenas_reclaimed), highwater = counter_read(&p->arenas_highwater);
     if (arenas != mapped || total - reclaimed != arenas || highwater < arenas || highwater > total) {
-        problem(&check, "%" PRIu64 " arenas are mapped; counted: %" PRIu64 " now, %" PRIu64 " in all, %" PRIu64
-                " reclaimed, %" PRIu64 " at most", mapped, arenas, total, reclaimed, highwater);
+        problem(&check,
+                "%" PRIu64 " arenas are mapped; counted: %" PRIu64 " now, %" PRIu64 " in all, %" PRIu64
+                " reclaimed, %" PRIu64 " at most",
+                mapped, arenas, total, reclaimed, highwater);
     }
     return check.problems;
 }

@@ -29,12 +29,12 @@ struct pool {
     uint16_t capacity;   /* blocks that fit: 32 to 1024 */
     uint8_t state;       /* enum pool_state */
     uint8_t kind;        /* enum pool_kind */
-    uint8_t class;
+    uint8_t class;       /* blocks of (class + 1) * 16 bytes */
     uint8_t low;         /* words below this one have no bit set */
 };
 _Static_assert(sizeof(struct pool) == 16, "descriptors are dense");
 
-/* An arena of a stretch, mapped or not.  Its index in the stretch is ref >> REF_ARENA_SHIFT without bit 15. */
+/* An arena of a stretch, mapped or not.  Its index there is ref >> REF_ARENA_SHIFT without bit 15. */
 struct arena {
     uint64_t free_pools; /* a bit a pool; 0 while not mapped */
     uint32_t next, prev; /* indexes, 0: none; on the usable list (mapped, a pool free) or, `next` alone, on
@@ -46,7 +46,7 @@ struct arena {
 struct arena_stretch {
     struct arena *arenas; /* index 0 stays unused */
     uint32_t count;       /* arenas there is address space for: 1..count */
-    uint32_t touched;
+    uint32_t touched;     /* the highest index that was ever mapped */
     uint32_t unused;      /* head of the unused list */
     uint32_t usable;      /* head of the usable list: ascending number of free pools, so that the fullest
                            * arena serves first and nearly empty ones can drain */
@@ -89,12 +89,14 @@ void arena_fini(struct pymalloc *pm);
 uint32_t arena_pool_take(struct pymalloc *pm, unsigned stretch);
 /* Takes an empty pool back; may give its arena back to the kernel. */
 void arena_pool_give(struct pymalloc *pm, uint32_t number);
+/* Gives the wholly free arenas back that are kept for the next pool. */
+void arena_drop_empty(struct pymalloc *pm);
 
 /* ---- raw.c ---- */
 
 /* false: a fault is injected here; struct pymalloc says how that is asked for. */
 bool raw_fault_passed(struct pymalloc *pm);
-/* Whether `more` bytes may be asked for.  false: the limit, or a fault. */
+/* Whether `more` bytes may be asked for; at the limit empty arenas go first.  false: the limit, or a fault. */
 bool raw_may_take(struct pymalloc *pm, uint64_t more);
 void raw_trim(struct pymalloc *pm);
 

@@ -29,12 +29,24 @@ bool raw_fault_passed(struct pymalloc *pm)
     return true;
 }
 
-bool raw_may_take(struct pymalloc *pm, uint64_t more)
+/* Whether `more` bytes can come on top of what is taken. */
+static bool limit_allows(const struct pymalloc *pm, uint64_t more)
 {
     const struct pymalloc_private *p = pm->private;
-    uint64_t taken = counter_read(&p->arenas) * ARENA_BYTES + counter_read(&p->raw_bytes) + counter_read(&p->table_bytes);
-    bool fits = pm->max_bytes == 0 || (taken <= pm->max_bytes && more <= pm->max_bytes - taken);
-    return raw_fault_passed(pm) && fits;
+    uint64_t arena_bytes = counter_read(&p->arenas) * ARENA_BYTES;
+    uint64_t taken = arena_bytes + counter_read(&p->raw_bytes) + counter_read(&p->table_bytes);
+    return pm->max_bytes == 0 || (taken <= pm->max_bytes && more <= pm->max_bytes - taken);
+}
+
+bool raw_may_take(struct pymalloc *pm, uint64_t more)
+{
+    if (!raw_fault_passed(pm)) {
+        return false;
+    }
+    if (!limit_allows(pm, more)) {
+        arena_drop_empty(pm);
+    }
+    return limit_allows(pm, more);
 }
 
 /* ---- raw blocks and tables: both are malloc, counted on different counters ---- */

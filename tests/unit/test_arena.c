@@ -49,8 +49,8 @@ static void test_arena_never_gives_what_small_references_name(void **state)
     assert_int_equal(pool_first_ref(lower), ARENA_BYTES / GRANULE_BYTES);
     assert_int_equal(pool_first_ref(upper), REF_ATOM | ARENA_BYTES / GRANULE_BYTES);
     assert_int_equal((uintptr_t)pymalloc_address(pm, pool_first_ref(lower)) % ARENA_BYTES, 0);
-    assert_int_equal((char *)pymalloc_address(pm, pool_first_ref(upper)) -
-                       (char *)pymalloc_address(pm, pool_first_ref(lower)), HALF_DISTANCE);
+    const char *low = pymalloc_address(pm, pool_first_ref(lower));
+    assert_ptr_equal(pymalloc_address(pm, pool_first_ref(upper)), low + HALF_DISTANCE);
     arena_pool_give(pm, lower);
     arena_pool_give(pm, upper);
 }
@@ -115,7 +115,7 @@ static void test_arena_keeps_one_empty_a_stretch(void **state)
     assert_int_equal(stats.pools_free, 2 * POOLS_PER_ARENA);
 }
 
-/* What was written into an arena that went back to the kernel is gone, and so are its bits and descriptors. */
+/* What was written into an arena that went back to the kernel is gone, so are its bits and descriptors. */
 static void test_arena_gives_pages_back(void **state)
 {
     struct pymalloc *pm = &((struct fixture *)*state)->pm;
@@ -250,14 +250,14 @@ static void test_arena_check_notices_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-      TEST(test_arena_takes_lowest_pool_first),
-      TEST(test_arena_never_gives_what_small_references_name),
-      TEST(test_arena_fullest_serves_first),
-      TEST(test_arena_keeps_one_empty_a_stretch),
-      TEST(test_arena_gives_pages_back),
-      cmocka_unit_test(test_arena_stops_at_the_end_of_the_stretch),
-      TEST(test_arena_two_allocators),
-      TEST(test_arena_check_notices_damage),
+        TEST(test_arena_takes_lowest_pool_first),
+        TEST(test_arena_never_gives_what_small_references_name),
+        TEST(test_arena_fullest_serves_first),
+        TEST(test_arena_keeps_one_empty_a_stretch),
+        TEST(test_arena_gives_pages_back),
+        cmocka_unit_test(test_arena_stops_at_the_end_of_the_stretch),
+        TEST(test_arena_two_allocators),
+        TEST(test_arena_check_notices_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,13 +186,13 @@ static void test_map32_check_notices_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-      TEST(test_map32_starts_empty_without_memory),
-      TEST(test_map32_put_makes_zero_and_finds_again),
-      TEST(test_map32_is_an_array),
-      TEST(test_map32_removes_in_the_middle_of_a_move),
-      TEST(test_map32_moves_a_little_at_a_time),
-      TEST(test_map32_survives_lack_of_memory),
-      TEST(test_map32_check_notices_damage),
+        TEST(test_map32_starts_empty_without_memory),
+        TEST(test_map32_put_makes_zero_and_finds_again),
+        TEST(test_map32_is_an_array),
+        TEST(test_map32_removes_in_the_middle_of_a_move),
+        TEST(test_map32_moves_a_little_at_a_time),
+        TEST(test_map32_survives_lack_of_memory),
+        TEST(test_map32_check_notices_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

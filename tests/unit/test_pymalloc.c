@@ -111,7 +111,7 @@ struct shadow {
 static void shadow_alloc(struct fixture *fixture, struct shadow *s)
 {
     s->kind = fixture_random(fixture, POOL_KINDS);
-    s->class = fixture_random(fixture, 4) == 0 ? fixture_random(fixture, SIZE_CLASSES) : fixture_random(fixture, 4);
+    s->class = fixture_random(fixture, fixture_random(fixture, 4) == 0 ? SIZE_CLASSES : 4); /* mostly small */
     s->fill = (unsigned char)fixture_random(fixture, 256);
     s->block = pymalloc_alloc(&fixture->pm, s->kind, s->class);
     assert_non_null(s->block);
@@ -390,6 +390,26 @@ static void test_pymalloc_limit_is_reached_again(void **state)
     free(blocks);
 }
 
+/* An empty arena that is kept for the next pool is no reason to refuse. */
+static void test_pymalloc_limit_takes_empty_arenas_back(void **state)
+{
+    struct pymalloc *pm = &((struct fixture *)*state)->pm;
+    pm->max_bytes = ARENA_BYTES + ARENA_BYTES / 2;
+    pymalloc_free(pm, POOL_CONTAINER, 0, pymalloc_alloc(pm, POOL_CONTAINER, 0));
+    pymalloc_trim(pm);
+    assert_int_equal(fixture_figures(pm).arenas, 1);
+    void *atom = pymalloc_alloc(pm, POOL_ATOM, 0); /* an arena of the other stretch */
+    assert_non_null(atom);
+    assert_int_equal(fixture_figures(pm).arenas, 1);
+    pymalloc_free(pm, POOL_ATOM, 0, atom);
+    pymalloc_trim(pm);
+    void *raw = pymalloc_raw_alloc(pm, ARENA_BYTES);
+    assert_non_null(raw);
+    assert_int_equal(fixture_figures(pm).arenas, 0);
+    fixture_check(pm);
+    pymalloc_raw_free(pm, raw, ARENA_BYTES);
+}
+
 #if HEAP_DEBUG >= 1
 /* Asks for five things; returns how many it got, and gives them back. */
 static unsigned ask_for_five(struct pymalloc *pm)
@@ -441,7 +461,6 @@ static void test_pymalloc_faults_come_when_asked(void **state)
 struct reader {
     const struct pymalloc *pm;
     atomic_bool stop;
-    uint64_t rounds;
     bool sane;
 };
 
@@ -450,14 +469,13 @@ static void *read_figures(void *argument)
 {
     struct reader *reader = argument;
     reader->sane = true;
-    while (!atomic_load(&reader->stop)) {
+    do {
         struct heap_stats stats = fixture_figures(reader->pm);
         for (unsigned class = 0; class < SIZE_CLASSES; class++) {
             reader->sane = reader->sane && stats.classes[class].blocks <= 4000 + MAGAZINE_ROOM * POOL_KINDS &&
                            stats.classes[class].free < UINT32_MAX;
         }
-        reader->rounds++;
-    }
+    } while (!atomic_load(&reader->stop));
     return NULL;
 }
 
@@ -498,7 +516,8 @@ static void test_pymalloc_poisons_free_blocks(void **state)
     (void)state;
     struct pymalloc pm;
     assert_true(pymalloc_init(&pm, FIXTURE_HALF_BYTES));
-    char *block = pymalloc_alloc(&pm, POOL_CONTAINER, 2), *arena = (char *)((uintptr_t)block & ~(uintptr_t)(ARENA_BYTES - 1));
+    char *block = pymalloc_alloc(&pm, POOL_CONTAINER, 2);
+    char *arena = (char *)((uintptr_t)block & ~(uintptr_t)(ARENA_BYTES - 1));
     assert_null(__asan_region_is_poisoned(block, 48));
     assert_true(__asan_address_is_poisoned(block + 48)); /* the next block, in the magazine */
     assert_true(__asan_address_is_poisoned(arena + ARENA_BYTES - 1));
@@ -553,28 +572,29 @@ static void test_pymalloc_check_notices_damage(void **state)
     assert_int_not_equal(listed, 0);
     struct pool *used = &pm->pools[listed];
 
-    DAMAGED(fixture, pools[2].free, 1);                              /* counted free, no bit */
+    DAMAGED(fixture, pools[2].free, 1); /* counted free, no bit */
     DAMAGED(fixture, used->capacity, 1);
-    DAMAGED(fixture, used->low, POOL_WORDS - used->low);             /* free blocks below */
-    DAMAGED(fixture, pools[2].state, -1);                            /* full, says used */
-    DAMAGED(fixture, pools[2].state, -2);                            /* in use, says free */
-    DAMAGED(fixture, pools[2].state, 1);                             /* no such state */
-    DAMAGED(fixture, pools[2].kind, POOL_ATOM);                      /* of the other stretch */
-    DAMAGED(fixture, pools[2].class, -1);                            /* of another class */
-    DAMAGED(fixture, pools[2].class, 1);                             /* of none */
-    DAMAGED(fixture, pools[5].state, 1);                             /* free, says used */
-    DAMAGED(fixture, used->prev, number + 2);                        /* links that disagree */
-    DAMAGED(fixture, used->next, listed);                            /* a circle, or an end that is none */
-    DAMAGED(fixture, pm->private->lists[POOL_CONTAINER][class], 1);  /* another pool at the head */
-    DAMAGED(fixture, pm->private->lists[POOL_CONTAINER][class], -listed); /* nothing on the list */
-    DAMAGED(fixture, pm->private->lists[POOL_ATOM][class], 77);      /* a pool of no arena */
+    DAMAGED(fixture, used->low, POOL_WORDS - used->low);            /* free blocks below */
+    DAMAGED(fixture, pools[2].state, -1);                           /* full, says used */
+    DAMAGED(fixture, pools[2].state, -2);                           /* in use, says free */
+    DAMAGED(fixture, pools[2].state, 1);                            /* no such state */
+    DAMAGED(fixture, pools[2].kind, POOL_ATOM);                     /* of the other stretch */
+    DAMAGED(fixture, pools[2].class, -1);                           /* of another class */
+    DAMAGED(fixture, pools[2].class, 1);                            /* of none */
+    DAMAGED(fixture, pools[5].state, 1);                            /* free, says used */
+    DAMAGED(fixture, used->prev, number + 2);                       /* links that disagree */
+    DAMAGED(fixture, used->next, listed);                           /* a circle, or an end that is none */
+    DAMAGED(fixture, pm->private->lists[POOL_CONTAINER][class], 1); /* another pool at the head */
+    DAMAGED(fixture, pm->private->lists[POOL_CONTAINER][class], -listed);  /* nothing on the list */
+    DAMAGED(fixture, pm->private->lists[POOL_ATOM][class], 77);            /* a pool of no arena */
     DAMAGED(fixture, pm->freebit[(uint64_t)(number + 2) * POOL_WORDS], 1); /* a block in use marked free */
     DAMAGED(fixture, pm->freebit[(uint64_t)(number + 2) * POOL_WORDS], 2); /* free where no block begins */
-    DAMAGED(fixture, pm->freebit[magazine->refs[0] >> 6], (uint64_t)1 << (magazine->refs[0] & 63)); /* free twice */
-    DAMAGED(fixture, magazine->refs[0], 1);                          /* no block */
+    DAMAGED(fixture, pm->freebit[magazine->refs[0] >> 6],
+            (uint64_t)1 << (magazine->refs[0] & 63));                           /* free twice */
+    DAMAGED(fixture, magazine->refs[0], 1);                                     /* no block */
     DAMAGED(fixture, magazine->refs[0], magazine->refs[1] - magazine->refs[0]); /* a block twice */
-    DAMAGED(fixture, magazine->refs[0], -magazine->refs[0]);         /* reference 0 */
-    DAMAGED(fixture, magazine->count, MAGAZINE_ROOM);                /* more than fit */
+    DAMAGED(fixture, magazine->refs[0], -magazine->refs[0]);                    /* reference 0 */
+    DAMAGED(fixture, magazine->count, MAGAZINE_ROOM);                           /* more than fit */
     DAMAGED(fixture, counters->pools, 1);
     DAMAGED(fixture, counters->taken, 1);
 
@@ -588,27 +608,28 @@ static void test_pymalloc_check_notices_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-      TEST(test_pymalloc_blocks_are_where_their_kind_belongs),
-      TEST(test_pymalloc_pool_serves_ascending_until_full),
-      TEST(test_pymalloc_last_freed_is_first_reused),
-      TEST(test_pymalloc_full_pool_comes_back_second),
-      TEST(test_pymalloc_random_use),
-      TEST(test_pymalloc_shuffled_drain_empties_arenas),
-      TEST(test_pymalloc_walk_meets_every_block_once),
-      TEST(test_pymalloc_free_word_frees_many),
-      TEST(test_pymalloc_raw_is_counted_as_malloc_takes),
-      TEST(test_pymalloc_tables_are_zero),
-      TEST(test_pymalloc_buffer_keeps_contents),
-      TEST(test_pymalloc_limit_counts_everything),
-      TEST(test_pymalloc_limit_is_reached_again),
+        TEST(test_pymalloc_blocks_are_where_their_kind_belongs),
+        TEST(test_pymalloc_pool_serves_ascending_until_full),
+        TEST(test_pymalloc_last_freed_is_first_reused),
+        TEST(test_pymalloc_full_pool_comes_back_second),
+        TEST(test_pymalloc_random_use),
+        TEST(test_pymalloc_shuffled_drain_empties_arenas),
+        TEST(test_pymalloc_walk_meets_every_block_once),
+        TEST(test_pymalloc_free_word_frees_many),
+        TEST(test_pymalloc_raw_is_counted_as_malloc_takes),
+        TEST(test_pymalloc_tables_are_zero),
+        TEST(test_pymalloc_buffer_keeps_contents),
+        TEST(test_pymalloc_limit_counts_everything),
+        TEST(test_pymalloc_limit_is_reached_again),
+        TEST(test_pymalloc_limit_takes_empty_arenas_back),
 #if HEAP_DEBUG >= 1
-      cmocka_unit_test(test_pymalloc_faults_come_when_asked),
+        cmocka_unit_test(test_pymalloc_faults_come_when_asked),
 #endif
-      TEST(test_pymalloc_figures_of_another_thread),
+        TEST(test_pymalloc_figures_of_another_thread),
 #if defined(__SANITIZE_ADDRESS__)
-      cmocka_unit_test(test_pymalloc_poisons_free_blocks),
+        cmocka_unit_test(test_pymalloc_poisons_free_blocks),
 #endif
-      TEST(test_pymalloc_check_notices_damage),
+        TEST(test_pymalloc_check_notices_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
