@@ -23,7 +23,7 @@
 
 /* Cold and out of line, so that the callers stay small.  Always NULL. */
 __attribute__((cold, noinline)) static const char *reject(struct json_cursor *cursor, const char *at,
-                                                         const char *message)
+                                                          const char *message)
 {
     cursor->error = (struct json_error){.offset = (size_t)(at - cursor->start), .message = message};
     cursor->at = cursor->end;
@@ -399,7 +399,7 @@ static inline const char *scan_name(struct json_cursor *cursor, const char *p, b
 }
 
 __attribute__((cold, noinline)) static const char *reject_separator(struct json_cursor *cursor, const char *p,
-                                                                   bool object)
+                                                                    bool object)
 {
     if (p >= cursor->end) {
         return reject(cursor, p, object ? "the object is not closed" : "the array is not closed");
@@ -542,7 +542,7 @@ void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, 
 void json_cursor_within(struct json_cursor *cursor, const struct json_value *value)
 {
     *cursor = (struct json_cursor){
-      .at = value->text, .start = value->text, .end = value->text + value->len, .max_depth = UINT32_MAX};
+        .at = value->text, .start = value->text, .end = value->text + value->len, .max_depth = UINT32_MAX};
 }
 
 char json_peek(struct json_cursor *cursor)

@@ -52,13 +52,13 @@ enum json_kind {
 
 /* Where a value lies and what it is.  Valid while the text is. */
 struct json_value {
-    const char *text;    /* its first byte: the quote, the bracket, the first digit or sign */
-    size_t len;          /* bytes, quotes and brackets included */
-    int64_t integer;     /* of a JSON_KIND_INT that does not overflow; else 0 */
+    const char *text; /* its first byte: the quote, the bracket, the first digit or sign */
+    size_t len;       /* bytes, quotes and brackets included */
+    int64_t integer;  /* of a JSON_KIND_INT that does not overflow; else 0 */
     enum json_kind kind;
-    bool overflow;       /* a JSON_KIND_INT outside 64 bits */
-    bool has_escapes;    /* a JSON_KIND_STRING with a backslash */
-    bool has_dollar;     /* in an array or object: somewhere a member's name starts with `$` */
+    bool overflow;    /* a JSON_KIND_INT outside 64 bits */
+    bool has_escapes; /* a JSON_KIND_STRING with a backslash */
+    bool has_dollar;  /* in an array or object: somewhere a member's name starts with `$` */
 };
 
 /* The inside of a string: what stands between the quotes. */

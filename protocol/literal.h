@@ -36,12 +36,12 @@ enum literal_fault {
  * into a reply. */
 struct literal_error {
     enum literal_fault fault;
-    enum heap_error heap;  /* for LITERAL_HEAP */
-    const char *message;   /* static, a sentence that says what to do */
-    uint64_t id;           /* HEAP_NOT_FOUND: the id that nobody has; HEAP_TYPE: the object; else 0 */
-    const char *name;      /* HEAP_NAME: the unbound name as written; else NULL */
+    enum heap_error heap; /* for LITERAL_HEAP */
+    const char *message;  /* static, a sentence that says what to do */
+    uint64_t id;          /* HEAP_NOT_FOUND: the id that nobody has; HEAP_TYPE: the object; else 0 */
+    const char *name;     /* HEAP_NAME: the unbound name as written; else NULL */
     size_t name_len;
-    const char *attr;      /* HEAP_ATTR: the attribute as written; else NULL */
+    const char *attr; /* HEAP_ATTR: the attribute as written; else NULL */
     size_t attr_len;
 };
 

@@ -82,8 +82,8 @@ struct build {
 
     bool has_plan; /* a `$let` was met: plan and labels are there */
     struct literal_plan plan;
-    struct build_label *labels;   /* one for each of the plan's */
-    uint32_t next_use, next_let;  /* what comes next in the text, in the plan's numbers */
+    struct build_label *labels;  /* one for each of the plan's */
+    uint32_t next_use, next_let; /* what comes next in the text, in the plan's numbers */
     struct build_fixup *fixups;
     size_t fixup_count, fixup_room;
     heap_ref *tuples; /* owned; those that were made incomplete */

@@ -22,7 +22,7 @@ enum literal_form literal_form_of(const struct json_string *name)
         enum literal_form form;
     } forms[] = {
 #define X(word, form) {word, sizeof word - 1, form},
-      LITERAL_FORM_MAP(X)
+        LITERAL_FORM_MAP(X)
 #undef X
     };
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
@@ -212,7 +212,7 @@ static bool walk_class(struct walk *walk)
 static bool walk_instance(struct walk *walk)
 {
     static const char message[] =
-      "$instance takes the id, name or label of a class and, if wanted, \"attrs\", an object";
+        "$instance takes the id, name or label of a class and, if wanted, \"attrs\", an object";
     struct json_string name;
     if (!walk_target(walk, false, message)) {
         return false;
@@ -304,7 +304,7 @@ static bool walk_form(struct walk *walk, enum literal_form form, uint32_t tail)
         return walk_instance(walk);
     case FORM_WEAKREF: {
         static const char message[] =
-          "$weakref takes the id, name or label of an object, or null, and nothing else";
+            "$weakref takes the id, name or label of an object, or null, and nothing else";
         return walk_target(walk, true, message) && end_form(walk, message);
     }
     case FORM_LET:

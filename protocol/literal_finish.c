@@ -69,8 +69,7 @@ bool build_finish_tuple(struct build *build, const struct build_level *level)
         return false;
     }
     build->ref_count = level->base; /* they are consumed, whatever happens */
-    enum heap_error error =
-      heap_tuple_create_steal(&tuple, build->heap, build->refs + level->base, n);
+    enum heap_error error = heap_tuple_create_steal(&tuple, build->heap, build->refs + level->base, n);
     if (error != HEAP_OK) {
         return literal_fail_heap(build->error, error);
     }
@@ -278,4 +277,3 @@ bool build_finish_instance(struct build *build, const struct build_level *level)
     leave(build, level);
     return build_push(build, instance);
 }
-

@@ -55,8 +55,8 @@ static inline bool literal_fail(struct literal_error *error, enum literal_fault 
 
 static inline bool literal_fail_heap(struct literal_error *error, enum heap_error heap)
 {
-    *error = (struct literal_error){
-      .fault = LITERAL_HEAP, .heap = heap, .message = heap_error_sentence(heap)};
+    *error =
+        (struct literal_error){.fault = LITERAL_HEAP, .heap = heap, .message = heap_error_sentence(heap)};
     return false;
 }
 
@@ -119,7 +119,7 @@ struct literal_map {
     struct literal_map_entry {
         heap_ref key; /* 0: free */
         uint32_t value;
-    } *entries;
+    } * entries;
     uint32_t mask;  /* number of entries - 1; meaningless while `entries` is NULL */
     uint32_t count; /* keys */
 };

@@ -184,7 +184,7 @@ uint32_t build_add_fixup(struct build *build, heap_ref container, uint32_t entry
     }
     uint32_t number = (uint32_t)build->fixup_count++;
     build->fixups[number] =
-      (struct build_fixup){.container = container, .entry = entry, .next = build->labels[label].fixups};
+        (struct build_fixup){.container = container, .entry = entry, .next = build->labels[label].fixups};
     build->labels[label].fixups = number;
     return number;
 }

@@ -402,8 +402,8 @@ static bool round_product(double *value, uint64_t digits, int exponent)
     bool exact = exponent >= 0 && exponent <= POWER_EXACT_MAX;
     int scale = floor_log2_pow10(exponent) - 127 + 64 - zeros;
     int top = 127 - !(product >> 127);
-    int shift = top - FRACTION_BITS;              /* what a normal double drops */
-    int biased = scale + shift + EXPONENT_BIAS;   /* its exponent field */
+    int shift = top - FRACTION_BITS;            /* what a normal double drops */
+    int biased = scale + shift + EXPONENT_BIAS; /* its exponent field */
     if (biased >= EXPONENT_MAX) {
         *value = double_of_bits((uint64_t)EXPONENT_MAX << FRACTION_BITS);
         return true;

@@ -179,13 +179,40 @@ static json_t *value_of(struct json_cursor *cursor)
 static void test_json_reader_takes_what_the_grammar_takes(void **state)
 {
     (void)state;
-    static const char *const good[] = {
-      "0", "-0", "10", "-1", "1.5", "0.5e1", "1E+2", "1e-2", "123456789012345678901234567890", "true", "false",
-      "null", "\"\"", "\"a\"", " [ ] ", "{}", "[1]", "[1,2]", "[[],{}]", "{\"a\":1}", "{\"a\" : 1 , \"b\" : [ ] }",
-      "\t\r\n 1 \n\r\t", "\"\\u0000\"", "\"\\ud83d\\ude00\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "{\"\":{\"\":{}}}",
-      "\"\x7f\"", "\"\xc2\x80\"", "\"\xf4\x8f\xbf\xbf\"", "\"\xed\x9f\xbf\"", "\"\xee\x80\x80\"", "{\"a\":1,\"a\":2}",
-      "\"0123456789abcdef0123456789abcdef\xc3\xa4 0123456789abcdef\"",
-      "[                                                                1]"};
+    static const char *const good[] = {"0",
+                                       "-0",
+                                       "10",
+                                       "-1",
+                                       "1.5",
+                                       "0.5e1",
+                                       "1E+2",
+                                       "1e-2",
+                                       "123456789012345678901234567890",
+                                       "true",
+                                       "false",
+                                       "null",
+                                       "\"\"",
+                                       "\"a\"",
+                                       " [ ] ",
+                                       "{}",
+                                       "[1]",
+                                       "[1,2]",
+                                       "[[],{}]",
+                                       "{\"a\":1}",
+                                       "{\"a\" : 1 , \"b\" : [ ] }",
+                                       "\t\r\n 1 \n\r\t",
+                                       "\"\\u0000\"",
+                                       "\"\\ud83d\\ude00\"",
+                                       "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+                                       "{\"\":{\"\":{}}}",
+                                       "\"\x7f\"",
+                                       "\"\xc2\x80\"",
+                                       "\"\xf4\x8f\xbf\xbf\"",
+                                       "\"\xed\x9f\xbf\"",
+                                       "\"\xee\x80\x80\"",
+                                       "{\"a\":1,\"a\":2}",
+                                       "\"0123456789abcdef0123456789abcdef\xc3\xa4 0123456789abcdef\"",
+                                       "[                                                                1]"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         if (!is_good(good[i])) {
             fail_msg("refused: %s", good[i]);
@@ -196,15 +223,87 @@ static void test_json_reader_takes_what_the_grammar_takes(void **state)
 static void test_json_reader_refuses_what_is_no_json(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-      "", " ", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+", "1.e1", "0x1", "1 2", "nul", "nulll", "True", "NaN",
-      "Infinity", "'a'", "\"", "\"a", "\"\\", "\"\\\"", "\"\\x\"", "\"\\u12g4\"", "\"\\u123\"", "\"\\ud800\"",
-      "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\\ud800\\ud800\"", "\"\\ud800x\"", "\"\n\"", "\"\x01\"", "\"\x1f\"",
-      "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{", "}", "{\"a\"", "{\"a\":", "{\"a\":}", "{\"a\":1",
-      "{\"a\":1,", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":1]", "{,}", "[]]", "{}}", "[] []", "1,",
-      "\xef\xbb\xbf" "1", "\"\x80\"", "\"\xc0\x80\"", "\"\xc1\xbf\"", "\"\xe0\x80\x80\"", "\"\xe0\x9f\xbf\"",
-      "\"\xed\xa0\x80\"", "\"\xf0\x80\x80\x80\"", "\"\xf0\x8f\xbf\xbf\"", "\"\xf4\x90\x80\x80\"", "\"\xf5\x80\x80\x80\"",
-      "\"\xff\"", "\"\xc3\"", "\"\xe2\x82\"", "\"\xf0\x9f\x98\"", "\v1", "\f1", "1\f", "// 1", "1 /* a */", "\xc3\xa4"};
+    static const char *const bad[] = {"",
+                                      " ",
+                                      "-",
+                                      "+1",
+                                      "01",
+                                      "-01",
+                                      "1.",
+                                      ".5",
+                                      "1e",
+                                      "1e+",
+                                      "1.e1",
+                                      "0x1",
+                                      "1 2",
+                                      "nul",
+                                      "nulll",
+                                      "True",
+                                      "NaN",
+                                      "Infinity",
+                                      "'a'",
+                                      "\"",
+                                      "\"a",
+                                      "\"\\",
+                                      "\"\\\"",
+                                      "\"\\x\"",
+                                      "\"\\u12g4\"",
+                                      "\"\\u123\"",
+                                      "\"\\ud800\"",
+                                      "\"\\udc00\"",
+                                      "\"\\ud800\\u0041\"",
+                                      "\"\\ud800\\ud800\"",
+                                      "\"\\ud800x\"",
+                                      "\"\n\"",
+                                      "\"\x01\"",
+                                      "\"\x1f\"",
+                                      "[",
+                                      "]",
+                                      "[1",
+                                      "[1,",
+                                      "[1,]",
+                                      "[,1]",
+                                      "[1 2]",
+                                      "[1}",
+                                      "{",
+                                      "}",
+                                      "{\"a\"",
+                                      "{\"a\":",
+                                      "{\"a\":}",
+                                      "{\"a\":1",
+                                      "{\"a\":1,",
+                                      "{\"a\":1,}",
+                                      "{a:1}",
+                                      "{1:1}",
+                                      "{\"a\" 1}",
+                                      "{\"a\":1]",
+                                      "{,}",
+                                      "[]]",
+                                      "{}}",
+                                      "[] []",
+                                      "1,",
+                                      "\xef\xbb\xbf"
+                                      "1",
+                                      "\"\x80\"",
+                                      "\"\xc0\x80\"",
+                                      "\"\xc1\xbf\"",
+                                      "\"\xe0\x80\x80\"",
+                                      "\"\xe0\x9f\xbf\"",
+                                      "\"\xed\xa0\x80\"",
+                                      "\"\xf0\x80\x80\x80\"",
+                                      "\"\xf0\x8f\xbf\xbf\"",
+                                      "\"\xf4\x90\x80\x80\"",
+                                      "\"\xf5\x80\x80\x80\"",
+                                      "\"\xff\"",
+                                      "\"\xc3\"",
+                                      "\"\xe2\x82\"",
+                                      "\"\xf0\x9f\x98\"",
+                                      "\v1",
+                                      "\f1",
+                                      "1\f",
+                                      "// 1",
+                                      "1 /* a */",
+                                      "\xc3\xa4"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         if (is_good(bad[i])) {
             fail_msg("taken: %s", bad[i]);
@@ -231,7 +330,8 @@ static void test_json_reader_refuses_nul_everywhere(void **state)
 static void test_json_reader_refuses_every_beginning(void **state)
 {
     (void)state;
-    static const char text[] = "{\"key\": [1.25e+10, \"\\u00e4\\ud83d\\ude00 \xc3\xa4 \\n\", true, false, null, {}]}";
+    static const char text[] =
+        "{\"key\": [1.25e+10, \"\\u00e4\\ud83d\\ude00 \xc3\xa4 \\n\", true, false, null, {}]}";
     struct json_error error;
     for (size_t n = 0; n < sizeof text - 1; n++) {
         assert_false(scan(text, n, DEPTH, &error));
@@ -246,8 +346,9 @@ static void test_json_reader_says_where(void **state)
         const char *text;
         size_t offset;
     } cases[] = {
-      {"", 0}, {"   ", 3}, {"[1 2]", 3}, {"{\"a\":1,}", 7}, {"[\"ab\x01\"]", 4}, {"[tru]", 1}, {"1 x", 2}, {"[1,2", 4},
-      {"\"abc", 4}, {"{\"a\" 1}", 5}, {"[\"\\q\"]", 2}, {"01", 1}, {"-x", 1},
+        {"", 0},          {"   ", 3}, {"[1 2]", 3}, {"{\"a\":1,}", 7}, {"[\"ab\x01\"]", 4},
+        {"[tru]", 1},     {"1 x", 2}, {"[1,2", 4},  {"\"abc", 4},      {"{\"a\" 1}", 5},
+        {"[\"\\q\"]", 2}, {"01", 1},  {"-x", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct json_error error;
@@ -331,25 +432,25 @@ static void test_json_reader_classifies_values(void **state)
         int64_t integer;
         bool overflow, escapes, dollar;
     } cases[] = {
-      {"null", JSON_KIND_NULL, 0, 0, 0, 0},
-      {"true", JSON_KIND_TRUE, 0, 0, 0, 0},
-      {"false", JSON_KIND_FALSE, 0, 0, 0, 0},
-      {"17", JSON_KIND_INT, 17, 0, 0, 0},
-      {"-0", JSON_KIND_INT, 0, 0, 0, 0},
-      {"-999999999999999999", JSON_KIND_INT, -999999999999999999, 0, 0, 0},
-      {"9223372036854775807", JSON_KIND_INT, INT64_MAX, 0, 0, 0},
-      {"-9223372036854775808", JSON_KIND_INT, INT64_MIN, 0, 0, 0},
-      {"9223372036854775808", JSON_KIND_INT, 0, 1, 0, 0},
-      {"1e3", JSON_KIND_FLOAT, 0, 0, 0, 0},
-      {"1.0", JSON_KIND_FLOAT, 0, 0, 0, 0},
-      {"\"$a\"", JSON_KIND_STRING, 0, 0, 0, 0},
-      {"\"\\u0041\"", JSON_KIND_STRING, 0, 0, 1, 0},
-      {"[\"$\"]", JSON_KIND_ARRAY, 0, 0, 0, 0},
-      {"[{\"a$\":1}]", JSON_KIND_ARRAY, 0, 0, 0, 0},
-      {"[{\"$a\":1}]", JSON_KIND_ARRAY, 0, 0, 0, 1},
-      {"{\"a\":1,\"\\u0024\":1}", JSON_KIND_OBJECT, 0, 0, 0, 1},
-      {"{\"a\":{\"$\":1}}", JSON_KIND_OBJECT, 0, 0, 0, 1},
-      {"{\"\\u0025\":1}", JSON_KIND_OBJECT, 0, 0, 0, 0},
+        {"null", JSON_KIND_NULL, 0, 0, 0, 0},
+        {"true", JSON_KIND_TRUE, 0, 0, 0, 0},
+        {"false", JSON_KIND_FALSE, 0, 0, 0, 0},
+        {"17", JSON_KIND_INT, 17, 0, 0, 0},
+        {"-0", JSON_KIND_INT, 0, 0, 0, 0},
+        {"-999999999999999999", JSON_KIND_INT, -999999999999999999, 0, 0, 0},
+        {"9223372036854775807", JSON_KIND_INT, INT64_MAX, 0, 0, 0},
+        {"-9223372036854775808", JSON_KIND_INT, INT64_MIN, 0, 0, 0},
+        {"9223372036854775808", JSON_KIND_INT, 0, 1, 0, 0},
+        {"1e3", JSON_KIND_FLOAT, 0, 0, 0, 0},
+        {"1.0", JSON_KIND_FLOAT, 0, 0, 0, 0},
+        {"\"$a\"", JSON_KIND_STRING, 0, 0, 0, 0},
+        {"\"\\u0041\"", JSON_KIND_STRING, 0, 0, 1, 0},
+        {"[\"$\"]", JSON_KIND_ARRAY, 0, 0, 0, 0},
+        {"[{\"a$\":1}]", JSON_KIND_ARRAY, 0, 0, 0, 0},
+        {"[{\"$a\":1}]", JSON_KIND_ARRAY, 0, 0, 0, 1},
+        {"{\"a\":1,\"\\u0024\":1}", JSON_KIND_OBJECT, 0, 0, 0, 1},
+        {"{\"a\":{\"$\":1}}", JSON_KIND_OBJECT, 0, 0, 0, 1},
+        {"{\"\\u0025\":1}", JSON_KIND_OBJECT, 0, 0, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *copy = padded(cases[i].text, strlen(cases[i].text));
@@ -458,12 +559,12 @@ static void test_json_reader_unescapes(void **state)
     static const struct {
         const char *text, *meaning;
     } cases[] = {
-      {"\"\"", ""},
-      {"\"abc\"", "abc"},
-      {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t"},
-      {"\"x\\u0041y\\u00e4\\u20ac\\ud83d\\uDE00z\"", "xAy\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z"},
-      {"\"\\uffff\\u07ff\\u0800\"", "\xef\xbf\xbf\xdf\xbf\xe0\xa0\x80"},
-      {"\"\\udbff\\udfff\\ud800\\udc00\"", "\xf4\x8f\xbf\xbf\xf0\x90\x80\x80"},
+        {"\"\"", ""},
+        {"\"abc\"", "abc"},
+        {"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\/\b\f\n\r\t"},
+        {"\"x\\u0041y\\u00e4\\u20ac\\ud83d\\uDE00z\"", "xAy\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z"},
+        {"\"\\uffff\\u07ff\\u0800\"", "\xef\xbf\xbf\xdf\xbf\xe0\xa0\x80"},
+        {"\"\\udbff\\udfff\\ud800\\udc00\"", "\xf4\x8f\xbf\xbf\xf0\x90\x80\x80"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t len = strlen(cases[i].text);
@@ -526,7 +627,8 @@ static void test_json_reader_agrees_with_the_parsing_suite(void **state)
         bool good = scan(text, len, DEPTH, &error);
         /* What the suite leaves open: numbers of any size and 500 levels are JSON; text that is no Unicode
          * and a byte order mark are not. */
-        bool open_good = strncmp(name, "i_number", 8) == 0 || strcmp(name, "i_structure_500_nested_arrays.json") == 0;
+        bool open_good =
+            strncmp(name, "i_number", 8) == 0 || strcmp(name, "i_structure_500_nested_arrays.json") == 0;
         if (good != (name[0] == 'y' || (name[0] == 'i' && open_good))) {
             fail_msg("%s is %s", name, good ? "taken" : error.message);
         }
@@ -577,17 +679,19 @@ static void expect_same_as_jansson(const char *text, size_t len)
 }
 
 static const char *const seeds[] = {
-  "{\"jsonrpc\":\"2.0\",\"method\":\"create\",\"params\":{\"value\":[1,2.5,-3e10,\"a\\u00e4\xc3\xa4\"]},\"id\":7}",
-  "[null,true,false,0,-0,1.0,-1.5e-7,\"\",{},[],[[]],{\"a\":{\"b\":{\"c\":[]}}}]",
-  "{\"\\ud83d\\ude00\":\"\xf0\x9f\x98\x80\",\"$ref\":12,\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":\"\\u0041\\u20AC\"}",
-  "  [ 123456789 , 0.000001 , 1e300 , \"a string of more than sixteen bytes, twice over\" ]  ",
-  "{\"a\":1,\"b\":2,\"a\":3,\"c\":{\"d\":[1,{\"e\":[2,{\"f\":3}]}]}}",
+    "{\"jsonrpc\":\"2.0\",\"method\":\"create\",\"params\":{\"value\":[1,2.5,-3e10,\"a\\u00e4\xc3\xa4\"]},"
+    "\"id\":7}",
+    "[null,true,false,0,-0,1.0,-1.5e-7,\"\",{},[],[[]],{\"a\":{\"b\":{\"c\":[]}}}]",
+    "{\"\\ud83d\\ude00\":\"\xf0\x9f\x98\x80\",\"$ref\":12,\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":\"\\u0041\\u20AC\"}",
+    "  [ 123456789 , 0.000001 , 1e300 , \"a string of more than sixteen bytes, twice over\" ]  ",
+    "{\"a\":1,\"b\":2,\"a\":3,\"c\":{\"d\":[1,{\"e\":[2,{\"f\":3}]}]}}",
 };
 
 /* One small damage: a byte changed, taken out, doubled or swapped, a piece copied elsewhere. */
 static size_t mutate(char *text, size_t len, size_t room)
 {
-    static const char bytes[] = "{}[]\",:\\ \t0123456789.eE+-truefalsenull$u\x01\x1f\x7f\x80\xbf\xc3\xa4\xed\xf4\xff";
+    static const char bytes[] =
+        "{}[]\",:\\ \t0123456789.eE+-truefalsenull$u\x01\x1f\x7f\x80\xbf\xc3\xa4\xed\xf4\xff";
     size_t at = random_below(len);
     size_t n = 1 + random_below(8);
     switch (random_below(5)) {
@@ -636,9 +740,10 @@ static void test_json_reader_agrees_with_jansson_on_mutations(void **state)
 static void test_json_reader_agrees_with_jansson_on_noise(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"{",    "}",     "[",      "]",  ",",   ":",    "\"",  "\"a\"", "\"\"", "1",   "0",
-                                         "-",    ".",     "e",      "E+", " ",   "\n",   "\t",  "true",  "null", "fal", "se",
-                                         "\\u0", "\"\\n", "\xc3\xa4", "12", "1.5", "\"$\"", "[1]", "{}"};
+    static const char *const pieces[] = {"{",        "}",  "[",    "]",     ",",   ":",  "\"",   "\"a\"",
+                                         "\"\"",     "1",  "0",    "-",     ".",   "e",  "E+",   " ",
+                                         "\n",       "\t", "true", "null",  "fal", "se", "\\u0", "\"\\n",
+                                         "\xc3\xa4", "12", "1.5",  "\"$\"", "[1]", "{}"};
     for (int i = 0; i < 300000; i++) {
         char text[200];
         size_t len = 0;
@@ -701,23 +806,23 @@ static void test_json_reader_agrees_with_jansson_on_real_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_json_reader_takes_what_the_grammar_takes),
-      cmocka_unit_test(test_json_reader_refuses_what_is_no_json),
-      cmocka_unit_test(test_json_reader_refuses_nul_everywhere),
-      cmocka_unit_test(test_json_reader_refuses_every_beginning),
-      cmocka_unit_test(test_json_reader_says_where),
-      cmocka_unit_test(test_json_reader_limits_nesting),
-      cmocka_unit_test(test_json_reader_counts_entered_containers),
-      cmocka_unit_test(test_json_reader_classifies_values),
-      cmocka_unit_test(test_json_reader_keeps_dollars_of_values_apart),
-      cmocka_unit_test(test_json_reader_walks_members),
-      cmocka_unit_test(test_json_reader_stays_failed),
-      cmocka_unit_test(test_json_reader_unescapes),
-      cmocka_unit_test(test_json_reader_agrees_with_the_parsing_suite),
-      cmocka_unit_test(test_json_reader_agrees_with_jansson_on_mutations),
-      cmocka_unit_test(test_json_reader_agrees_with_jansson_on_noise),
-      cmocka_unit_test(test_json_reader_agrees_with_jansson_on_utf8),
-      cmocka_unit_test(test_json_reader_agrees_with_jansson_on_real_files),
+        cmocka_unit_test(test_json_reader_takes_what_the_grammar_takes),
+        cmocka_unit_test(test_json_reader_refuses_what_is_no_json),
+        cmocka_unit_test(test_json_reader_refuses_nul_everywhere),
+        cmocka_unit_test(test_json_reader_refuses_every_beginning),
+        cmocka_unit_test(test_json_reader_says_where),
+        cmocka_unit_test(test_json_reader_limits_nesting),
+        cmocka_unit_test(test_json_reader_counts_entered_containers),
+        cmocka_unit_test(test_json_reader_classifies_values),
+        cmocka_unit_test(test_json_reader_keeps_dollars_of_values_apart),
+        cmocka_unit_test(test_json_reader_walks_members),
+        cmocka_unit_test(test_json_reader_stays_failed),
+        cmocka_unit_test(test_json_reader_unescapes),
+        cmocka_unit_test(test_json_reader_agrees_with_the_parsing_suite),
+        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_mutations),
+        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_noise),
+        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_utf8),
+        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_real_files),
     };
     return cmocka_run_group_tests(tests, seed_random, NULL);
 }

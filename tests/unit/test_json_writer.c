@@ -136,11 +136,11 @@ static void test_json_writer_survives_lack_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_json_writer_appends),
-      cmocka_unit_test(test_json_writer_escapes),
-      cmocka_unit_test(test_json_writer_strings_read_back),
-      cmocka_unit_test(test_json_writer_keeps_to_its_limit),
-      cmocka_unit_test(test_json_writer_survives_lack_of_memory),
+        cmocka_unit_test(test_json_writer_appends),
+        cmocka_unit_test(test_json_writer_escapes),
+        cmocka_unit_test(test_json_writer_strings_read_back),
+        cmocka_unit_test(test_json_writer_keeps_to_its_limit),
+        cmocka_unit_test(test_json_writer_survives_lack_of_memory),
     };
     return cmocka_run_group_tests(tests, seed_random, NULL);
 }
