@@ -238,18 +238,23 @@ static void read_method(struct envelope *envelope, struct json_cursor *cursor)
     envelope->method = find_method(envelope->conn->thread->service, &envelope->name);
 }
 
+/* Whether the name means the constant; without a call for one that is written plainly. */
+#define NAME_IS(name, constant)                                                                              \
+    ((name)->has_escapes ? json_string_is((name), constant)                                                  \
+                         : (name)->len == sizeof(constant) - 1 && memcmp((name)->text, constant, sizeof(constant) - 1) == 0)
+
 static void read_members(struct envelope *envelope, struct json_cursor *cursor)
 {
     struct json_string name;
     struct json_value ignored;
     while (json_next_member(cursor, &name)) {
-        if (json_string_is(&name, "id")) {
+        if (NAME_IS(&name, "id")) {
             read_id(envelope, cursor);
-        } else if (json_string_is(&name, "method")) {
+        } else if (NAME_IS(&name, "method")) {
             read_method(envelope, cursor);
-        } else if (json_string_is(&name, "params")) {
+        } else if (NAME_IS(&name, "params")) {
             read_params(envelope, cursor);
-        } else if (json_string_is(&name, "jsonrpc")) {
+        } else if (NAME_IS(&name, "jsonrpc")) {
             read_jsonrpc(envelope, cursor);
         } else {
             json_scan_value(cursor, &ignored);

@@ -125,7 +125,10 @@ const char *method_kind_word(enum param_kind kind);
 /* A hash index of the table. */
 #define METHOD_INDEX_SIZE 256u
 struct method_index {
-    uint8_t slots[METHOD_INDEX_SIZE]; /* number of the method from 1; 0: none.  Linear probing */
+    /* Linear probing.  number: of the method from 1, 0: none; name_len: of its name. */
+    struct {
+        uint8_t number, name_len;
+    } slots[METHOD_INDEX_SIZE];
 };
 void method_index_init(struct method_index *index);
 /* NULL: there is none of that name. */

@@ -170,14 +170,27 @@ static enum params_result refuse_unknown(struct binding *binding, const struct j
     return PARAMS_FAULT;
 }
 
+/* Whether the name means that of the parameter. */
+static bool is_named(const struct param *param, const struct json_string *name)
+{
+    if (name->has_escapes) {
+        return json_string_equals(name, param->name, strlen(param->name));
+    }
+    for (size_t i = 0; i < name->len; i++) {
+        if (name->text[i] != param->name[i]) {
+            return false; /* at its end, too: the NUL is in no plain name */
+        }
+    }
+    return param->name[name->len] == '\0';
+}
+
 static enum params_result bind_by_name(struct binding *binding, struct json_cursor *cursor)
 {
     const struct method *method = binding->method;
     struct json_string name;
     while (json_next_member(cursor, &name)) {
         unsigned i = 0;
-        while (i < method->param_count &&
-               !json_string_equals(&name, method->params[i].name, strlen(method->params[i].name))) {
+        while (i < method->param_count && !is_named(&method->params[i], &name)) {
             i++;
         }
         if (i == method->param_count) {
