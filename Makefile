@@ -45,6 +45,7 @@ UNIT_TESTS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/tes
 INTEGRATION_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/integration/test_*.c))
 TEST_TOOLS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 BENCH_PROGRAMS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
+BENCH_OBJECTS     := $(filter-out $(BENCH_PROGRAMS:%=%.o),$(call objects,tests/bench))
 
 all: programs ## build build/heapd and build/heapctl (the default)
 
@@ -76,13 +77,13 @@ $(UNIT_TESTS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libhea
 $(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lz -lm
-$(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
+$(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -luv -lcurl -ljansson -lz -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -lz -lm
 
 unit-programs: $(UNIT_TESTS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
-bench-programs: programs $(BENCH_PROGRAMS) $(TEST_TOOLS)
+bench-programs: programs $(BENCH_PROGRAMS)
 
 deps-build deps-test deps-bench:
 	@deploy/install-deps.sh $(@:deps-%=%)
