@@ -24,6 +24,8 @@
 /* Objects of up to this many scalars stand on their member's line. */
 #define INLINE_MEMBERS_MAX 4
 #define INDENT 2
+/* In tables with more rows than this, those of nothing but zeros are left out. */
+#define ZERO_ROWS_MAX 8
 /* The refcount of immortal objects. */
 #define IMMORTAL_REFCOUNT 4294967295
 
@@ -253,8 +255,25 @@ static json_t *collect_columns(const json_t *j_rows)
     return j_columns;
 }
 
+/* Whether all cells behind the first are the number 0. */
+static bool is_zero_row(const json_t *j_row)
+{
+    const char *key;
+    json_t *j_cell;
+    size_t zeros = 0;
+    json_object_foreach(cli_json_mutable(j_row), key, j_cell)
+    {
+        zeros += json_is_integer(j_cell) && json_integer_value(j_cell) == 0;
+    }
+    const json_t *j_first = json_object_iter_value(json_object_iter(cli_json_mutable(j_row)));
+    bool first_is_zero = json_is_integer(j_first) && json_integer_value(j_first) == 0;
+    return json_object_size(j_row) > 1 && zeros - first_is_zero + 1 == json_object_size(j_row);
+}
+
 static void put_table(const struct printer *printer, const json_t *j_rows, size_t indent)
 {
+    size_t left_out = 0;
+    bool without_zeros = json_array_size(j_rows) > ZERO_ROWS_MAX;
     json_t *j_columns = collect_columns(j_rows);
     struct cli_grid *grid = cli_grid_create(json_object_size(j_columns));
     const char *key;
@@ -271,6 +290,10 @@ static void put_table(const struct printer *printer, const json_t *j_rows, size_
     const json_t *j_row;
     json_array_foreach(j_rows, i, j_row)
     {
+        if (without_zeros && is_zero_row(j_row)) {
+            left_out++;
+            continue;
+        }
         json_object_foreach(j_columns, key, j_unused)
         {
             const json_t *j_cell = json_object_get(j_row, key);
@@ -282,6 +305,9 @@ static void put_table(const struct printer *printer, const json_t *j_rows, size_
     }
     if (grid != NULL) {
         cli_grid_write(grid, printer->out, printer->style, indent, true);
+        if (left_out > 0) {
+            fprintf(printer->out, "%*sand %zu rows of zeros\n", (int)indent, "", left_out);
+        }
     }
     cli_grid_destroy(grid);
     json_decref(j_columns);

@@ -541,6 +541,17 @@ static void test_client_print_pages_and_tables(void **state)
     assert_printed("[{\"wide\":\"é\",\"n\":1},{\"wide\":\"ab\",\"n\":10}]", "wide   n\né      1\nab    10\n");
 }
 
+static void test_client_print_leaves_rows_of_zeros_out(void **state)
+{
+    (void)state;
+    assert_printed("[{\"size\":16,\"used\":0},{\"size\":32,\"used\":1}]",
+                   "size  used\n  16     0\n  32     1\n");
+    assert_printed(
+        "[{\"n\":0,\"u\":0},{\"n\":1,\"u\":0},{\"n\":2,\"u\":5},{\"n\":3,\"u\":0},{\"n\":4,\"u\":0},"
+        "{\"n\":5,\"u\":0},{\"n\":6,\"u\":0},{\"n\":7,\"u\":0},{\"n\":8,\"u\":0}]",
+        "n  u\n2  5\nand 8 rows of zeros\n");
+}
+
 static void test_client_print_bytes_round(void **state)
 {
     (void)state;
@@ -594,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_client_print_scalars),
         cmocka_unit_test(test_client_print_block),
         cmocka_unit_test(test_client_print_pages_and_tables),
+        cmocka_unit_test(test_client_print_leaves_rows_of_zeros_out),
         cmocka_unit_test(test_client_print_bytes_round),
         cmocka_unit_test(test_client_help_explains_a_method),
     };
