@@ -58,6 +58,17 @@ static void offer_options(json_t *j_found, const struct cli_method *method, cons
     offer_option(j_found, "", "help", typed);
 }
 
+/* Names with control characters in them can be bound, but nobody types them. */
+static bool is_typeable(const char *name, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7F) {
+            return false;
+        }
+    }
+    return name != NULL;
+}
+
 static void offer_names(json_t *j_found, struct heapd_client *client, const char *typed)
 {
     json_t *j_page = NULL;
@@ -70,8 +81,7 @@ static void offer_names(json_t *j_found, struct heapd_client *client, const char
     json_array_foreach(json_object_get(j_page, "names"), i, j_row)
     {
         const json_t *j_name = json_object_get(j_row, "name");
-        /* A name with a NUL in it cannot be typed. */
-        if (json_is_string(j_name) && strlen(json_string_value(j_name)) == json_string_length(j_name)) {
+        if (is_typeable(json_string_value(j_name), json_string_length(j_name))) {
             offer(j_found, json_string_value(j_name), typed);
         }
     }

@@ -308,7 +308,7 @@ static enum cli_exit refuse_command(const struct cli_session *session, const cha
     if (best < session->table->count) {
         cli_session_complain(session, "no command %s; nearest: %s", command, session->table->names[best]);
     } else {
-        cli_session_complain(session, "no command %s; the list: %shelp", command, session->program);
+        cli_session_complain(session, "no command %s; %shelp lists them", command, session->program);
     }
     return CLI_EXIT_USAGE;
 }

@@ -135,7 +135,9 @@ static enum cli_exit run(const struct arguments *arguments)
         } else {
             code = cli_session_execute(&session, arguments->count, arguments->words);
         }
-        cli_session_note_holds(&session);
+        if (code != CLI_EXIT_CONNECTION) {
+            cli_session_note_holds(&session);
+        }
     }
     cli_session_close(&session);
     return code;
