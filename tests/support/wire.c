@@ -303,7 +303,7 @@ json_t *wire_call(struct wire *wire, const char *method, json_t *params)
     if (reply == NULL) {
         fail_msg("the daemon closed instead of answering %s", line);
     }
-    json_t *j_reply = json_loadb(reply, len, 0, &error),
+    json_t *j_reply = json_loadb(reply, len, JSON_ALLOW_NUL, &error),
            *j_result = json_incref(json_object_get(j_reply, "result"));
     if (j_result == NULL) {
         fail_msg("%.1000s was answered with %.1000s", line, reply);

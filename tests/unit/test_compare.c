@@ -122,8 +122,10 @@ static void test_compare_large_numbers_exactly(void **state)
     assert_false(equal_drop(heap, new_digits(heap, "9223372036854775808"), new_float(heap, -0x1p63)));
     assert_true(equal_drop(heap, new_digits(heap, "-18446744073709551616"), new_float(heap, -0x1p64)));
     assert_false(equal_drop(heap, new_digits(heap, "18446744073709551617"), new_float(heap, 0x1p64)));
-    assert_true(equal_drop(heap, new_digits(heap, "18446744073709551617"), new_digits(heap, "18446744073709551617")));
-    assert_false(equal_drop(heap, new_digits(heap, "18446744073709551617"), new_digits(heap, "-18446744073709551617")));
+    assert_true(
+        equal_drop(heap, new_digits(heap, "18446744073709551617"), new_digits(heap, "18446744073709551617")));
+    assert_false(equal_drop(heap, new_digits(heap, "18446744073709551617"),
+                            new_digits(heap, "-18446744073709551617")));
     assert_false(equal_drop(heap, new_digits(heap, "18446744073709551617"), new_int(heap, 1)));
     assert_true(equal_drop(heap, new_digits(heap, "0009223372036854775807"), new_int(heap, INT64_MAX)));
     char googol[102] = "1"; /* 10**100 is no double */
@@ -138,7 +140,8 @@ static void test_compare_nan_is_itself_as_the_same_object_only(void **state)
     assert_true(equal(heap, nan, nan));
     assert_false(equal(heap, nan, other));
     assert_true(equal_drop(heap, new_single(heap, another(heap, nan)), new_single(heap, another(heap, nan))));
-    assert_false(equal_drop(heap, new_single(heap, another(heap, nan)), new_single(heap, another(heap, other))));
+    assert_false(
+        equal_drop(heap, new_single(heap, another(heap, nan)), new_single(heap, another(heap, other))));
     heap_decref(heap, nan);
     heap_decref(heap, other);
 }
@@ -249,11 +252,14 @@ static void test_compare_frozensets_by_members(void **state)
         heap_ref fewer = new_frozenset(heap, NULL, 0);
         bool added;
         for (int64_t i = 0; i < n; i++) {
-            OK(heap_set_add_steal(&added, heap, up, new_pair(heap, new_int(heap, i * 1000), new_int(heap, 1))));
-            OK(heap_set_add_steal(&added, heap, down,
-                                  new_pair(heap, new_float(heap, (double)((n - 1 - i) * 1000)), new_int(heap, 1))));
+            OK(heap_set_add_steal(&added, heap, up,
+                                  new_pair(heap, new_int(heap, i * 1000), new_int(heap, 1))));
+            OK(heap_set_add_steal(
+                &added, heap, down,
+                new_pair(heap, new_float(heap, (double)((n - 1 - i) * 1000)), new_int(heap, 1))));
             if (i > 0) {
-                OK(heap_set_add_steal(&added, heap, fewer, new_pair(heap, new_int(heap, i), new_int(heap, 1))));
+                OK(heap_set_add_steal(&added, heap, fewer,
+                                      new_pair(heap, new_int(heap, i), new_int(heap, 1))));
             }
         }
         assert_true(equal(heap, up, down));
@@ -268,8 +274,10 @@ static void test_compare_frozensets_by_members(void **state)
         heap_decref(heap, down);
         heap_decref(heap, fewer);
     }
-    heap_ref nested = new_frozenset(heap, (heap_ref[]){new_frozenset(heap, (heap_ref[]){new_int(heap, 3)}, 1)}, 1);
-    heap_ref same = new_frozenset(heap, (heap_ref[]){new_frozenset(heap, (heap_ref[]){new_float(heap, 3)}, 1)}, 1);
+    heap_ref nested =
+        new_frozenset(heap, (heap_ref[]){new_frozenset(heap, (heap_ref[]){new_int(heap, 3)}, 1)}, 1);
+    heap_ref same =
+        new_frozenset(heap, (heap_ref[]){new_frozenset(heap, (heap_ref[]){new_float(heap, 3)}, 1)}, 1);
     assert_true(equal_drop(heap, nested, same));
 }
 
@@ -329,7 +337,7 @@ static void test_compare_to_depth_1000_on_a_small_stack(void **state)
     heap_enter(heap);
 }
 
-/* Each level holds the one below twice: the walk doubles with each, and is refused before it takes for ever. */
+/* Each level holds the one below twice: the walk doubles with each, and is refused before long. */
 static void test_compare_doubling_tuples_are_refused(void **state)
 {
     struct heap *heap = *state;

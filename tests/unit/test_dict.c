@@ -490,7 +490,9 @@ static void test_dict_update_takes_all(void **state)
             }
             OK(heap_dict_update(heap, to, from));
             for (int64_t i = 0; i < 15000; i++) {
-                int64_t expected = i % 3 == 0 && i / 3 < sizes[b] ? 2000 : i % 2 == 0 && i / 2 < sizes[a] ? 1000 : -1;
+                int64_t expected = i % 3 == 0 && i / 3 < sizes[b]   ? 2000
+                                   : i % 2 == 0 && i / 2 < sizes[a] ? 1000
+                                                                    : -1;
                 assert_int_equal(get_int(heap, to, i, -1), expected);
             }
             assert_int_equal(heap_dict_len(heap, from), sizes[b]);

@@ -37,7 +37,8 @@ static uint64_t count(struct heap *heap)
 }
 
 /* Demands that a listing gives exactly these names, ended by NULL. */
-static void assert_names(struct heap *heap, const char *prefix, const char *after, const char *const expected[])
+static void assert_names(struct heap *heap, const char *prefix, const char *after,
+                         const char *const expected[])
 {
     const char *name = after;
     size_t len = strlen(after);
@@ -156,8 +157,9 @@ static void test_name_without_memory_is_not_bound(void **state)
 static void test_name_listing_is_in_byte_order(void **state)
 {
     struct heap *heap = *state;
-    static const char *const names[] = {"b", "a", "ab", "abc", "ac", "B", "\xC3\xA9", "\xE2\x82\xAC", "zz", "z",
-                                        "\xF0\x9F\x98\x80", "~", " "};
+    static const char *const names[] = {
+        "b", "a", "ab", "abc", "ac", "B", "\xC3\xA9", "\xE2\x82\xAC", "zz", "z", "\xF0\x9F\x98\x80",
+        "~", " "};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         bind(heap, names[i], heap_none(heap));
     }
@@ -171,7 +173,8 @@ static void test_name_listing_is_in_byte_order(void **state)
     assert_names(heap, "a", "abb", (const char *const[]){"abc", "ac", NULL}); /* one that is not bound */
     assert_names(heap, "a", "A", (const char *const[]){"a", "ab", "abc", "ac", NULL});
     assert_names(heap, "a", "b", (const char *const[]){NULL});
-    assert_names(heap, "", "zz", (const char *const[]){"~", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", NULL});
+    assert_names(heap, "", "zz",
+                 (const char *const[]){"~", "\xC3\xA9", "\xE2\x82\xAC", "\xF0\x9F\x98\x80", NULL});
     assert_names(heap, "", "\xF0\x9F\x98\x80", (const char *const[]){NULL});
     assert_names(heap, "q", "", (const char *const[]){NULL});
     fixture_check(heap);
@@ -246,7 +249,8 @@ static uint32_t make_texts(struct name_text *texts, uint32_t n, struct process_r
     return kept;
 }
 
-static void compare_listing(struct heap *heap, const struct name_text *texts, uint32_t n, struct process_random *random)
+static void compare_listing(struct heap *heap, const struct name_text *texts, uint32_t n,
+                            struct process_random *random)
 {
     const struct name_text *prefix = &texts[process_random_below(random, n)];
     uint32_t prefix_len = process_random_below(random, 4) % (prefix->len + 1);
@@ -303,7 +307,8 @@ static void test_name_many_behave_as_a_sorted_list(void **state)
     free(texts);
 }
 
-/* Names each the beginning of the next make a path as long as there are names; ending the heap needs no stack. */
+/* Names each the beginning of the next make a path as long as there are names; ending the heap needs no
+ * stack. */
 static void test_name_long_path_is_freed(void **state)
 {
     (void)state;

@@ -118,7 +118,8 @@ static void test_set_is_small(void **state)
 {
     struct heap *heap = *state;
     heap_ref set = new_set(heap, false);
-    static const uint64_t cpython[][2] = {{4, 216}, {18, 728}, {76, 2264}, {306, 8408}, {1228, 32984}, {4914, 131288}};
+    static const uint64_t cpython[][2] = {{4, 216},    {18, 728},     {76, 2264},
+                                          {306, 8408}, {1228, 32984}, {4914, 131288}};
     for (int64_t n = 1, row = 0; n <= 4914; n++) {
         add_int(heap, set, n);
         row += (uint64_t)n > cpython[row][0];
