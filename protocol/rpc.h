@@ -112,6 +112,11 @@ const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
+/* Whether requests of it wait for the next rpc_thread_run(): read no more of it until they have run. */
+bool rpc_conn_is_waiting(const struct rpc_conn *conn);
+/* Its requests stay out of rpc_thread_run() until it is resumed, because its replies are not read. */
+void rpc_conn_rest(struct rpc_conn *conn);
+void rpc_conn_resume(struct rpc_conn *conn);
 /* Must be closed at once, with the reason for the log: more unread output than max-output, no memory. */
 const char *rpc_conn_must_close(const struct rpc_conn *conn);
 /* Holds of its session, for the idle time limit. */

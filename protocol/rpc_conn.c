@@ -337,6 +337,18 @@ bool rpc_conn_is_waiting(const struct rpc_conn *conn)
     return conn->first != NULL;
 }
 
+void rpc_conn_rest(struct rpc_conn *conn)
+{
+    conn_list_remove_ready(conn->thread, conn);
+}
+
+void rpc_conn_resume(struct rpc_conn *conn)
+{
+    if (conn->first != NULL) {
+        conn_list_add_ready(conn->thread, conn);
+    }
+}
+
 const char *rpc_conn_must_close(const struct rpc_conn *conn)
 {
     return conn->must_close;

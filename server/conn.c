@@ -45,6 +45,8 @@
 
 /* What is left with uv_write(): enough not to wake for nothing, little enough to copy without thought. */
 #define WAITING_WRITE_BYTES 8192u
+/* A client with replies above max-output has so long to take some of them. */
+#define STUCK_MS 1000u
 /* How long a refused connection may go on talking. */
 #define REFUSED_MS 2000u
 /* A silent TCP peer that owes an acknowledgement is looked at after this. */
@@ -298,6 +300,20 @@ static bool is_done(const struct conn *conn, size_t unsent)
     return conn->is_ended && answered && unsent == 0;
 }
 
+/* Whether more replies are unread than max-output allows. */
+static bool is_above_limit(const struct conn *conn, size_t unsent)
+{
+    uint64_t max = atomic_load_explicit(&conn->thread->server->max_output, memory_order_relaxed);
+    return max != 0 && unsent > max;
+}
+
+/* Whether it would be unfair to write more replies at once, and perhaps go beyond max-output, before the
+ * client has had a moment to read. */
+static bool is_crowded(const struct conn *conn, size_t unsent)
+{
+    return unsent > RPC_OUTPUT_HIGH_BYTES / 2 || is_above_limit(conn, unsent + unsent);
+}
+
 void conn_flush(struct conn *conn)
 {
     size_t unsent;
@@ -315,13 +331,17 @@ void conn_flush(struct conn *conn)
         conn_close(conn, LOG_DEBUG, conn->is_draining ? "the daemon stops" : "end of input");
         return;
     }
-    bool is_full = unsent > RPC_OUTPUT_HIGH_BYTES, is_waiting = rpc_conn_is_waiting(conn->rpc);
-    if (is_waiting && is_full) {
-        io_thread_want_run_later(conn->thread);
+    bool is_waiting = rpc_conn_is_waiting(conn->rpc);
+    if (is_waiting && is_crowded(conn, unsent)) {
+        rpc_conn_rest(conn->rpc);
+        io_thread_rest(conn->thread, conn);
     } else if (is_waiting) {
+        rpc_conn_resume(conn->rpc);
         io_thread_want_run(conn->thread);
+    } else if (is_above_limit(conn, unsent)) {
+        io_thread_look_soon(conn->thread);
     }
-    if (conn->is_ended || is_full || is_waiting) {
+    if (conn->is_ended || is_waiting || unsent > RPC_OUTPUT_HIGH_BYTES) {
         stop_reading(conn);
     } else {
         start_reading(conn);
@@ -340,6 +360,14 @@ void conn_drain(struct conn *conn)
 }
 
 /* ---- silence ---- */
+
+/* A client with more unread replies than it may have, which has read none for a while. */
+static bool is_stuck(const struct conn *conn, uint64_t silent_ms)
+{
+    size_t unsent;
+    rpc_conn_output(conn->rpc, &unsent);
+    return silent_ms >= STUCK_MS && is_above_limit(conn, unsent);
+}
 
 /* Whether the peer of a TCP connection does not even acknowledge what was sent to it. */
 static bool is_peer_gone(struct conn *conn, uint64_t silent_ms)
@@ -365,6 +393,8 @@ void conn_check_silence(struct conn *conn, uint64_t now)
         conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
     } else if (idle_ms != 0 && silent_ms >= idle_ms && rpc_conn_holds(conn->rpc) == 0) {
         conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
+    } else if (is_stuck(conn, silent_ms)) {
+        conn_close(conn, LOG_WARNING, "more unread replies than max-output");
     } else if (is_peer_gone(conn, silent_ms)) {
         conn_close(conn, LOG_INFO, "its peer is gone without a word");
     }

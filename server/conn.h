@@ -16,7 +16,8 @@ struct io_thread;
 struct conn {
     struct conn *prev, *next; /* of the thread; void when closing */
     struct io_thread *thread;
-    struct rpc_conn *rpc; /* NULL: refused or closing */
+    struct conn *next_resting; /* of the thread; void unless is_resting */
+    struct rpc_conn *rpc;      /* NULL: refused or closing */
     union {
         uv_handle_t any;
         uv_stream_t stream;
@@ -30,6 +31,7 @@ struct conn {
     bool is_tcp;
     bool is_reading;     /* libuv reads */
     bool is_writing;     /* a write waits in libuv; nothing else may be written before it is done */
+    bool is_resting;     /* its requests run on when `pace` says so */
     bool is_ended;       /* the client has ended its input, or the daemon wants no more of it */
     bool is_draining;    /* the daemon stops: close as soon as nothing is owed */
     bool is_closing;     /* uv_close() was called */

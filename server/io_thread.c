@@ -6,8 +6,9 @@
  *
  *   wants_run  set by whoever gives rpc_thread_run() something to do: input, an ended session, requests
  *              that wait.  While it is set `busy` is active, so that a poll cannot sleep on it.
- *   pace       requests of a connection that does not read its replies run on slowly: at 1 MiB each 20 ms it
- *              reaches max-output, and is closed, within two seconds, while one that reads at all keeps up.
+ *   pace       a connection whose replies are not read as fast as they come rests, so that others do not
+ *              notice; each 20 ms it runs on for a share.  At 1 MiB each one that does not read at all has
+ *              reached max-output, and is closed, within two seconds, and one that reads 50 MiB/s never.
  *
  * A turn reads READ_BUDGET at most, over all connections: what it parses waits in memory until it has run.
  * A connection that wants to read beyond that is given no room, which libuv reports as UV_ENOBUFS, and its
@@ -32,6 +33,8 @@
 /* Bounds of the interval at which silent connections are looked for. */
 #define COARSE_LEAST_MS 250u
 #define COARSE_MOST_MS 10000u
+/* The interval when something calls for a look. */
+#define COARSE_SOON_MS 1100u
 
 /* ---- what makes it turn ---- */
 
@@ -46,18 +49,6 @@ void io_thread_want_run(struct io_thread *thread)
     if (!thread->wants_run) {
         thread->wants_run = true;
         uv_idle_start(&thread->busy, on_busy);
-    }
-}
-
-static void on_pace(uv_timer_t *timer)
-{
-    io_thread_want_run(timer->data);
-}
-
-void io_thread_want_run_later(struct io_thread *thread)
-{
-    if (!uv_is_active((uv_handle_t *)&thread->pace)) {
-        uv_timer_start(&thread->pace, on_pace, PACE_MS, 0);
     }
 }
 
@@ -95,6 +86,37 @@ static void on_coarse(uv_timer_t *timer)
     }
 }
 
+static void on_pace(uv_timer_t *timer)
+{
+    struct io_thread *thread = timer->data;
+    for (struct conn *conn = thread->resting; conn != NULL; conn = conn->next_resting) {
+        conn->is_resting = false;
+        rpc_conn_resume(conn->rpc);
+    }
+    thread->resting = NULL;
+    io_thread_want_run(thread);
+}
+
+void io_thread_rest(struct io_thread *thread, struct conn *conn)
+{
+    if (conn->is_resting) {
+        return;
+    }
+    conn->is_resting = true;
+    conn->next_resting = thread->resting;
+    thread->resting = conn;
+    if (!uv_is_active((uv_handle_t *)&thread->pace)) {
+        uv_timer_start(&thread->pace, on_pace, PACE_MS, 0);
+    }
+}
+
+void io_thread_look_soon(struct io_thread *thread)
+{
+    if (uv_timer_get_due_in(&thread->coarse) > COARSE_SOON_MS) {
+        uv_timer_start(&thread->coarse, on_coarse, COARSE_SOON_MS, 0);
+    }
+}
+
 void io_thread_add(struct io_thread *thread, struct conn *conn)
 {
     conn->prev = NULL;
@@ -110,6 +132,13 @@ void io_thread_add(struct io_thread *thread, struct conn *conn)
 
 void io_thread_remove(struct io_thread *thread, struct conn *conn)
 {
+    if (conn->is_resting) {
+        struct conn **link = &thread->resting;
+        while (*link != conn) {
+            link = &(*link)->next_resting;
+        }
+        *link = conn->next_resting;
+    }
     *(conn->prev != NULL ? &conn->prev->next : &thread->conns) = conn->next;
     if (conn->next != NULL) {
         conn->next->prev = conn->prev;

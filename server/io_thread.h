@@ -41,11 +41,12 @@ struct io_thread {
     uv_async_t wake;     /* arrivals, or a stop; any thread sends */
     uv_check_t check;    /* after each poll: the turn */
     uv_idle_t busy;      /* active exactly while wants_run: the next poll does not wait */
-    uv_timer_t pace;     /* wants a run later */
+    uv_timer_t pace;     /* resumes connections that rest; active while there are any */
     uv_timer_t coarse;   /* looks for silent connections; active while there are any */
     uv_timer_t deadline; /* of draining */
 
     struct conn *conns;           /* doubly linked */
+    struct conn *resting;         /* linked; those whose replies are not read as fast as they come */
     bool wants_run;               /* rpc_thread_run() has something to do */
     size_t read_budget;           /* bytes that this turn may still read */
     uint64_t bytes_in, bytes_out; /* of this turn */
@@ -80,8 +81,10 @@ void io_thread_wake(struct io_thread *thread);
 
 /* rpc_thread_run() is due in this turn, or in the next when this one is past it. */
 void io_thread_want_run(struct io_thread *thread);
-/* The same, in a moment: for requests whose replies nobody reads. */
-void io_thread_want_run_later(struct io_thread *thread);
+/* Resumes a connection that rests, in a moment. */
+void io_thread_rest(struct io_thread *thread, struct conn *conn);
+/* Silent connections are looked for within a second or two, however long the time limits are. */
+void io_thread_look_soon(struct io_thread *thread);
 void io_thread_add(struct io_thread *thread, struct conn *conn);
 void io_thread_remove(struct io_thread *thread, struct conn *conn);
 /* A connection that was handed over will not be added. */

@@ -66,6 +66,7 @@ static void use_limits(struct server *server, const struct rpc_limits *limits)
     server->max_clients = limits->max_clients;
     atomic_store(&server->idle_timeout_s, limits->idle_timeout);
     atomic_store(&server->first_byte_timeout_s, limits->first_byte_timeout);
+    atomic_store(&server->max_output, limits->max_output);
 }
 
 /* Reads the configuration again; only limits can change while the daemon runs. */

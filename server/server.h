@@ -55,6 +55,7 @@ struct server {
     _Atomic uint64_t connections;     /* open now */
     _Atomic uint64_t accepted;        /* ever; the last one's number */
     _Atomic uint64_t idle_timeout_s, first_byte_timeout_s; /* 0: never */
+    _Atomic uint64_t max_output;                           /* bytes; 0: no limit */
 };
 
 /* Runs the daemon with this configuration until it is told to stop.  Returns the exit code. */
