@@ -92,7 +92,8 @@ static void take_apart(struct heap *heap, struct ring *ring, struct container *c
 
 void dead_drain(struct heap *heap)
 {
-    struct ring ring = {.count = 0};
+    struct ring ring;
+    ring.first = ring.count = 0;
     for (;;) {
         if (heap->dead_head != 0) {
             struct container *c = (struct container *)object_at(heap, heap->dead_head);
@@ -112,7 +113,9 @@ void dead_drain(struct heap *heap)
 uint64_t heap_settle(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    dead_drain(heap);
+    if (unlikely(heap->dead_head != 0)) {
+        dead_drain(heap);
+    }
     uint64_t freed = heap->freed_pending;
     heap->freed_pending = 0;
     return freed;
