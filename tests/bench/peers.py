@@ -5,7 +5,7 @@ whatever happens.  Nothing outlives bench.py, kill -9 included: the kernel sends
 A program that is not there is a Missing, whose text goes into the table.
 
 On two or more cores the load program has the last one for itself and the servers have the others, the same
-for every peer.
+for every peer: left alone, the kernel now and then puts both on one core, and the rate drops by half.
 """
 import ctypes
 import json

@@ -15,7 +15,7 @@ BUILD = "build"
 
 
 def missing_reason(ours, theirs):
-    return "; ".join(side for side in (ours, theirs) if isinstance(side, str))
+    return "; ".join(side for side in (ours, theirs) if isinstance(side, str) and side)
 
 
 class Row:

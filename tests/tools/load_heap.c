@@ -62,8 +62,10 @@ struct node {
     uint32_t bytes;    /* as sys.getsizeof says */
     uint32_t incoming; /* references to it */
     uint8_t kind;
-    bool hashable; /* valid once it is made */
+    bool hashable;   /* valid once it is made */
+    bool is_tracked; /* by the collector; valid once it is made */
     bool is_immortal;
+    bool is_dead; /* while predict_unreachable() runs */
 };
 
 struct loader {
@@ -304,8 +306,7 @@ static void create_empty_containers(struct loader *l)
         [KIND_LIST] = "[]", [KIND_DICT] = "{}", [KIND_SET] = "{\"$set\":[]}"};
     for (uint32_t i = 0; i < l->node_count; i++) {
         if (empty[l->nodes[i].kind] != NULL) {
-            begin_request(l, "create");
-            put(l, "%s", empty[l->nodes[i].kind]);
+            XX[l->nodes[i].kind]);
             end_request(l, i);
         }
     }
@@ -334,18 +335,20 @@ static void create_instances(struct loader *l)
         }
         put(l, "}}");
         end_request(l, i);
-        node->hashable = true;
+        node->hashable = node->is_tracked = true;
     }
     flush(l);
 }
 
-/* Whether all items of a tuple exist; and whether they are hashable. */
-static bool tuple_is_ready(const struct loader *l, const struct node *tuple, bool *hashable)
+/* Whether all items of a tuple exist; then what they are decides what it is. */
+static bool tuple_is_ready(const struct loader *l, struct node *tuple)
 {
-    *hashable = true;
+    tuple->hashable = true;
+    tuple->is_tracked = false;
     for (uint32_t e = 0; e < tuple->edge_count; e++) {
         const struct node *item = &l->nodes[l->edges[tuple->edge + e]];
-        *hashable = *hashable && item->hashable;
+        tuple->hashable = tuple->hashable && item->hashable;
+        tuple->is_tracked = tuple->is_tracked || item->is_tracked;
         if (item->id == 0) {
             return false;
         }
@@ -361,11 +364,10 @@ static void create_tuples(struct loader *l)
         made = left = 0;
         for (uint32_t i = 0; i < l->node_count; i++) {
             struct node *node = &l->nodes[i];
-            bool hashable;
             if (node->kind != KIND_TUPLE || node->id != 0) {
                 continue;
             }
-            if (!tuple_is_ready(l, node, &hashable)) {
+            if (!tuple_is_ready(l, node)) {
                 left++;
                 continue;
             }
@@ -376,7 +378,6 @@ static void create_tuples(struct loader *l)
             }
             put(l, "]}");
             end_request(l, i);
-            node->hashable = hashable;
             node->is_immortal = node->edge_count == 0;
             made++;
         }
@@ -409,14 +410,27 @@ static void link_set(struct loader *l, const struct node *set)
     }
 }
 
-static int by_value(const void *a, const void *b)
+/* Orders nodes so that those that are equal as keys are neighbours: tuples by content, others by index. */
+static int compare_keys(const void *a, const void *b, void *arg)
 {
+    const struct loader *l = arg;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
+    const struct node *p = &l->nodes[x], *q = &l->nodes[y];
+    if (p->kind != KIND_TUPLE || q->kind != KIND_TUPLE) {
+        bool p_is_tuple = p->kind == KIND_TUPLE, q_is_tuple = q->kind == KIND_TUPLE;
+        return p_is_tuple != q_is_tuple ? p_is_tuple - q_is_tuple : x < y ? -1 : x > y;
+    }
+    for (uint32_t e = 0; e < p->edge_count && e < q->edge_count; e++) {
+        int order = compare_keys(&l->edges[p->edge + e], &l->edges[q->edge + e], arg);
+        if (order != 0) {
+            return order;
+        }
+    }
+    return p->edge_count < q->edge_count ? -1 : p->edge_count > q->edge_count;
 }
 
 /* Whether the references of a dict can be taken as key, value, key, value. */
-static bool dict_alternates(const struct loader *l, const struct node *dict)
+static bool dict_alternates(struct loader *l, const struct node *dict)
 {
     uint32_t n = dict->edge_count / 2, *keys = malloc((n + 1) * sizeof *keys);
     bool alternates = dict->edge_count % 2 == 0;
@@ -426,9 +440,9 @@ static bool dict_alternates(const struct loader *l, const struct node *dict)
         alternates = l->nodes[keys[i]].hashable;
     }
     if (alternates) {
-        qsort(keys, n, sizeof *keys, by_value);
+        qsort_r(keys, n, sizeof *keys, compare_keys, l);
         for (uint32_t i = 1; i < n; i++) {
-            alternates = alternates && keys[i] != keys[i - 1];
+            alternates = alternates && compare_keys(&keys[i], &keys[i - 1], l) != 0;
         }
     }
     free(keys);
@@ -581,6 +595,35 @@ static int64_t collect(struct loader *l, int64_t *unreachable, int64_t *elapsed_
     return freed;
 }
 
+/* How many tracked containers are left for the collector when the names are gone: all but those that die
+ * with their last reference. */
+static int64_t predict_unreachable(struct loader *l)
+{
+    uint32_t *dying = malloc(l->node_count * sizeof *dying), depth = 0;
+    int64_t left = 1; /* the class: an instance in a cycle keeps it */
+    demand(dying != NULL, "no memory");
+    for (uint32_t i = 0; i < l->root_count; i++) {
+        if (--l->nodes[l->roots[i]].incoming == 0) {
+            dying[depth++] = l->roots[i];
+        }
+        while (depth > 0) {
+            struct node *dead = &l->nodes[dying[--depth]];
+            dead->is_dead = true;
+            for (uint32_t e = 0; e < dead->edge_count; e++) {
+                uint32_t target = l->edges[dead->edge + e];
+                if (--l->nodes[target].incoming == 0) {
+                    dying[depth++] = target;
+                }
+            }
+        }
+    }
+    for (uint32_t i = 0; i < l->node_count; i++) {
+        left += l->nodes[i].is_tracked && !l->nodes[i].is_dead;
+    }
+    free(dying);
+    return left;
+}
+
 /* Unbinds the roots, collects, and demands that the heap is as it was before. */
 static void let_go(struct loader *l)
 {
@@ -600,8 +643,8 @@ static void let_go(struct loader *l)
            (double)elapsed_us / 1000, (double)(process_now_ms() - start) / 1000);
     wire_check_heap(l->wire);
     demand(wire_stat(l->wire, "objects", "live") == l->live_before, "objects are left");
-    /* An automatic collection may have freed some between two of the requests. */
-    demand(freed <= live, "more were freed than lived");
+    demand(freed == live - l->live_before, "the numbers of what was freed do not add up");
+    demand(unreachable == predict_unreachable(l), "unreachable is not the number that CPython would give");
     int64_t arenas = wire_stat(l->wire, "allocator", "arenas");
     printf("arenas: %lld before, %lld at most, %lld after\n", (long long)l->arenas_before,
            (long long)wire_stat(l->wire, "allocator", "arenas_highwater"), (long long)arenas);

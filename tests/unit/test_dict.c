@@ -695,6 +695,85 @@ static void test_dict_out_of_memory_changes_nothing(void **state)
     heap_decref(heap, from);
 }
 
+#if HEAP_DEBUG >= 1
+/* What is tried with the 1st, 2nd, .. request for memory failing, until none fails. */
+enum attempt { ATTEMPT_SET, ATTEMPT_INCR, ATTEMPT_UPDATE, ATTEMPTS };
+
+static enum heap_error attempt(struct heap *heap, heap_ref dict, enum attempt what, heap_ref key, heap_ref from)
+{
+    int64_t sum;
+    switch (what) {
+    case ATTEMPT_SET:
+        OK(heap_incref(heap, key));
+        return heap_dict_set_steal(heap, dict, key, heap_none(heap));
+    case ATTEMPT_INCR:
+        return heap_dict_incr(&sum, heap, dict, key, 1000);
+    default:
+        return heap_dict_update(heap, dict, from);
+    }
+}
+
+static void test_dict_any_request_for_memory_may_fail(void **state)
+{
+    struct heap *heap = *state;
+    static const int64_t sizes[] = {0, 2, 8, 10, 21, 85, 5461, 10922}; /* where something grows */
+    heap_ref from = new_dict(heap), key = new_str(heap, "another");
+    for (int64_t i = 0; i < 100; i++) {
+        set_int(heap, from, -i - 10, 0);
+    }
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        for (int what = 0; what < ATTEMPTS; what++) {
+            heap_ref dict = new_dict(heap);
+            for (int64_t i = 0; i < sizes[s]; i++) {
+                set_int(heap, dict, i, 0);
+            }
+            enum heap_error error = HEAP_MEMORY;
+            for (uint64_t n = 1; error != HEAP_OK; n++) {
+                assert_int_equal(heap_dict_len(heap, dict), sizes[s]);
+                assert_int_equal(heap_refcount(heap, key), 1);
+                pymalloc_trim(&heap->pm);
+                heap->pm.fail_after = n;
+                error = attempt(heap, dict, (enum attempt)what, key, from);
+                heap->pm.fail_after = 0;
+                assert_true(error == HEAP_OK || error == HEAP_MEMORY);
+                check_table(heap, dict);
+            }
+            assert_int_equal(heap_dict_len(heap, dict), sizes[s] + (what == ATTEMPT_UPDATE ? 100 : 1));
+            heap_decref(heap, dict);
+            heap_settle(heap);
+        }
+    }
+    heap_decref(heap, from);
+    heap_decref(heap, key);
+}
+
+/* Removing needs no memory, not even to make the table smaller. */
+static void test_dict_removing_does_without_memory(void **state)
+{
+    struct heap *heap = *state;
+    heap_ref dict = new_dict(heap), keys = new_list(heap);
+    for (int64_t i = 0; i < 6000; i++) {
+        heap_ref key = new_int(heap, i * 1000);
+        link_to(heap, keys, key);
+        OK(heap_dict_set_steal(heap, dict, key, heap_none(heap)));
+    }
+    uint64_t after = 0;
+    heap_ref key, value;
+    assert_true(heap_dict_serial_next(heap, dict, &after, &key, &value)); /* it would need serial numbers */
+    pymalloc_trim(&heap->pm);
+    heap->pm.fail_after = 1;
+    for (uint32_t i = 0; i < 6000; i++) {
+        OK(heap_dict_pop(&value, heap, dict, heap_seq_item(heap, keys, i)));
+        if (i % 500 == 0) {
+            check_table(heap, dict);
+        }
+    }
+    heap->pm.fail_after = 0;
+    heap_decref(heap, dict);
+    heap_decref(heap, keys);
+}
+#endif
+
 static void test_dict_checker_finds_damage(void **state)
 {
     struct heap *heap = *state;
@@ -761,6 +840,10 @@ int main(void)
         TEST(test_dict_incr_stays_within_64_bits),
         TEST(test_dict_incr_wants_an_int),
         TEST(test_dict_out_of_memory_changes_nothing),
+#if HEAP_DEBUG >= 1
+        TEST(test_dict_any_request_for_memory_may_fail),
+        TEST(test_dict_removing_does_without_memory),
+#endif
         TEST(test_dict_checker_finds_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

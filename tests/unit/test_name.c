@@ -152,6 +152,32 @@ static void test_name_without_memory_is_not_bound(void **state)
     unbind(heap, "a");
 }
 
+#if HEAP_DEBUG >= 1
+static void test_name_any_request_for_memory_may_fail(void **state)
+{
+    struct heap *heap = *state;
+    for (int names = 0; names < 3; names++) {
+        heap_ref list = new_list(heap);
+        char name = (char)('a' + names);
+        enum heap_error error = HEAP_MEMORY;
+        for (uint64_t n = 1; error != HEAP_OK; n++) {
+            assert_int_equal(count(heap), names);
+            assert_int_equal(heap_refcount(heap, list), 1);
+            pymalloc_trim(&heap->pm);
+            heap->pm.fail_after = n;
+            error = heap_name_bind(heap, &name, 1, list);
+            heap->pm.fail_after = 0;
+            assert_int_equal(name_check(heap, stderr), 0);
+        }
+        heap_decref(heap, list);
+    }
+    fixture_check(heap);
+    unbind(heap, "a");
+    unbind(heap, "b");
+    unbind(heap, "c");
+}
+#endif
+
 /* ---- order ---- */
 
 static void test_name_listing_is_in_byte_order(void **state)
@@ -374,6 +400,9 @@ int main(void)
         TEST(test_name_length_is_limited),
         TEST(test_name_limits_leave_everything_as_it_was),
         TEST(test_name_without_memory_is_not_bound),
+#if HEAP_DEBUG >= 1
+        TEST(test_name_any_request_for_memory_may_fail),
+#endif
         TEST(test_name_listing_is_in_byte_order),
         TEST(test_name_may_contain_nul),
         TEST(test_name_many_behave_as_a_sorted_list),
