@@ -30,6 +30,10 @@ enum envelope_member {
     MEMBER_PARAMS = 8
 };
 
+/* Unknown members are ignored, but none may be given twice: so many of their names are remembered.  A request
+ * with more is no request that anybody writes; what comes later in it is not compared. */
+#define UNKNOWN_MEMBERS_MAX 16u
+
 /* What is known of a request while its members are read. */
 struct envelope {
     struct rpc_conn *conn;
@@ -41,6 +45,8 @@ struct envelope {
     const struct method *method;   /* NULL: not seen, or there is none of that name */
     struct request *request;       /* room for the method's arguments; NULL before they are bound */
     struct json_value params;      /* text NULL: not seen, or bound already */
+    unsigned unknown_count;        /* unknown[0..unknown_count) are names of ignored members, unescaped */
+    struct json_string unknown[UNKNOWN_MEMBERS_MAX];
     bool params_faulty;            /* binding failed: conn->thread->fault says why */
     bool no_memory;
 };
@@ -148,15 +154,41 @@ static const struct method *find_method(const struct rpc_service *service, const
     return method_find(&service->index, plain, json_unescape(plain, name));
 }
 
+static const char GIVEN_TWICE[] = "a member of the request is given twice; give each once";
+
 /* Whether the member may be taken: false when it came before. */
 static bool first_time(struct envelope *envelope, enum envelope_member member)
 {
     if ((envelope->seen & member) != 0) {
-        wrong(envelope, "a member of the request is given twice; give each once");
+        wrong(envelope, GIVEN_TWICE);
         return false;
     }
     envelope->seen |= member;
     return true;
+}
+
+/* An unknown member, whose value is skipped. */
+static void read_unknown(struct envelope *envelope, struct json_string name, struct json_cursor *cursor)
+{
+    struct json_value ignored;
+    if (name.has_escapes) {
+        char *plain = turn_alloc(envelope->turn, name.len);
+        if (plain == NULL) {
+            envelope->no_memory = true;
+            return;
+        }
+        name.len = json_unescape(plain, &name);
+        name.text = plain;
+    }
+    for (unsigned i = 0; i < envelope->unknown_count; i++) {
+        if (envelope->unknown[i].len == name.len && memcmp(envelope->unknown[i].text, name.text, name.len) == 0) {
+            wrong(envelope, GIVEN_TWICE);
+        }
+    }
+    if (envelope->unknown_count < UNKNOWN_MEMBERS_MAX) {
+        envelope->unknown[envelope->unknown_count++] = name;
+    }
+    json_scan_value(cursor, &ignored);
 }
 
 /* Binds what stands at the cursor to the method's parameters. */
@@ -246,8 +278,7 @@ static void read_method(struct envelope *envelope, struct json_cursor *cursor)
 static void read_members(struct envelope *envelope, struct json_cursor *cursor)
 {
     struct json_string name;
-    struct json_value ignored;
-    while (json_next_member(cursor, &name)) {
+    while (!envelope->no_memory && json_next_member(cursor, &name)) {
         if (NAME_IS(&name, "id")) {
             read_id(envelope, cursor);
         } else if (NAME_IS(&name, "method")) {
@@ -257,7 +288,7 @@ static void read_members(struct envelope *envelope, struct json_cursor *cursor)
         } else if (NAME_IS(&name, "jsonrpc")) {
             read_jsonrpc(envelope, cursor);
         } else {
-            json_scan_value(cursor, &ignored);
+            read_unknown(envelope, name, cursor);
         }
     }
 }
@@ -356,6 +387,7 @@ static struct request *read_element(struct rpc_conn *conn, struct json_cursor *c
     envelope.method = NULL;
     envelope.request = NULL;
     envelope.params.text = NULL;
+    envelope.unknown_count = 0;
     envelope.params_faulty = false;
     envelope.no_memory = false;
     if (json_peek(cursor) == '{' && json_enter(cursor)) {

@@ -250,6 +250,8 @@ bool method_dict_incr(struct call *call)
         call_fail_key(call, error, dict, 1);
     }
     call_drop_value(call, key);
+    /* A number that another took the place of is no death to tell of: most are changed where they are. */
+    call->freed = 0;
     if (error != HEAP_OK) {
         return false;
     }
