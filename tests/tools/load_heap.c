@@ -306,8 +306,10 @@ static void create_empty_containers(struct loader *l)
         [KIND_LIST] = "[]", [KIND_DICT] = "{}", [KIND_SET] = "{\"$set\":[]}"};
     for (uint32_t i = 0; i < l->node_count; i++) {
         if (empty[l->nodes[i].kind] != NULL) {
-            XX[l->nodes[i].kind]);
+            begin_request(l, "create");
+            put(l, "%s", empty[l->nodes[i].kind]);
             end_request(l, i);
+            l->nodes[i].is_tracked = true;
         }
     }
     flush(l);
