@@ -102,7 +102,8 @@ bool bigint_from_double(uint32_t *limbs, uint32_t *limbs_used, double value)
         *limbs_used = 0;
         return value == 0.0;
     }
-    uint64_t mantissa = (bits & 0xFFFFFFFFFFFFFu) | (uint64_t)1 << 52; /* |value| = mantissa * 2^(exponent - 1075) */
+    /* |value| = mantissa * 2^(exponent - 1075) */
+    uint64_t mantissa = (bits & 0xFFFFFFFFFFFFFu) | 0x10000000000000u;
     unsigned shift = 0;
     if (exponent < 1075) {
         unsigned fraction_bits = 1075 - exponent;
@@ -131,6 +132,6 @@ bool bigint_equals_double(const uint32_t *limbs, uint32_t limbs_used, bool negat
 {
     uint32_t other[BIGINT_DOUBLE_LIMBS];
     uint32_t other_used;
-    return (value < 0) == negative && bigint_from_double(other, &other_used, value) && other_used == limbs_used &&
-           memcmp(other, limbs, limbs_used * sizeof *limbs) == 0;
+    return (value < 0) == negative && bigint_from_double(other, &other_used, value) &&
+           other_used == limbs_used && memcmp(other, limbs, limbs_used * sizeof *limbs) == 0;
 }

@@ -9,11 +9,12 @@
  * Identity comes before equality, inside tuples too: so a nan is equal to itself as the same object only.
  *
  * Hashes are keyed with the heap's random seed, those of numbers too, so that clients cannot choose keys that
- * collide.  An int hashes by value if it fits 64 bits, else by its limbs; an integral float as the int it equals.
+ * collide.  An int hashes by value if it fits 64 bits, else by its limbs; an integral float as the int it
+ * equals.
  *
- * Tuples and frozensets are walked with a stack of COMPARE_DEPTH_MAX frames (some 40 KiB) in the function's own
- * frame.  A tuple that contains one tuple twice, which contains one twice, and so on, has a walk that doubles
- * with each level; STEPS_MAX bounds it, and such a key is refused as too deep (CPython walks on).
+ * Tuples and frozensets are walked with a stack of COMPARE_DEPTH_MAX frames (some 40 KiB) in the function's
+ * own frame.  A tuple that contains one tuple twice, which contains one twice, and so on, has a walk that
+ * doubles with each level; STEPS_MAX bounds it, and such a key is refused as too deep (CPython walks on).
  * Comparing two frozensets hashes members of the one to find them in the other; those hashes draw on the
  * same allowance.
  * Start at object_hash() and object_equal().
@@ -141,7 +142,8 @@ static struct hash_frame hash_enter(struct heap *heap, uint32_t ref)
 {
     struct container *c = (struct container *)object_at(heap, ref);
     bool set = c->head.type == HEAP_T_FROZENSET;
-    return (struct hash_frame){.edges = object_edges(heap, c), .set = set, .sum = set ? KIND_SET : KIND_TUPLE};
+    return (struct hash_frame){
+        .edges = object_edges(heap, c), .set = set, .sum = set ? KIND_SET : KIND_TUPLE};
 }
 
 /* Members come in any order, items in theirs. */
@@ -222,17 +224,11 @@ enum heap_error object_hash(uint32_t *hash, struct heap *heap, uint32_t ref)
 
 /* ---- equality of atoms ---- */
 
-static bool text_equal(const struct text *a, const struct text *b)
-{
-    return a->len == b->len && (a->hash == b->hash || a->hash == 0 || b->hash == 0) &&
-           memcmp(text_bytes(a), text_bytes(b), a->len) == 0;
-}
-
 static bool big_equal(const struct object *a, const struct object *b)
 {
     return (a->flags & FLAG_BIG) && (b->flags & FLAG_BIG) &&
            (a->flags & FLAG_NEGATIVE) == (b->flags & FLAG_NEGATIVE) &&
-           text_equal((const struct text *)a, (const struct text *)b);
+           table_same_text((const struct text *)a, (const struct text *)b);
 }
 
 static bool is_number(const struct object *o)
@@ -275,7 +271,7 @@ static enum shallow shallow_equal(bool *equal, const struct heap *heap, uint32_t
     }
     const struct object *x = object_at(heap, a), *y = object_at(heap, b);
     if (x->type == y->type && (x->type == HEAP_T_STR || x->type == HEAP_T_BYTES)) {
-        *equal = text_equal((const struct text *)x, (const struct text *)y);
+        *equal = table_same_text((const struct text *)x, (const struct text *)y);
     } else if (is_number(x) && is_number(y)) {
         *equal = number_equal(x, y);
     } else if (x->type == y->type && (x->type == HEAP_T_TUPLE || x->type == HEAP_T_FROZENSET)) {

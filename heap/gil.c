@@ -15,9 +15,9 @@
  *
  * Invariants: `waiting` counts the threads inside wait_in_line(); GIL_RESERVED is stored only under the mutex
  * and only while another thread waits, so it is always taken.
- * No wake-up is lost: a waiter raises `waiting` before it looks at the owner word, the holder clears the owner
- * word before it looks at `waiting`, both sequentially consistent; the waiter keeps the mutex from
- * its look until it sleeps.
+ * No wake-up is lost: a waiter raises `waiting` before it looks at the owner word, the holder clears the
+ * owner word before it looks at `waiting`, both sequentially consistent; the waiter keeps the mutex from its
+ * look until it sleeps.
  * Start at gil_acquire() and gil_release().
  */
 #include "gil.h"

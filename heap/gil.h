@@ -18,7 +18,8 @@ struct histogram {
     _Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 void histogram_add(struct histogram *histogram, uint64_t us); /* one writer at a time */
-void histogram_figures(const struct histogram *histogram, struct heap_histogram_figures *figures); /* anybody */
+/* Anybody may read. */
+void histogram_figures(const struct histogram *histogram, struct heap_histogram_figures *figures);
 
 /* Values of `owner` that are no thread. */
 #define GIL_FREE 0u     /* anybody may take it */
@@ -29,13 +30,13 @@ struct gil {
     pthread_cond_t freed;  /* the GIL was let go */
     pthread_cond_t taken;  /* a reserved GIL was taken: ends a forced switch */
 
-    _Atomic uintptr_t owner;         /* who holds it, as gil_self() says; or GIL_FREE, GIL_RESERVED */
-    _Atomic uint32_t waiting;        /* threads that sleep until they get it; changed under the mutex */
-    atomic_bool drop_requested;      /* read by the holder at safe points */
-    _Atomic uintptr_t last_holder;   /* who took it last; written by the holder */
-    _Atomic uint64_t switch_number;  /* how often the holder was another one than before; written by the holder */
-    _Atomic uint32_t interval_us;    /* how long a waiter waits before it asks */
-    uint64_t taken_at_us;            /* when the holder took it; the holder's */
+    _Atomic uintptr_t owner;       /* who holds it, as gil_self() says; or GIL_FREE, GIL_RESERVED */
+    _Atomic uint32_t waiting;      /* threads that sleep until they get it; changed under the mutex */
+    atomic_bool drop_requested;    /* read by the holder at safe points */
+    _Atomic uintptr_t last_holder; /* who took it last; written by the holder */
+    _Atomic uint64_t switch_number; /* how often the holder was another than before; written by the holder */
+    _Atomic uint32_t interval_us;  /* how long a waiter waits before it asks */
+    uint64_t taken_at_us;          /* when the holder took it; the holder's */
 
     _Atomic uint64_t acquisitions, contended, forced_switches; /* written by the holder */
     _Atomic uint64_t drop_requests;                            /* written under the mutex */

@@ -9,9 +9,9 @@
  * Nothing is ever rehashed or balanced: binding, finding and unbinding go down one path, which is as long as
  * the logarithm of the number of names for most sets of names, and never longer than their bits.
  *
- * A name's bits are nine a byte: a 1 for "there is a byte", then the byte from the top bit down; behind the end
- * come 0s.  So names may contain NUL, a name comes before those it begins, and the order of the
- * leaves is that of the bytes, which for UTF-8 is that of the code points.
+ * A name's bits are nine a byte: a 1 for "there is a byte", then the byte from the top bit down; behind the
+ * end come 0s.  So names may contain NUL, a name comes before those it begins, and the order of the leaves is
+ * that of the bytes, which for UTF-8 is that of the code points.
  *
  * Each name owns one reference of its object, counted in the refcount and in the roots of the handle entry.
  * Invariants: the bits of the inner nodes on a path ascend; heap->name_count is the number of leaves.
@@ -188,8 +188,8 @@ bool name_init(struct heap *heap)
     return heap->names != NULL;
 }
 
-/* Frees the memory; the references are left alone.  A node whose half 0 is no leaf is turned to the right until
- * it is, so the tree becomes a list of leaves while it is freed, without a stack. */
+/* Frees the memory; the references are left alone.  A node whose half 0 is no leaf is turned to the right
+ * until it is, so the tree becomes a list of leaves while it is freed, without a stack. */
 void name_fini(struct heap *heap)
 {
     if (heap->names == NULL) {
@@ -225,8 +225,8 @@ heap_ref heap_name_find(struct heap *heap, const char *name, size_t len)
     return leaf == NULL ? 0 : leaf->ref;
 }
 
-bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
-                    const char **name, size_t *name_len, heap_ref *obj)
+bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after,
+                    size_t after_len, const char **name, size_t *name_len, heap_ref *obj)
 {
     GIL_ASSERT_HELD(heap);
     size_t common = prefix_len < after_len ? prefix_len : after_len;
@@ -235,7 +235,8 @@ bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, co
     struct key start = from_prefix ? (struct key){.text = prefix, .len = prefix_len}
                                    : (struct key){.text = after, .len = after_len};
     struct leaf *leaf = tree_after(heap->names, start, from_prefix);
-    if (leaf == NULL || leaf->len < prefix_len || (prefix_len > 0 && memcmp(leaf->text, prefix, prefix_len) != 0)) {
+    if (leaf == NULL || leaf->len < prefix_len ||
+        (prefix_len > 0 && memcmp(leaf->text, prefix, prefix_len) != 0)) {
         return false;
     }
     *name = leaf->text;
@@ -395,7 +396,8 @@ uint32_t name_check(struct heap *heap, FILE *why)
     uint64_t limit = counter_read(&heap->name_count);
     struct leaf *leaf = tree_after(heap->names, (struct key){.text = "", .len = 0}, true);
     for (; leaf != NULL && count <= limit; count++) {
-        if (!path_ascends(heap->names->root, leaf_key(leaf)) || tree_find(heap->names, leaf_key(leaf)) != leaf) {
+        if (!path_ascends(heap->names->root, leaf_key(leaf)) ||
+            tree_find(heap->names, leaf_key(leaf)) != leaf) {
             fprintf(why, "the name %.*s is not found where it is\n", (int)leaf->len, leaf->text);
             return problems + 1;
         }

@@ -9,31 +9,31 @@
  *
  * Adding appends an entry and takes one slot of the index.  When two thirds of the slots are used a new
  * index is made.  In a table of more than SYNC_MAX entries this is spread over the following changes, each of
- * which clears some slots of `next` or puts some entries into it; `index` stays complete all the time, and has
- * room enough until `next` has caught up.
+ * which clears some slots of `next` or puts some entries into it; `index` stays complete all the time, and
+ * has room enough until `next` has caught up.
  *
- * Removing zeroes the entry and leaves its slot behind.  A small table closes the gap at once.  When more than half
- * of the entries of a big one are deleted it is compacted: the entries move down in place, a few at each
- * removal (in one go up to SYNC_MAX), and their slots are given the new numbers.
+ * Removing zeroes the entry and leaves its slot behind.  A small table closes the gap at once.  When more
+ * than half of the entries of a big one are deleted it is compacted: the entries move down in place, a few at
+ * each removal (in one go up to SYNC_MAX), and their slots are given the new numbers.
  *
  * A slot whose entry was deleted may later name another entry that moved or was added there.  That
  * does no harm: a candidate is what its key compares equal to.
  *
  * Serial numbers, for listings that span changes, are explained in table.h at struct table_big.
  *
- * Invariants: live <= fill <= room; index.used and fill are at most 7/8 of the slots; entries are found by their
- * keys.   Checker: table_check().   Start at table_find(), table_append(), table_remove().
+ * Invariants: live <= fill <= room; index.used and fill are at most 7/8 of the slots; entries are found by
+ * their keys.   Checker: table_check().   Start at table_find(), table_append(), table_remove().
  */
 #include "table.h"
 
 /* ---- constants ---- */
 
-#define SYNC_MAX 4096u     /* up to so many entries an index or a compaction is done in one go: some 50 us */
-#define ZERO_BYTES 4096u   /* of a new index cleared at one change */
+#define SYNC_MAX 4096u      /* up to so many entries an index or a compaction is done in one go: some 50 us */
+#define ZERO_BYTES 4096u    /* of a new index cleared at one change */
 #define MIGRATE_ENTRIES 16u /* put into it at one change; the old index fills by one meanwhile */
 #define SQUEEZE_ENTRIES 32u /* looked at by a compaction at one removal */
-#define TRIM_ENTRIES 64u   /* deleted entries dropped from the end at one removal */
-#define HINT_MAX 65536u    /* entries a new table gets room for at once: an index of 512 KiB is cleared */
+#define TRIM_ENTRIES 64u    /* deleted entries dropped from the end at one removal */
+#define HINT_MAX 65536u     /* entries a new table gets room for at once: an index of 512 KiB is cleared */
 #define INDEX_SLOTS_MIN 16u
 
 /* ---- sizes ---- */
@@ -143,8 +143,8 @@ static void slot_store(struct table_index *index, uint32_t position, uint32_t sl
 /* The bits of a slot, of the hash too, that are above the mask and within the slot's width. */
 static uint32_t tag_bits(const struct table_index *index)
 {
-    uint32_t width = index->mask <= UINT8_MAX ? UINT8_MAX : index->mask <= UINT16_MAX ? UINT16_MAX : UINT32_MAX;
-    return width & ~index->mask;
+    uint32_t all = UINT32_MAX >> (32 - 8 * slot_bytes(index->mask));
+    return all & ~index->mask;
 }
 
 static uint32_t slot_of(const struct table_index *index, uint32_t hash, uint32_t number)
@@ -213,8 +213,47 @@ static bool always_hashable(const struct heap *heap, uint32_t key)
     return ref_is_atom(key) || type == HEAP_T_INSTANCE || type == HEAP_T_CLASS || type == HEAP_T_WEAKREF;
 }
 
+/* A str key in a small table, without calling anybody: the way of most dicts. */
+static uint32_t find_str(const struct heap *heap, const struct table *t, uint32_t key)
+{
+    const struct text *sought = (const struct text *)object_at(heap, key);
+    uint32_t stride = table_stride(t);
+    const uint32_t *entry = t->entries;
+    for (uint32_t number = 0; number < t->fill; number++, entry += stride) {
+        if (*entry == key) {
+            return number;
+        }
+        if (ref_is_atom(*entry)) { /* a deleted entry is none */
+            const struct text *k = (const struct text *)object_at(heap, *entry);
+            if (k->head.type == HEAP_T_STR && table_same_text(k, sought)) {
+                return number;
+            }
+        }
+    }
+    return TABLE_NONE;
+}
+
+/* *equal as object_equal() says; strs need not ask it. */
+static enum heap_error key_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b)
+{
+    *equal = a == b;
+    if (a != b && ref_is_atom(a) && ref_is_atom(b)) {
+        const struct object *x = object_at(heap, a), *y = object_at(heap, b);
+        if (x->type == HEAP_T_STR && y->type == HEAP_T_STR) {
+            *equal = table_same_text((const struct text *)x, (const struct text *)y);
+            return HEAP_OK;
+        }
+    }
+    return a == b ? HEAP_OK : object_equal(equal, heap, a, b);
+}
+
 enum heap_error table_find(uint32_t *number, uint32_t *hash, struct heap *heap, struct table *t, uint32_t key)
 {
+    if (!table_is_big(t) && object_at(heap, key)->type == HEAP_T_STR) {
+        *number = find_str(heap, t, key);
+        *hash = 0;
+        return HEAP_OK;
+    }
     struct table_probe probe = {0};
     if (table_is_big(t) || !always_hashable(heap, key)) {
         enum heap_error error = object_hash(&probe.hash, heap, key);
@@ -225,7 +264,7 @@ enum heap_error table_find(uint32_t *number, uint32_t *hash, struct heap *heap, 
     uint32_t candidate;
     while ((candidate = table_probe_next(t, &probe)) != TABLE_NONE) {
         bool equal;
-        enum heap_error error = object_equal(&equal, heap, *table_entry(t, candidate), key);
+        enum heap_error error = key_equal(&equal, heap, *table_entry(t, candidate), key);
         if (unlikely(error != HEAP_OK)) {
             return error;
         }
@@ -376,8 +415,8 @@ static bool resize_entries(struct heap *heap, struct table *t, uint32_t room)
     if (big->serials != NULL && room > big->serials_room && !resize_serials(heap, t, room)) {
         return false;
     }
-    uint32_t *refs =
-        object_buffer_realloc(heap, table_type(t), big->refs, big->room * entry_bytes(t), room * entry_bytes(t));
+    uint32_t *refs = object_buffer_realloc(heap, table_type(t), big->refs, big->room * entry_bytes(t),
+                                           room * entry_bytes(t));
     if (refs == NULL) {
         return false;
     }
@@ -410,7 +449,8 @@ static enum heap_error become_big(struct heap *heap, struct table *t, uint32_t n
         slots *= 2;
     }
     struct table_index index = {.mask = (uint32_t)(slots - 1)};
-    uint32_t room = need == TABLE_SMALL_MAX + 1 ? grown_room(t, need) : small_room(t, need); /* or as hinted */
+    bool growing = need == TABLE_SMALL_MAX + 1; /* else it was told what will come */
+    uint32_t room = growing ? grown_room(t, need) : small_room(t, need);
     struct table_big *big = object_buffer_alloc(heap, type, sizeof *big);
     if (big == NULL) {
         goto fail_big;
@@ -419,8 +459,8 @@ static enum heap_error become_big(struct heap *heap, struct table *t, uint32_t n
     if (index.slots == NULL) {
         goto fail_slots;
     }
-    uint32_t *refs = object_buffer_realloc(heap, type, t->entries, table_room(t) * entry_bytes(t),
-                                           room * entry_bytes(t));
+    uint32_t *refs =
+        object_buffer_realloc(heap, type, t->entries, table_room(t) * entry_bytes(t), room * entry_bytes(t));
     if (refs == NULL) {
         goto fail_refs;
     }
@@ -780,7 +820,8 @@ static uint32_t check_serials(const struct table *t, FILE *why)
 
 uint32_t table_check(struct heap *heap, struct table *t, FILE *why)
 {
-    if (t->live > t->fill || t->fill > table_room(t) || (!table_is_big(t) && table_room(t) > TABLE_SMALL_MAX)) {
+    if (t->live > t->fill || t->fill > table_room(t) ||
+        (!table_is_big(t) && table_room(t) > TABLE_SMALL_MAX)) {
         return complain(why, t, "live, fill and room disagree");
     }
     uint32_t problems = table_is_big(t) ? check_big(t, why) : 0;

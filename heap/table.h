@@ -1,8 +1,8 @@
 /* table.h -- the hash table below dicts and sets, for type_dict.c, type_set.c and compare.c.
  *
- * A table is an array of entries in the order of insertion.  An entry is `stride` references: {key, value} for
- * a dict, {member} for a set; a key of 0 is a deleted entry.  An entry is spoken of by its number, its place in
- * the array.  Numbers change when entries are removed, never when they are added.
+ * A table is an array of entries in the order of insertion.  An entry is `stride` references: {key, value}
+ * for a dict, {member} for a set; a key of 0 is a deleted entry.  An entry is spoken of by its number, its
+ * place in the array.  Numbers change when entries are removed, never when they are added.
  *
  * Nothing here counts references: entries come in and go out as they are.
  * table.c has the picture.
@@ -12,13 +12,13 @@
 
 #include "heap_internal.h"
 
-#define TABLE_SMALL_MAX 8u         /* entries that are scanned without an index */
-#define TABLE_NONE 0xFFFFFFFFu     /* no entry */
+#define TABLE_SMALL_MAX 8u           /* entries that are scanned without an index */
+#define TABLE_NONE 0xFFFFFFFFu       /* no entry */
 #define TABLE_ENTRIES_MAX (1u << 30) /* so that an index of 2^31 slots is enough */
 
-/* Slots of 1, 2 or 4 bytes, a power of two of them, probed one after another from hash & mask.  A slot is 0 or
- * (number + 1), with the bits above the mask filled up from the hash, so that few others' keys are looked at.
- * A slot is never emptied: one whose entry is gone or has moved away is passed over. */
+/* Slots of 1, 2 or 4 bytes, a power of two of them, probed one after another from hash & mask.  A slot is 0
+ * or (number + 1), with the bits above the mask filled up from the hash, so that few others' keys are looked
+ * at. A slot is never emptied: one whose entry is gone or has moved away is passed over. */
 struct table_index {
     void *slots;   /* NULL: no index */
     uint32_t mask; /* slots - 1; says the width too */
@@ -34,7 +34,8 @@ struct table_big {
     struct table_index next;  /* the index that will take its place; slots NULL: none is being made */
     uint32_t zeroed;          /* slots of `next` that have been cleared, from the first */
     uint32_t migrated;        /* live entries below are in `next`; 0 until all its slots are cleared */
-    uint32_t dense, loose;    /* squeezing: [dense, loose) is deleted, from loose on nothing has moved; else 0, 0 */
+    /* While squeezing: [dense, loose) is deleted, from loose on nothing has moved.  Else 0 and 0. */
+    uint32_t dense, loose;
     /* Serial numbers of a dict with FLAG_PARTIAL that has been compacted; else NULL and entry i has i + 1.
      * During the first compaction the entries from `loose` on still have i + 1. */
     uint64_t *serials;     /* ascending, of deleted entries too; or NULL */
@@ -75,18 +76,37 @@ static inline struct table *table_at(const struct heap *heap, uint32_t ref)
     return (struct table *)object_at(heap, ref);
 }
 
-/* The next candidate, or TABLE_NONE.  A probe begins as {.hash = hash}; the table must not change meanwhile. */
+static inline const char *table_text(const struct text *t)
+{
+    return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
+}
+
+/* Whether two strs, or two bytes, or the limbs of two ints are the same.  The last byte, in which numbered
+ * keys differ, is looked at first. */
+static inline bool table_same_text(const struct text *a, const struct text *b)
+{
+    if (a->len != b->len || (a->hash != b->hash && a->hash != 0 && b->hash != 0)) {
+        return false;
+    }
+    const char *x = table_text(a), *y = table_text(b);
+    return a->len == 0 || (x[a->len - 1] == y[a->len - 1] && memcmp(x, y, a->len) == 0);
+}
+
+/* The next candidate, or TABLE_NONE.  A probe begins as {.hash = hash}; the table may not change meanwhile.
+ */
 uint32_t table_probe_next(const struct table *t, struct table_probe *probe);
 
 /* *number: the entry with an equal key, or TABLE_NONE; *hash: of the key, 0 if the table needed none.
  * HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
 HEAP_MUST_USE enum heap_error table_find(uint32_t *number, uint32_t *hash, struct heap *heap, struct table *t,
                                          uint32_t key);
-/* Makes room for `extra` more entries, which table_append() then takes without fail.  HEAP_MEMORY, HEAP_TOO_LONG. */
+/* Makes room for `extra` more entries, which table_append() then takes without fail.
+ * HEAP_MEMORY, HEAP_TOO_LONG. */
 HEAP_MUST_USE enum heap_error table_reserve(struct heap *heap, struct table *t, uint32_t extra);
 /* The same for a new table that will probably get `room` entries; a large hint is cut. */
 HEAP_MUST_USE enum heap_error table_reserve_hint(struct heap *heap, struct table *t, uint32_t room);
-/* Adds an entry whose key is not there; `hash` as table_find() said.  Returns its number.  Room has been reserved. */
+/* Adds an entry whose key is not there; `hash` as table_find() said.  Returns its number.  Room has been
+ * reserved. */
 uint32_t table_append(struct heap *heap, struct table *t, uint32_t hash, uint32_t key, uint32_t value);
 /* Deletes an entry; its references are the caller's. */
 void table_remove(struct heap *heap, struct table *t, uint32_t number);
@@ -94,8 +114,8 @@ void table_remove(struct heap *heap, struct table *t, uint32_t number);
 void table_clear(struct heap *heap, struct table *t);
 /* The next live entry at or after *pos, which is moved behind it; TABLE_NONE: no more. */
 uint32_t table_next(const struct table *t, uint32_t *pos);
-/* The first entry with a serial number above `after`, TABLE_NONE if there is none; *serial is its own.  From now
- * on the dict keeps its numbers. */
+/* The first entry with a serial number above `after`, TABLE_NONE if there is none; *serial is its own.  From
+ * now on the dict keeps its numbers. */
 uint32_t table_serial_next(struct table *t, uint64_t after, uint64_t *serial);
 
 #endif

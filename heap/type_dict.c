@@ -223,8 +223,9 @@ static bool is_small_int(int64_t value)
     return value >= SMALL_INT_MIN && value <= SMALL_INT_MAX;
 }
 
-/* Writes the sum over an int that only this dict refers to and nobody has an id or weakref of, instead of putting a
- * new one in its place: nobody can tell, when the counters say what they would have said.  false: not possible. */
+/* Writes the sum over an int that only this dict refers to and nobody has an id or weakref of, instead of
+ * putting a new one in its place: nobody can tell, when the counters say what they would have said.  false:
+ * not possible. */
 static bool add_in_place(struct heap *heap, struct object *o, int64_t sum)
 {
     if (o->refcount != 1 || o->flags != 0 || is_small_int(sum)) {
@@ -238,7 +239,8 @@ static bool add_in_place(struct heap *heap, struct object *o, int64_t sum)
 }
 
 /* A counter that is there. */
-static enum heap_error incr_entry(int64_t *sum, struct heap *heap, struct table *t, uint32_t number, int64_t by)
+static enum heap_error incr_entry(int64_t *sum, struct heap *heap, struct table *t, uint32_t number,
+                                  int64_t by)
 {
     heap_ref old = table_entry(t, number)[1];
     if (old == 0) {
@@ -292,5 +294,6 @@ enum heap_error heap_dict_incr(int64_t *sum, struct heap *heap, heap_ref dict, h
     if (unlikely(error != HEAP_OK)) {
         return error;
     }
-    return likely(number != TABLE_NONE) ? incr_entry(sum, heap, t, number, by) : incr_new(sum, heap, t, hash, key, by);
+    return likely(number != TABLE_NONE) ? incr_entry(sum, heap, t, number, by)
+                                        : incr_new(sum, heap, t, hash, key, by);
 }

@@ -699,7 +699,8 @@ static void test_dict_out_of_memory_changes_nothing(void **state)
 /* What is tried with the 1st, 2nd, .. request for memory failing, until none fails. */
 enum attempt { ATTEMPT_SET, ATTEMPT_INCR, ATTEMPT_UPDATE, ATTEMPTS };
 
-static enum heap_error attempt(struct heap *heap, heap_ref dict, enum attempt what, heap_ref key, heap_ref from)
+static enum heap_error attempt(struct heap *heap, heap_ref dict, enum attempt what, heap_ref key,
+                               heap_ref from)
 {
     int64_t sum;
     switch (what) {
