@@ -9,7 +9,8 @@
  *
  *   reference   a heap_ref: 32 bits that name a place in the heap's reserved range.  0 is no object.
  *   new         the caller owns one count of the object and must give it away: heap_decref(), or a
- *               function whose name ends in `_steal`, which consumes it also when it fails.
+ *               function whose name ends in `_steal`, which consumes it also when it fails.  It is no
+ *               root: heap_collect(2) frees what only a running function owns, so hold or bind it first.
  *   borrowed    the caller owns nothing; the object lives while its owner keeps it.
  *   hold        a reference owned by a session.     name: an entry of the global namespace.
  *   edge        a reference from a container.
