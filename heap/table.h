@@ -92,8 +92,7 @@ static inline bool table_same_text(const struct text *a, const struct text *b)
     return a->len == 0 || (x[a->len - 1] == y[a->len - 1] && memcmp(x, y, a->len) == 0);
 }
 
-/* The next candidate, or TABLE_NONE.  A probe begins as {.hash = hash}; the table may not change meanwhile.
- */
+/* The next candidate, or TABLE_NONE.  A probe begins as {.hash = hash}; no change of the table in between. */
 uint32_t table_probe_next(const struct table *t, struct table_probe *probe);
 
 /* *number: the entry with an equal key, or TABLE_NONE; *hash: of the key, 0 if the table needed none.
