@@ -4,6 +4,10 @@
  */
 #include "rpc_fixture.h"
 
+#include <pthread.h>
+
+#include "../support/process.h"
+
 #define PING "{\"id\":1,\"method\":\"ping\"}\n"
 #define PONG "{\"id\":1,\"result\":\"pong\"}\n"
 
@@ -362,6 +366,40 @@ static void test_rpc_keeps_output_limit_of_a_reply(void **state)
     fixture_close(f);
 }
 
+/* Out of memory is an answer: garbage is collected first, and what fails leaves nothing behind. */
+static void test_rpc_tells_memory_errors(void **state)
+{
+    (void)state;
+    struct rpc_limits limits;
+    rpc_limits_default(&limits);
+    limits.max_memory = 8 << 20;
+    struct rpc_fixture *f = fixture_open(&limits);
+    size_t size = 3 << 20;
+    char *line = malloc(size + 256);
+    assert_non_null(line);
+    int head = sprintf(line, "{\"id\":1,\"method\":\"create\",\"params\":[{\"$let\":{\"c\":[{\"$label\":\"c\"},\"");
+    memset(line + head, 'm', size);
+    strcpy(line + head + size, "\"]},\"in\":{\"$label\":\"c\"}},\"a\"]}\n");
+    call(f, "gc.disable", "[]", "null");
+    for (int i = 0; i < 10; i++) {
+        say(f, line);
+        assert_non_null(strstr(f->said, "\"type\":\"list\""));
+        call(f, "name.unbind", "[\"a\"]", "<has {\"refcount\":1}>"); /* a cycle: it stays until collected */
+    }
+    say(f, line);
+    call(f, "name.bind", "[\"b\",\"a\"]", "<object>");
+    say(f, line);
+    call(f, "name.bind", "[\"c\",\"a\"]", "<object>");
+    say(f, line);
+    f->said[f->said_len - 1] = '\0';
+    fixture_match(f, "a string too many", "{\"id\":1,\"error\":<error memory_error {\"limit\":\"max-memory\",\"max\":8388608}>}",
+                  f->said);
+    call(f, "name.unbind", "[\"b\"]", "<object>");
+    call(f, "name.unbind", "[\"c\"]", "<object>");
+    free(line);
+    fixture_close(f);
+}
+
 /* When a batch's replies are too long, the rest of it is answered and not run. */
 static void test_rpc_keeps_output_limit_of_a_batch(void **state)
 {
@@ -500,6 +538,116 @@ static void test_rpc_changes_limits_while_running(void **state)
     fail_call(f, "create", "[1,\"b\"]", "limit_exceeded", "{\"limit\":\"max-names\"}");
 }
 
+/* ---- random bytes ---- */
+
+/* Lines that mean something, to be cut, spoiled and repeated. */
+static const char *const SEEDS[] = {
+    "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1,{\"k\":2.5},\"\\u00e9\"],\"name\":\"a\"}}\n",
+    "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"get\",\"params\":[\"a\",-1]}\r\n",
+    "[{\"id\":2,\"method\":\"list.pop\",\"params\":[\"a\"]},{\"method\":\"list.append\",\"params\":[\"a\",{\"$tuple\":[]}]},3]\n",
+    "{\"id\":null,\"method\":\"name.list\"}\n",
+    "{\"id\":3,\"method\":\"dict.incr\",\"params\":{\"object\":\"d\",\"key\":\"n\"}}\n",
+    "{\"id\":4,\"method\":\"create\",\"params\":[{\"$dict\":[[\"n\",1]]},\"d\"]}\n",
+    "{\"id\":5,\"method\":\"unref\",\"params\":[1]}\n",
+    "{\"id\":6,\"method\":\"heap.check\"}\n",
+    "{\"params\":[[1,[2]]],\"method\":\"create\",\"id\":7}\n",
+    " \t\n",
+    "{\"id\":8,\"method\":\"session.close\"}\n",
+};
+
+/* Fills `text` with such lines, some of them spoiled; returns how many bytes. */
+static size_t make_noise(struct process_random *random, char *text, size_t room)
+{
+    size_t len = 0;
+    for (;;) {
+        const char *seed = SEEDS[process_random_below(random, sizeof(SEEDS) / sizeof(SEEDS[0]))];
+        size_t n = strlen(seed);
+        if (len + n > room) {
+            return len;
+        }
+        memcpy(text + len, seed, n);
+        for (uint32_t spoil = process_random_below(random, 4); spoil == 1; spoil = process_random_below(random, 2)) {
+            text[len + process_random_below(random, (uint32_t)n)] = "\n\"{}[],:\\01\x80"[process_random_below(random, 13)];
+        }
+        len += n;
+    }
+}
+
+/* Whatever comes, it is answered the same however it is cut, and the heap stays sound. */
+static void test_rpc_answers_noise_the_same_in_any_pieces(void **state)
+{
+    (void)state;
+    struct process_random random;
+    process_random_init(&random);
+    for (int round = process_rounds(30, 50); round > 0; round--) {
+        static char noise[20000];
+        size_t len = make_noise(&random, noise, sizeof(noise));
+        struct rpc_limits limits;
+        rpc_limits_default(&limits);
+        limits.max_request = 150;
+        struct rpc_fixture *whole = fixture_open(&limits), *pieces = fixture_open(&limits);
+        fixture_forget(pieces);
+        say_bytes(whole, noise, len);
+        for (size_t at = 0, n; at < len; at += n) {
+            n = 1 + process_random_below(&random, process_random_below(&random, 8) == 0 ? 3000 : 60);
+            n = n < len - at ? n : len - at;
+            fixture_feed(pieces->conn, noise + at, n);
+            if (process_random_below(&random, 2) == 0) {
+                fixture_run(pieces);
+            }
+        }
+        fixture_run(pieces);
+        assert_string_equal(whole->said, pieces->said);
+        rpc_conn_received_eof(whole->conn);
+        rpc_conn_received_eof(pieces->conn);
+        fixture_run(whole);
+        fixture_run(pieces);
+        assert_string_equal(whole->said, pieces->said);
+        fixture_close(whole);
+        fixture_close(pieces);
+    }
+}
+
+/* ---- threads ---- */
+
+#define ADDS 2000
+
+/* A thread of its own, with a connection that adds to one counter. */
+static void *add_on_a_thread(void *arg)
+{
+    struct rpc_service *service = arg;
+    struct rpc_thread *thread = rpc_thread_create(service);
+    struct rpc_conn *conn = rpc_conn_create(thread, 5, NULL);
+    const char *line = "{\"id\":1,\"method\":\"dict.incr\",\"params\":[\"d\",\"n\"]}\n"
+                       "{\"id\":1,\"method\":\"stats\",\"params\":[\"gil\"]}\n";
+    for (int i = 0; i < ADDS; i++) {
+        size_t len;
+        fixture_feed(conn, line, strlen(line));
+        while (rpc_thread_run(thread)) {
+        }
+        rpc_conn_output(conn, &len);
+        rpc_conn_sent(conn, len);
+    }
+    rpc_conn_destroy(conn);
+    rpc_thread_destroy(thread);
+    return NULL;
+}
+
+static void test_rpc_serves_several_threads(void **state)
+{
+    struct rpc_fixture *f = *state;
+    pthread_t threads[3];
+    call(f, "create", "[{},\"d\"]", "<object>");
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, add_on_a_thread, f->service), 0);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    call(f, "get", "[\"d\"]", "{\"n\":6000}");
+    call(f, "stats", "[\"server\"]", "<has {\"requests\":12003}>");
+}
+
 static void test_rpc_shuts_down(void **state)
 {
     struct rpc_fixture *f = *state;
@@ -529,6 +677,7 @@ int main(void)
         cmocka_unit_test(test_rpc_keeps_heap_limits),
         cmocka_unit_test(test_rpc_keeps_output_limit_of_a_reply),
         cmocka_unit_test(test_rpc_keeps_output_limit_of_a_batch),
+        cmocka_unit_test(test_rpc_tells_memory_errors),
         cmocka_unit_test(test_rpc_closes_who_does_not_read),
         fixture_test(test_rpc_rests_above_the_high_mark),
         fixture_test(test_rpc_releases_holds_of_ended_connections),
@@ -536,6 +685,8 @@ int main(void)
         fixture_test(test_rpc_serves_two_heaps),
         fixture_test(test_rpc_changes_limits_while_running),
         fixture_test(test_rpc_shuts_down),
+        cmocka_unit_test(test_rpc_answers_noise_the_same_in_any_pieces),
+        fixture_test(test_rpc_serves_several_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
