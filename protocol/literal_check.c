@@ -536,7 +536,9 @@ struct numbers {
 
 static void number_names(struct walk *walk, const struct numbers *numbers)
 {
-    qsort(walk->names, walk->name_count, sizeof *walk->names, compare_names);
+    if (walk->name_count > 0) {
+        qsort(walk->names, walk->name_count, sizeof *walk->names, compare_names);
+    }
     uint32_t number = 0;
     for (size_t i = 0; i < walk->name_count; i++) {
         const struct name *name = &walk->names[i];

@@ -8,10 +8,10 @@
  *   {"$label": ..}   with sharing, if literal_share.c has given it a label
  *
  * A container with one reference that is reached through an edge cannot be reached a second time, so only
- * the others are remembered.  Memory is bounded by the limit of the answer: each remembered container has
- * written something.
+ * the others are remembered, and the object asked for.  Memory is bounded by the limit of the answer: each
+ * remembered container has written something.
  *
- * Start at literal_write(), then write_value() and step().
+ * Start at literal_write(), then step() and write_container().
  */
 #include <math.h>
 #include <stdlib.h>
@@ -36,6 +36,7 @@ struct writer {
     const struct literal_format *format;
     struct literal_error *error;
     const struct literal_share *share; /* NULL: repeats are `$ref` */
+    heap_ref root;                     /* the object asked for */
     size_t start;                      /* of the answer in `out` */
     struct literal_map written;        /* containers that were written out and could be met again */
     struct open *stack;
@@ -395,7 +396,7 @@ static bool write_container(struct writer *writer, heap_ref obj, const struct op
         return node->label != PLAN_NONE ? write_label(writer, node->label)
                                         : open_container(writer, obj, in->depth, in->nesting);
     }
-    bool could_repeat = heap_refcount(heap, obj) != 1;
+    bool could_repeat = heap_refcount(heap, obj) != 1 || obj == writer->root;
     if (in->depth <= 0 || heap_type(heap, obj) == HEAP_T_CLASS ||
         (could_repeat && literal_map_find(&writer->written, obj)) ||
         !literal_fits(heap, obj, in->nesting, writer->format->max_nesting)) {
@@ -501,7 +502,6 @@ static bool write_plain(struct writer *writer, heap_ref obj)
     if (depth == 0 || !literal_fits(writer->heap, obj, 0, writer->format->max_nesting)) {
         return write_ref(writer, obj);
     }
-    /* Always remembered: what refers to it may be its only reference. */
     if (!literal_map_put(&writer->written, obj, 0)) {
         return literal_fail_memory(writer->error);
     }
@@ -532,6 +532,7 @@ bool literal_write(struct out *out, struct heap *heap, heap_ref obj, const struc
     writer.format = format;
     writer.error = error;
     writer.share = NULL;
+    writer.root = obj;
     writer.start = out->len;
     writer.written = (struct literal_map){0};
     writer.stack = writer.first_stack;
