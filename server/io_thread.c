@@ -30,6 +30,8 @@
 #define PACE_MS 20u
 /* No handler recurses deeper than a request nests, and libuv and jansson need little. */
 #define STACK_BYTES (1024u * 1024u)
+/* Turns after a stop is wanted: one to open connections that were being handed over, one to read from them. */
+#define LAST_TURNS 2u
 /* Bounds of the interval at which silent connections are looked for. */
 #define COARSE_LEAST_MS 250u
 #define COARSE_MOST_MS 10000u
@@ -180,7 +182,7 @@ static void take_arrivals(struct io_thread *thread)
     uv_mutex_unlock(&thread->mutex);
     for (struct arrival *next; arrival != NULL; arrival = next) {
         next = arrival->next;
-        if (thread->phase == IO_RUNNING) {
+        if (thread->phase <= IO_LAST_CALL) {
             conn_open(thread, arrival->fd, arrival->is_tcp, arrival->client);
         } else {
             close(arrival->fd);
@@ -218,7 +220,7 @@ static void on_deadline(uv_timer_t *timer)
     }
 }
 
-/* Everything that arrived before the stop has been read and run by now. */
+/* What arrived before the stop has been read and run by now. */
 static void begin_draining(struct io_thread *thread)
 {
     thread->phase = IO_DRAINING;
@@ -253,7 +255,9 @@ static void on_check(uv_check_t *check)
     if (thread->wants_run) {
         run(thread);
     }
-    if (thread->phase == IO_RUNNING && atomic_load(&thread->stop_wanted)) {
+    if (thread->phase == IO_LAST_CALL && thread->last_turns-- > 0) {
+        io_thread_want_run(thread);
+    } else if (thread->phase == IO_LAST_CALL) {
         begin_draining(thread);
     }
     if (may_end(thread)) {
@@ -267,6 +271,11 @@ static void on_wake(uv_async_t *wake)
     take_arrivals(thread);
     if (thread->is_main) {
         server_woken(thread->server);
+    }
+    if (thread->phase == IO_RUNNING && atomic_load(&thread->stop_wanted)) {
+        thread->phase = IO_LAST_CALL;
+        thread->last_turns = LAST_TURNS;
+        io_thread_want_run(thread);
     }
 }
 

@@ -24,6 +24,7 @@ struct arrival {
 /* The phases of a thread's life; each leads to the next. */
 enum io_phase {
     IO_RUNNING,
+    IO_LAST_CALL, /* a stop is wanted; takes in what has already arrived */
     IO_DRAINING, /* reads no more; connections close as soon as they owe nothing */
     IO_ENDED     /* its handles are closing; the loop returns */
 };
@@ -37,6 +38,7 @@ struct io_thread {
     bool is_main;       /* threads[0] */
     bool is_started;    /* `thread` is there */
     enum io_phase phase;
+    unsigned last_turns; /* that IO_LAST_CALL still lasts */
 
     uv_async_t wake;     /* arrivals, or a stop; any thread sends */
     uv_check_t check;    /* after each poll: the turn */
