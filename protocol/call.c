@@ -231,6 +231,11 @@ bool call_output_ok(struct call *call)
     return true;
 }
 
+bool call_reserve(struct call *call, size_t n)
+{
+    return out_reserve(call->out, n) || call_output_ok(call);
+}
+
 bool call_result_null(struct call *call)
 {
     out_text(call->out, "null");

@@ -157,8 +157,10 @@ bool call_fail_attr(struct call *call, enum heap_error error, heap_ref obj, unsi
 /* Whether what was written so far is a reply that may be sent; else sets the fault.  For handlers whose
  * result can be large, before any change that cannot be taken back.  Results up to CALL_RESERVED_BYTES
  * always fit. */
-#define CALL_RESERVED_BYTES 8192u
+#define CALL_RESERVED_BYTES 512u
 bool call_output_ok(struct call *call);
+/* Room for n more bytes, for a handler whose result, though not large, may be longer than that. */
+bool call_reserve(struct call *call, size_t n);
 
 /* `null`. */
 bool call_result_null(struct call *call);

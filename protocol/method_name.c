@@ -1,6 +1,9 @@
 /* method_name.c -- name.bind, name.lookup, name.unbind, name.list: the global namespace. */
 #include "method_handlers.h"
 
+/* Longest text of a binding: every byte of the name escaped, and the rest. */
+#define BINDING_BYTES_MAX (6 * HEAP_NAME_BYTES_MAX + CALL_RESERVED_BYTES)
+
 /* `{"name":"a","object":17,"refcount":2` */
 static void write_binding(struct call *call, const method_arg *name, uint64_t id, uint32_t refcount)
 {
@@ -20,7 +23,7 @@ bool method_name_bind(struct call *call)
     if (name->len == 0 || name->len > HEAP_NAME_BYTES_MAX) {
         return call_fail_name(call, HEAP_BAD_NAME, 0);
     }
-    if (!call_target(call, 1, &obj)) {
+    if (!call_target(call, 1, &obj) || !call_reserve(call, BINDING_BYTES_MAX)) {
         return false;
     }
     enum heap_error error = heap_id(&id, call->heap, obj);
@@ -80,7 +83,7 @@ bool method_name_unbind(struct call *call)
     const method_arg *name = &call->args[0];
     heap_ref obj;
     uint64_t id;
-    if (!find(call, &obj, &id)) {
+    if (!find(call, &obj, &id) || !call_reserve(call, BINDING_BYTES_MAX)) {
         return false;
     }
     /* Afterwards the object may be gone. */

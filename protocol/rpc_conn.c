@@ -16,8 +16,8 @@
 #define PARTIAL_COPY_MAX 16384u
 /* The smallest block for an unfinished line. */
 #define PARTIAL_MIN 512u
-/* A reply buffer above this is given back when it is empty. */
-#define OUT_KEEP_BYTES 16384u
+/* A reply buffer above this is given back when it is empty: thousands of connections may be idle. */
+#define OUT_KEEP_BYTES 4096u
 
 /* ---- lists ---- */
 
