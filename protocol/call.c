@@ -67,8 +67,8 @@ bool call_fail_key(struct call *call, enum heap_error error, heap_ref obj, unsig
 
 bool call_fail_index(struct call *call, heap_ref obj, int64_t index)
 {
-    fault_set(call->fault, RPC_INDEX_ERROR, "index %lld is out of range for a %s of length %u", (long long)index,
-              heap_type_name(call->heap, obj), heap_seq_len(call->heap, obj));
+    fault_set(call->fault, RPC_INDEX_ERROR, "index %lld is out of range for a %s of length %u",
+              (long long)index, heap_type_name(call->heap, obj), heap_seq_len(call->heap, obj));
     add_object(call, obj);
     return fault_number(call->fault, "index", index);
 }
@@ -89,8 +89,9 @@ bool call_fail_attr(struct call *call, enum heap_error error, heap_ref obj, unsi
 {
     const method_arg *attr = &call->args[attr_param];
     if (error == HEAP_ATTR) {
-        fault_set(call->fault, RPC_ATTRIBUTE_ERROR, "this %s has no attribute %.*s; attr.list says which it has",
-                  heap_type_name(call->heap, obj), fault_clip(attr->text, attr->len, 64), attr->text);
+        fault_set(call->fault, RPC_ATTRIBUTE_ERROR,
+                  "this %s has no attribute %.*s; attr.list says which it has", heap_type_name(call->heap, obj),
+                  fault_clip(attr->text, attr->len, 64), attr->text);
         add_object(call, obj);
     } else {
         call_fail_object(call, error, obj);

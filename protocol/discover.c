@@ -73,9 +73,10 @@ static json_t *params_document(const struct method *method)
     json_t *j_params = json_array();
     for (unsigned i = 0; i < method->param_count; i++) {
         const struct param *param = &method->params[i];
-        json_array_append_new(j_params, json_pack("{s:s, s:s, s:b, s:o, s:s}", "name", param->name, "summary",
-                                                  param->doc, "required", !param->optional, "schema",
-                                                  param_schema(param), "x-kind", method_kind_word(param->kind)));
+        json_array_append_new(j_params,
+                              json_pack("{s:s, s:s, s:b, s:o, s:s}", "name", param->name, "summary", param->doc,
+                                        "required", !param->optional, "schema", param_schema(param), "x-kind",
+                                        method_kind_word(param->kind)));
     }
     return j_params;
 }
@@ -89,8 +90,8 @@ static json_t *example_document(const struct method *method)
         json_array_append_new(j_params, json_pack("{s:s, s:O}", "name", name, "value", j_value));
     }
     json_decref(j_given);
-    return json_pack("{s:s, s:o, s:{s:s, s:o}}", "name", method->name, "params", j_params, "result", "name", "result",
-                     "value", parse(method->example_result));
+    return json_pack("{s:s, s:o, s:{s:s, s:o}}", "name", method->name, "params", j_params, "result", "name",
+                     "result", "value", parse(method->example_result));
 }
 
 static json_t *method_document(const struct method *method)
@@ -119,10 +120,12 @@ static json_t *errors_document(void)
 
 static json_t *components_document(void)
 {
-    json_t *j_target = parse("{\"description\":\"An object id or a bound name.\",\"oneOf\":[{\"type\":\"integer\","
-                             "\"minimum\":1,\"maximum\":9007199254740991},{\"type\":\"string\"}]}");
-    json_t *j_literal = parse("{\"description\":\"Plain JSON, or a form: an object whose first member's name starts "
-                              "with $.\"}");
+    json_t *j_target =
+        parse("{\"description\":\"An object id or a bound name.\",\"oneOf\":[{\"type\":\"integer\","
+              "\"minimum\":1,\"maximum\":9007199254740991},{\"type\":\"string\"}]}");
+    json_t *j_literal =
+        parse("{\"description\":\"Plain JSON, or a form: an object whose first member's name starts "
+              "with $.\"}");
     return json_pack("{s:{s:o, s:o}, s:o}", "schemas", "Target", j_target, "Literal", j_literal, "errors",
                      errors_document());
 }
@@ -136,10 +139,10 @@ char *rpc_discover_text(void)
     for (unsigned i = 0; METHOD_EXAMPLE_SETUP[i] != NULL; i++) {
         json_array_append_new(j_setup, parse(METHOD_EXAMPLE_SETUP[i]));
     }
-    json_t *j_document = json_pack("{s:s, s:{s:s, s:s, s:s}, s:o, s:o, s:o}", "openrpc", "1.4.0", "info", "title",
-                                   "heapd", "version", RPC_VERSION, "description",
-                                   "CPython's memory manager as a network service.", "methods", j_methods,
-                                   "components", components_document(), "x-examples-setup", j_setup);
+    json_t *j_document =
+        json_pack("{s:s, s:{s:s, s:s, s:s}, s:o, s:o, s:o}", "openrpc", "1.4.0", "info", "title", "heapd",
+                  "version", RPC_VERSION, "description", "CPython's memory manager as a network service.",
+                  "methods", j_methods, "components", components_document(), "x-examples-setup", j_setup);
     char *text = json_dumps(j_document, JSON_COMPACT);
     json_decref(j_document);
     return text;

@@ -23,12 +23,7 @@ struct chain {
     uint64_t count;
 };
 
-enum envelope_member {
-    MEMBER_JSONRPC = 1,
-    MEMBER_ID = 2,
-    MEMBER_METHOD = 4,
-    MEMBER_PARAMS = 8
-};
+enum envelope_member { MEMBER_JSONRPC = 1, MEMBER_ID = 2, MEMBER_METHOD = 4, MEMBER_PARAMS = 8 };
 
 /* Unknown members are ignored, but none may be given twice: so many of their names are remembered.  A request
  * with more is no request that anybody writes; what comes later in it is not compared. */
@@ -38,16 +33,16 @@ enum envelope_member {
 struct envelope {
     struct rpc_conn *conn;
     struct turn *turn;
-    unsigned seen;                 /* enum envelope_member */
-    const char *wrong;             /* why it is no valid request; NULL: nothing so far */
-    struct json_value id;          /* when seen and valid; else text is NULL */
-    struct json_string name;       /* of the method; valid when it was seen */
-    const struct method *method;   /* NULL: not seen, or there is none of that name */
-    struct request *request;       /* room for the method's arguments; NULL before they are bound */
-    struct json_value params;      /* text NULL: not seen, or bound already */
-    unsigned unknown_count;        /* unknown[0..unknown_count) are names of ignored members, unescaped */
+    unsigned seen;               /* enum envelope_member */
+    const char *wrong;           /* why it is no valid request; NULL: nothing so far */
+    struct json_value id;        /* when seen and valid; else text is NULL */
+    struct json_string name;     /* of the method; valid when it was seen */
+    const struct method *method; /* NULL: not seen, or there is none of that name */
+    struct request *request;     /* room for the method's arguments; NULL before they are bound */
+    struct json_value params;    /* text NULL: not seen, or bound already */
+    unsigned unknown_count;      /* unknown[0..unknown_count) are names of ignored members, unescaped */
     struct json_string unknown[UNKNOWN_MEMBERS_MAX];
-    bool params_faulty;            /* binding failed: conn->thread->fault says why */
+    bool params_faulty; /* binding failed: conn->thread->fault says why */
     bool no_memory;
 };
 
@@ -181,7 +176,8 @@ static void read_unknown(struct envelope *envelope, struct json_string name, str
         name.text = plain;
     }
     for (unsigned i = 0; i < envelope->unknown_count; i++) {
-        if (envelope->unknown[i].len == name.len && memcmp(envelope->unknown[i].text, name.text, name.len) == 0) {
+        if (envelope->unknown[i].len == name.len &&
+            memcmp(envelope->unknown[i].text, name.text, name.len) == 0) {
             wrong(envelope, GIVEN_TWICE);
         }
     }
@@ -200,8 +196,8 @@ static enum params_result bind_params(struct envelope *envelope, struct json_cur
         envelope->no_memory = true;
         return PARAMS_NO_MEMORY;
     }
-    enum params_result result = params_bind(cursor, method, envelope->request->args, envelope->turn,
-                                            &envelope->conn->thread->fault);
+    enum params_result result =
+        params_bind(cursor, method, envelope->request->args, envelope->turn, &envelope->conn->thread->fault);
     envelope->no_memory |= result == PARAMS_NO_MEMORY;
     envelope->params_faulty |= result == PARAMS_FAULT;
     return result;
@@ -233,7 +229,8 @@ static void read_jsonrpc(struct envelope *envelope, struct json_cursor *cursor)
     if (!json_scan_value(cursor, &value) || !first_time(envelope, MEMBER_JSONRPC)) {
         return;
     }
-    struct json_string text = value.kind == JSON_KIND_STRING ? json_string_of(&value) : (struct json_string){"", 0, false};
+    struct json_string text =
+        value.kind == JSON_KIND_STRING ? json_string_of(&value) : (struct json_string){"", 0, false};
     if (!json_string_is(&text, "2.0")) {
         wrong(envelope, "jsonrpc is not \"2.0\"; write exactly that or leave it out");
     }
@@ -245,8 +242,8 @@ static void read_id(struct envelope *envelope, struct json_cursor *cursor)
     if (!json_scan_value(cursor, &value)) {
         return;
     }
-    bool valid = value.kind == JSON_KIND_STRING || value.kind == JSON_KIND_INT || value.kind == JSON_KIND_FLOAT ||
-                 value.kind == JSON_KIND_NULL;
+    bool valid = value.kind == JSON_KIND_STRING || value.kind == JSON_KIND_INT ||
+                 value.kind == JSON_KIND_FLOAT || value.kind == JSON_KIND_NULL;
     if (!first_time(envelope, MEMBER_ID)) {
         envelope->id.text = NULL;
     } else if (!valid) {
@@ -271,9 +268,10 @@ static void read_method(struct envelope *envelope, struct json_cursor *cursor)
 }
 
 /* Whether the name means the constant; without a call for one that is written plainly. */
-#define NAME_IS(name, constant)                                                                              \
-    ((name)->has_escapes ? json_string_is((name), constant)                                                  \
-                         : (name)->len == sizeof(constant) - 1 && memcmp((name)->text, constant, sizeof(constant) - 1) == 0)
+#define NAME_IS(name, constant)                                                                                \
+    ((name)->has_escapes                                                                                       \
+         ? json_string_is((name), constant)                                                                    \
+         : (name)->len == sizeof(constant) - 1 && memcmp((name)->text, constant, sizeof(constant) - 1) == 0)
 
 static void read_members(struct envelope *envelope, struct json_cursor *cursor)
 {
@@ -445,7 +443,8 @@ static void answer_unreadable(struct rpc_conn *conn, const struct json_cursor *c
     if (cursor->error.too_deep) {
         unsigned max = depth_limit(conn->thread->service);
         fault_set(fault, RPC_LIMIT_EXCEEDED,
-                  "the line is nested deeper than %u; build large structures in steps or raise --max-depth", max);
+                  "the line is nested deeper than %u; build large structures in steps or raise --max-depth",
+                  max);
         fault_text(fault, "limit", "max-depth", strlen("max-depth"));
         fault_number(fault, "max", max);
     } else {
@@ -490,7 +489,8 @@ void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
     if (!json_finish(&cursor)) {
         answer_unreadable(conn, &cursor, line);
     } else if (is_batch && chain.count == 0) {
-        fault_set(&conn->thread->fault, RPC_INVALID_REQUEST, "the batch is empty; put at least one request into it");
+        fault_set(&conn->thread->fault, RPC_INVALID_REQUEST,
+                  "the batch is empty; put at least one request into it");
         answer_line(conn, &conn->thread->fault);
     } else if (is_batch && max_batch != 0 && chain.count > max_batch) {
         answer_long_batch(conn, chain.count, max_batch);

@@ -7,10 +7,9 @@
 static const struct {
     int code;
     const char *word, *sentence;
-} ERRORS[RPC_ERROR_COUNT] = {
-    [RPC_OK] = {0, "ok", "No error."},
+} ERRORS[RPC_ERROR_COUNT] = {[RPC_OK] = {0, "ok", "No error."},
 #define X(name, error_code, error_word, error_sentence) [name] = {error_code, error_word, error_sentence},
-    RPC_ERROR_MAP(X)
+                             RPC_ERROR_MAP(X)
 #undef X
 };
 

@@ -41,7 +41,8 @@ bool fault_heap(struct fault *fault, enum heap_error error)
 
 static struct fault_datum *add(struct fault *fault, const char *name, enum fault_kind kind)
 {
-    struct fault_datum *datum = &fault->data[fault->count < FAULT_DATA_MAX ? fault->count++ : FAULT_DATA_MAX - 1];
+    struct fault_datum *datum =
+        &fault->data[fault->count < FAULT_DATA_MAX ? fault->count++ : FAULT_DATA_MAX - 1];
     datum->name = name;
     datum->kind = kind;
     return datum;

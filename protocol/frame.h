@@ -12,9 +12,9 @@
 
 /* What is known of the line that has not ended yet.  All zero: a connection that has sent nothing. */
 struct frame {
-    uint64_t lines;   /* lines that have ended, blank and dropped ones too */
-    size_t searched;  /* bytes of the unfinished line that hold no newline; 0 while dropping */
-    bool dropping;    /* the unfinished line is over-long: its bytes go unseen until a newline */
+    uint64_t lines;  /* lines that have ended, blank and dropped ones too */
+    size_t searched; /* bytes of the unfinished line that hold no newline; 0 while dropping */
+    bool dropping;   /* the unfinished line is over-long: its bytes go unseen until a newline */
 };
 
 enum frame_kind {

@@ -74,12 +74,12 @@ struct call {
     struct rpc_conn *conn;
     struct heap_session *session; /* may be NULL in a call of a method that needs no GIL */
     const struct method *method;
-    const method_arg *args;       /* of the method's parameters, in the order of its row */
-    struct out *out;              /* where the result goes */
-    size_t result_start;          /* where in `out` the reply begins: bounds its size */
-    size_t result_max;            /* bytes the reply may have; 0: no limit */
-    bool is_notification;         /* nobody will read the result: take no hold that only it would tell of */
-    uint64_t freed;               /* objects that died by it so far */
+    const method_arg *args; /* of the method's parameters, in the order of its row */
+    struct out *out;        /* where the result goes */
+    size_t result_start;    /* where in `out` the reply begins: bounds its size */
+    size_t result_max;      /* bytes the reply may have; 0: no limit */
+    bool is_notification;   /* nobody will read the result: take no hold that only it would tell of */
+    uint64_t freed;         /* objects that died by it so far */
     struct fault *fault;
 };
 

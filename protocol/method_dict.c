@@ -93,8 +93,8 @@ bool method_dict_setdefault(struct call *call)
         return false;
     }
     enum heap_error error = heap_dict_get(&old, call->heap, dict, key);
-    bool done = error == HEAP_OK ? item_or_set(call, dict, key, value, old)
-                                 : call_fail_key(call, error, dict, 1);
+    bool done =
+        error == HEAP_OK ? item_or_set(call, dict, key, value, old) : call_fail_key(call, error, dict, 1);
     call_drop_value(call, key);
     call_drop_value(call, value);
     if (!done) {
@@ -183,7 +183,8 @@ bool method_dict_keys(struct call *call)
     }
     out_text(call->out, "{\"keys\":[");
     bool more;
-    while (next = after, (more = heap_dict_serial_next(call->heap, dict, &next, &key, &value)) && rows < limit) {
+    while (next = after,
+           (more = heap_dict_serial_next(call->heap, dict, &next, &key, &value)) && rows < limit) {
         if (rows > 0) {
             out_char(call->out, ',');
         }
@@ -229,7 +230,8 @@ static bool fail_incr_type(struct call *call, heap_ref dict, heap_ref key)
     heap_ref value;
     call_fail_key(call, HEAP_TYPE, dict, 1);
     if (heap_dict_get(&value, call->heap, dict, key) == HEAP_OK && value != 0) {
-        fault_set(call->fault, RPC_TYPE_ERROR, "the value under the key is a %s, not an int; set it to one first",
+        fault_set(call->fault, RPC_TYPE_ERROR,
+                  "the value under the key is a %s, not an int; set it to one first",
                   heap_type_name(call->heap, value));
         fault_json(call->fault, "key", call->args[1].text, call->args[1].len);
     }

@@ -89,8 +89,8 @@ bool method_gc_get_stats(struct call *call)
     struct heap_stats stats;
     heap_stats(&stats, call->heap);
     for (int i = 0; i < 3; i++) {
-        write_u64_member(call->out, i == 0 ? "[{\"collections\":" : ",{\"collections\":",
-                         stats.generations[i].collections);
+        write_u64_member(
+            call->out, i == 0 ? "[{\"collections\":" : ",{\"collections\":", stats.generations[i].collections);
         write_u64_member(call->out, ",\"collected\":", stats.generations[i].collected);
         write_u64_member(call->out, ",\"uncollectable\":", stats.generations[i].uncollectable);
         out_char(call->out, '}');

@@ -42,7 +42,8 @@ bool method_list_extend(struct call *call)
     }
     enum heap_error error = heap_list_extend(call->heap, list, value);
     if (error == HEAP_TYPE) {
-        fault_set(call->fault, RPC_TYPE_ERROR, "list.extend takes a list, tuple, set or frozenset; this is a %s",
+        fault_set(call->fault, RPC_TYPE_ERROR,
+                  "list.extend takes a list, tuple, set or frozenset; this is a %s",
                   heap_type_name(call->heap, value));
     } else if (error != HEAP_OK) {
         call_fail_object(call, error, list);

@@ -61,8 +61,7 @@ bool method_name_lookup(struct call *call)
         return false;
     }
     uint32_t refcount = heap_refcount(call->heap, obj);
-    write_binding(call, &call->args[0], id,
-                  refcount + (hold && refcount != HEAP_REFCOUNT_IMMORTAL ? 1 : 0));
+    write_binding(call, &call->args[0], id, refcount + (hold && refcount != HEAP_REFCOUNT_IMMORTAL ? 1 : 0));
     if (arg_given(depth) && !call->is_notification) {
         out_text(call->out, ",\"value\":");
         if (!call_write_value(call, obj, depth->integer, false) || !call_output_ok(call)) {

@@ -7,8 +7,9 @@ bool method_create_check(const method_arg *args, struct fault *fault)
     if (arg_given(name) || arg_bool(hold, true)) {
         return true;
     }
-    fault_set(fault, RPC_INVALID_PARAMS, "create: without a name and without a hold the object would die at once; "
-                                         "give one of them");
+    fault_set(fault, RPC_INVALID_PARAMS,
+              "create: without a name and without a hold the object would die at once; "
+              "give one of them");
     return fault_text(fault, "param", "hold", strlen("hold"));
 }
 

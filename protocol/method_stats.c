@@ -152,8 +152,8 @@ static json_t *layers_section(const struct figures *figures)
     json_array_append_new(j_layers, layer(2, "pymalloc", heap->block_bytes, heap->blocks));
     json_array_append_new(j_layers, layer(1, "raw", heap->raw_bytes, heap->raw_blocks));
     /* malloc does not count its blocks; what it tells is how many it has mapped one by one. */
-    json_array_append_new(j_layers, layer(0, "malloc", malloc_figures.uordblks + malloc_figures.hblkhd,
-                                          malloc_figures.hblks));
+    json_array_append_new(
+        j_layers, layer(0, "malloc", malloc_figures.uordblks + malloc_figures.hblkhd, malloc_figures.hblks));
     json_array_append_new(j_layers, layer(-1, "virtual", virtual_pages * page_bytes, count_mappings()));
     json_array_append_new(j_layers, layer(-2, "resident", resident_pages * page_bytes, resident_pages));
     return j_layers;
@@ -268,7 +268,7 @@ static json_t *names_section(const struct figures *figures)
 static json_t *limits_section(const struct figures *figures)
 {
     json_t *j_limits = json_object();
-#define X(member, name, unit, fallback, largest, doc)                                                        \
+#define X(member, name, unit, fallback, largest, doc)                                                          \
     json_object_set_new(j_limits, name, integer(RPC_LIMIT(figures->service, member)));
     RPC_LIMIT_MAP(X)
 #undef X
@@ -281,9 +281,9 @@ static const struct {
     const char *name;
     json_t *(*make)(const struct figures *figures);
 } SECTIONS[] = {
-    {"server", server_section}, {"objects", objects_section},   {"layers", layers_section},
-    {"allocator", allocator_section}, {"gc", gc_section},       {"gil", gil_section},
-    {"sessions", sessions_section}, {"names", names_section},   {"limits", limits_section},
+    {"server", server_section},       {"objects", objects_section}, {"layers", layers_section},
+    {"allocator", allocator_section}, {"gc", gc_section},           {"gil", gil_section},
+    {"sessions", sessions_section},   {"names", names_section},     {"limits", limits_section},
 };
 #define SECTION_COUNT (sizeof(SECTIONS) / sizeof(SECTIONS[0]))
 

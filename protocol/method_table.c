@@ -11,42 +11,49 @@
 
 /* ---- parameters that many rows share ---- */
 
-#define PARAMS(...)                                                                                          \
-    .param_count = sizeof((struct param[]){__VA_ARGS__}) / sizeof(struct param), .params = { __VA_ARGS__ }
+#define PARAMS(...)                                                                                            \
+    .param_count = sizeof((struct param[]){__VA_ARGS__}) / sizeof(struct param), .params = {__VA_ARGS__}
 
-#define OBJECT(what) {.name = "object", .kind = PARAM_TARGET, .doc = what ", by id or bound name."}
-#define VALUE(what) {.name = "value", .kind = PARAM_VALUE, .doc = what}
-#define KEY {.name = "key", .kind = PARAM_KEY, .doc = "The key."}
-#define INDEX(what) {.name = "index", .kind = PARAM_INT, .min = INT64_MIN, .max = INT64_MAX, .doc = what}
-#define STR(str_name, what) {.name = str_name, .kind = PARAM_STR, .doc = what}
+#define OBJECT(what)                                                                                           \
+    {                                                                                                          \
+        .name = "object", .kind = PARAM_TARGET, .doc = what ", by id or bound name."                           \
+    }
+#define VALUE(what)                                                                                            \
+    {                                                                                                          \
+        .name = "value", .kind = PARAM_VALUE, .doc = what                                                      \
+    }
+#define KEY                                                                                                    \
+    {                                                                                                          \
+        .name = "key", .kind = PARAM_KEY, .doc = "The key."                                                    \
+    }
+#define INDEX(what)                                                                                            \
+    {                                                                                                          \
+        .name = "index", .kind = PARAM_INT, .min = INT64_MIN, .max = INT64_MAX, .doc = what                    \
+    }
+#define STR(str_name, what)                                                                                    \
+    {                                                                                                          \
+        .name = str_name, .kind = PARAM_STR, .doc = what                                                       \
+    }
 #define ATTR STR("attr", "The attribute's name.")
-#define HOLD(json_default)                                                                                   \
-    {.name = "hold",                                                                                         \
-     .kind = PARAM_BOOL,                                                                                     \
-     .optional = true,                                                                                       \
-     .fallback = json_default,                                                                               \
-     .doc = "Whether the session takes a hold on the object in the answer."}
-#define DEPTH                                                                                                \
-    {.name = "depth",                                                                                        \
-     .kind = PARAM_INT,                                                                                      \
-     .optional = true,                                                                                       \
-     .min = -1,                                                                                              \
-     .max = INT32_MAX,                                                                                       \
-     .doc = "When given, the answer also has the object's value as `get` of that depth says it; -1 is all."}
-#define LIMIT                                                                                                \
-    {.name = "limit",                                                                                        \
-     .kind = PARAM_INT,                                                                                      \
-     .optional = true,                                                                                       \
-     .min = 1,                                                                                               \
-     .max = 100000,                                                                                          \
-     .fallback = "1000",                                                                                     \
-     .doc = "The most rows in one answer."}
-#define THRESHOLD(threshold_name, is_optional, what)                                                         \
-    {.name = threshold_name,                                                                                 \
-     .kind = PARAM_INT,                                                                                      \
-     .optional = is_optional,                                                                                \
-     .max = INT32_MAX,                                                                                       \
-     .doc = what}
+#define HOLD(json_default)                                                                                     \
+    {                                                                                                          \
+        .name = "hold", .kind = PARAM_BOOL, .optional = true, .fallback = json_default,                        \
+        .doc = "Whether the session takes a hold on the object in the answer."                                 \
+    }
+#define DEPTH                                                                                                  \
+    {                                                                                                          \
+        .name = "depth", .kind = PARAM_INT, .optional = true, .min = -1, .max = INT32_MAX,                     \
+        .doc = "When given, the answer also has the object's value as `get` of that depth says it; -1 is all." \
+    }
+#define LIMIT                                                                                                  \
+    {                                                                                                          \
+        .name = "limit", .kind = PARAM_INT, .optional = true, .min = 1, .max = 100000, .fallback = "1000",     \
+        .doc = "The most rows in one answer."                                                                  \
+    }
+#define THRESHOLD(threshold_name, is_optional, what)                                                           \
+    {                                                                                                          \
+        .name = threshold_name, .kind = PARAM_INT, .optional = is_optional, .max = INT32_MAX, .doc = what      \
+    }
 
 static const char *const SHARED_WORDS[] = {"ref", "let", NULL};
 
@@ -58,19 +65,18 @@ static const char *const SHARED_WORDS[] = {"ref", "let", NULL};
 #define SCHEMA_BOOL "{\"type\":\"boolean\"}"
 #define SCHEMA_STR "{\"type\":\"string\"}"
 /* An object with these required members, to which `freed` may come. */
-#define SCHEMA_OBJECT(required, properties)                                                                  \
-    "{\"type\":\"object\",\"required\":[" required "],\"properties\":{" properties                           \
+#define SCHEMA_OBJECT(required, properties)                                                                    \
+    "{\"type\":\"object\",\"required\":[" required "],\"properties\":{" properties                             \
     ",\"freed\":{\"type\":\"integer\",\"minimum\":1}}}"
 #define SCHEMA_ITEM SCHEMA_OBJECT("\"object\"", "\"object\":" SCHEMA_ID ",\"value\":{}")
-#define SCHEMA_REFCOUNT                                                                                      \
+#define SCHEMA_REFCOUNT                                                                                        \
     SCHEMA_OBJECT("\"object\",\"refcount\"", "\"object\":" SCHEMA_ID ",\"refcount\":" SCHEMA_COUNT)
-#define SCHEMA_NAMED                                                                                         \
-    SCHEMA_OBJECT("\"name\",\"object\",\"refcount\"", "\"name\":" SCHEMA_STR ",\"object\":" SCHEMA_ID        \
+#define SCHEMA_NAMED                                                                                           \
+    SCHEMA_OBJECT("\"name\",\"object\",\"refcount\"", "\"name\":" SCHEMA_STR ",\"object\":" SCHEMA_ID          \
                                                       ",\"refcount\":" SCHEMA_COUNT ",\"value\":{}")
 #define SCHEMA_LEN SCHEMA_OBJECT("\"len\"", "\"len\":" SCHEMA_COUNT)
 #define SCHEMA_CONTAINS SCHEMA_OBJECT("\"contains\"", "\"contains\":" SCHEMA_BOOL)
-#define SCHEMA_THREE                                                                                         \
-    "{\"type\":\"array\",\"items\":" SCHEMA_COUNT ",\"minItems\":3,\"maxItems\":3}"
+#define SCHEMA_THREE "{\"type\":\"array\",\"items\":" SCHEMA_COUNT ",\"minItems\":3,\"maxItems\":3}"
 
 const char *const METHOD_EXAMPLE_SETUP[] = {
     "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1,2,3],\"name\":\"numbers\"}}",
@@ -101,8 +107,9 @@ const struct method METHODS[] = {
              .optional = true,
              .doc = "Whether the session holds the object; true without `name`, else false."}),
      .doc = "Creates an object from a literal; the session holds it, or a name is bound to it, or both.",
-     .result_schema = SCHEMA_OBJECT("\"object\",\"type\",\"refcount\"", "\"object\":" SCHEMA_ID ",\"type\":" SCHEMA_STR
-                                                                        ",\"refcount\":" SCHEMA_COUNT),
+     .result_schema =
+         SCHEMA_OBJECT("\"object\",\"type\",\"refcount\"",
+                       "\"object\":" SCHEMA_ID ",\"type\":" SCHEMA_STR ",\"refcount\":" SCHEMA_COUNT),
      .example_params = "{\"value\":[\"hello\",1000]}",
      .example_result = "{\"object\":17,\"type\":\"list\",\"refcount\":1}"},
     {.name = "ref",
@@ -143,7 +150,8 @@ const struct method METHODS[] = {
          "\"unreachable\":" SCHEMA_COUNT ",\"uncollectable\":" SCHEMA_COUNT ",\"freed\":" SCHEMA_COUNT
          ",\"elapsed_us\":" SCHEMA_COUNT "}}",
      .example_params = "{}",
-     .example_result = "{\"generation\":2,\"unreachable\":0,\"uncollectable\":0,\"freed\":0,\"elapsed_us\":12}"},
+     .example_result =
+         "{\"generation\":2,\"unreachable\":0,\"uncollectable\":0,\"freed\":0,\"elapsed_us\":12}"},
     {.name = "stats",
      .group = "The five operations",
      .handler = method_stats,
@@ -240,10 +248,10 @@ const struct method METHODS[] = {
              .optional = true,
              .doc = "`next` of the answer before, to go on."}),
      .doc = "The bound names, sorted by code point.",
-     .result_schema = "{\"type\":\"object\",\"required\":[\"names\",\"next\"],\"properties\":{\"names\":{\"type\":"
-                      "\"array\",\"items\":{\"type\":\"object\",\"required\":[\"name\",\"object\"],\"properties\":"
-                      "{\"name\":" SCHEMA_STR ",\"object\":" SCHEMA_ID
-                      "}}},\"next\":{\"type\":[\"string\",\"null\"]}}}",
+     .result_schema =
+         "{\"type\":\"object\",\"required\":[\"names\",\"next\"],\"properties\":{\"names\":{\"type\":"
+         "\"array\",\"items\":{\"type\":\"object\",\"required\":[\"name\",\"object\"],\"properties\":"
+         "{\"name\":" SCHEMA_STR ",\"object\":" SCHEMA_ID "}}},\"next\":{\"type\":[\"string\",\"null\"]}}}",
      .example_params = "{\"prefix\":\"a\"}",
      .example_result = "{\"names\":[{\"name\":\"ages\",\"object\":17}],\"next\":null}"},
 
@@ -376,8 +384,8 @@ const struct method METHODS[] = {
      .role = ROLE_WRITE,
      PARAMS(OBJECT("A dict"), KEY, VALUE("What goes under it when it is missing."), HOLD("false"), DEPTH),
      .doc = "The value of a key, which is set first when it is missing.",
-     .result_schema = SCHEMA_OBJECT("\"object\",\"added\"",
-                                    "\"object\":" SCHEMA_ID ",\"value\":{},\"added\":" SCHEMA_BOOL),
+     .result_schema =
+         SCHEMA_OBJECT("\"object\",\"added\"", "\"object\":" SCHEMA_ID ",\"value\":{},\"added\":" SCHEMA_BOOL),
      .example_params = "{\"object\":\"ages\",\"key\":\"eve\",\"value\":41}",
      .example_result = "{\"object\":17,\"added\":true}"},
     {.name = "dict.delitem",
@@ -396,7 +404,8 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_WRITE,
      PARAMS(OBJECT("A dict"), KEY, HOLD("true"), DEPTH),
-     .doc = "Takes a key out of a dict and answers its value; without a hold that may be dead when the answer comes.",
+     .doc = "Takes a key out of a dict and answers its value; without a hold that may be dead when the answer "
+            "comes.",
      .result_schema = SCHEMA_ITEM,
      .example_params = "{\"object\":\"ages\",\"key\":\"ann\",\"depth\":0}",
      .example_result = "{\"object\":17,\"value\":30,\"freed\":1}"},
@@ -432,8 +441,9 @@ const struct method METHODS[] = {
              .max = INT64_MAX,
              .doc = "`next` of the answer before, to go on."}),
      .doc = "The keys of a dict in insertion order, each as `get` of depth 0.",
-     .result_schema = "{\"type\":\"object\",\"required\":[\"keys\",\"next\"],\"properties\":{\"keys\":{\"type\":"
-                      "\"array\"},\"next\":{\"type\":[\"integer\",\"null\"]}}}",
+     .result_schema =
+         "{\"type\":\"object\",\"required\":[\"keys\",\"next\"],\"properties\":{\"keys\":{\"type\":"
+         "\"array\"},\"next\":{\"type\":[\"integer\",\"null\"]}}}",
      .example_params = "{\"object\":\"ages\"}",
      .example_result = "{\"keys\":[\"ann\",\"bob\"],\"next\":null}"},
     {.name = "dict.clear",
@@ -585,7 +595,8 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_READ,
      PARAMS(OBJECT("The object")),
-     .doc = "The bytes of an object with its own buffers, header, GC and handle share and the allocator's rounding.",
+     .doc = "The bytes of an object with its own buffers, header, GC and handle share and the allocator's "
+            "rounding.",
      .result_schema = SCHEMA_COUNT,
      .example_params = "{\"object\":\"numbers\"}",
      .example_result = "48"},
@@ -685,12 +696,14 @@ const struct method METHODS[] = {
      .handler = method_gc_get_stats,
      .role = ROLE_READ,
      .doc = "What the collections of each generation have found.",
-     .result_schema = "{\"type\":\"array\",\"minItems\":3,\"maxItems\":3,\"items\":{\"type\":\"object\",\"required\":["
-                      "\"collections\",\"collected\",\"uncollectable\"],\"properties\":{\"collections\":" SCHEMA_COUNT
-                      ",\"collected\":" SCHEMA_COUNT ",\"uncollectable\":" SCHEMA_COUNT "}}}",
+     .result_schema =
+         "{\"type\":\"array\",\"minItems\":3,\"maxItems\":3,\"items\":{\"type\":\"object\",\"required\":["
+         "\"collections\",\"collected\",\"uncollectable\"],\"properties\":{\"collections\":" SCHEMA_COUNT
+         ",\"collected\":" SCHEMA_COUNT ",\"uncollectable\":" SCHEMA_COUNT "}}}",
      .example_params = "{}",
-     .example_result = "[{\"collections\":0,\"collected\":0,\"uncollectable\":0},{\"collections\":0,\"collected\":0,"
-                       "\"uncollectable\":0},{\"collections\":0,\"collected\":0,\"uncollectable\":0}]"},
+     .example_result =
+         "[{\"collections\":0,\"collected\":0,\"uncollectable\":0},{\"collections\":0,\"collected\":0,"
+         "\"uncollectable\":0},{\"collections\":0,\"collected\":0,\"uncollectable\":0}]"},
 
     /* ---- inspection and administration ---- */
     {.name = "heap.check",
@@ -699,8 +712,8 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_ADMIN,
      .doc = "Recounts every reference and walks every structure of the heap, holding everybody up.",
-     .result_schema = "{\"type\":\"object\",\"required\":[\"ok\",\"objects\",\"problems\"],\"properties\":{\"ok\":"
-                      SCHEMA_BOOL ",\"objects\":" SCHEMA_COUNT
+     .result_schema = "{\"type\":\"object\",\"required\":[\"ok\",\"objects\",\"problems\"],\"properties\":{"
+                      "\"ok\":" SCHEMA_BOOL ",\"objects\":" SCHEMA_COUNT
                       ",\"problems\":{\"type\":\"array\",\"items\":" SCHEMA_STR "}}}",
      .example_params = "{}",
      .example_result = "{\"ok\":true,\"objects\":12,\"problems\":[]}"},

@@ -23,7 +23,8 @@ struct binding {
 /* Sets the fault of one parameter. */
 static enum params_result refuse(struct binding *binding, const struct param *param, const char *what)
 {
-    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s must be %s", binding->method->name, param->name, what);
+    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s must be %s", binding->method->name, param->name,
+              what);
     fault_text(binding->fault, "param", param->name, strlen(param->name));
     return PARAMS_FAULT;
 }
@@ -58,14 +59,16 @@ static enum params_result check_literal(struct binding *binding, const struct pa
     if (error.fault == LITERAL_MEMORY) {
         return PARAMS_NO_MEMORY;
     }
-    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s: %s", binding->method->name, param->name, error.message);
+    fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s: %s", binding->method->name, param->name,
+              error.message);
     fault_text(binding->fault, "param", param->name, strlen(param->name));
     return PARAMS_FAULT;
 }
 
 static enum params_result check_target(struct binding *binding, const struct param *param, method_arg *arg)
 {
-    bool is_id = arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= 1 && arg->integer <= LITERAL_ID_MAX;
+    bool is_id =
+        arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= 1 && arg->integer <= LITERAL_ID_MAX;
     if (is_id || arg->kind == JSON_KIND_STRING) {
         return PARAMS_OK;
     }
@@ -74,11 +77,13 @@ static enum params_result check_target(struct binding *binding, const struct par
 
 static enum params_result check_int(struct binding *binding, const struct param *param, method_arg *arg)
 {
-    if (arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= param->min && arg->integer <= param->max) {
+    if (arg->kind == JSON_KIND_INT && !arg->overflow && arg->integer >= param->min &&
+        arg->integer <= param->max) {
         return PARAMS_OK;
     }
     char what[80];
-    snprintf(what, sizeof(what), "a whole number from %lld to %lld", (long long)param->min, (long long)param->max);
+    snprintf(what, sizeof(what), "a whole number from %lld to %lld", (long long)param->min,
+             (long long)param->max);
     return refuse(binding, param, what);
 }
 
@@ -132,8 +137,9 @@ static enum params_result check(struct binding *binding, const struct param *par
     case PARAM_INT:
         return check_int(binding, param, arg);
     case PARAM_BOOL:
-        return arg->kind == JSON_KIND_TRUE || arg->kind == JSON_KIND_FALSE ? PARAMS_OK
-                                                                  : refuse(binding, param, "true or false");
+        return arg->kind == JSON_KIND_TRUE || arg->kind == JSON_KIND_FALSE
+                   ? PARAMS_OK
+                   : refuse(binding, param, "true or false");
     case PARAM_ENUM:
         return check_enum(binding, param, arg);
     case PARAM_SECONDS:

@@ -97,7 +97,8 @@ static void send_fault(struct rpc_conn *conn, const struct request *request, siz
         conn->thread->service->host.log_error(conn->thread->service->host.arg, conn->thread->fault.message);
     }
     if ((request->flags & REQUEST_NOTIFICATION) == 0) {
-        reply_error(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len, &conn->thread->fault);
+        reply_error(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len,
+                    &conn->thread->fault);
     }
 }
 

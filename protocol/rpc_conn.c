@@ -356,6 +356,7 @@ const char *rpc_conn_must_close(const struct rpc_conn *conn)
 
 const char *rpc_too_many_clients_line(void)
 {
-    return "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32008,\"message\":\"too many connections; close "
+    return "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32008,\"message\":\"too many connections; "
+           "close "
            "one or raise --max-clients\",\"data\":{\"error\":\"limit_exceeded\",\"limit\":\"max-clients\"}}}\n";
 }

@@ -48,8 +48,8 @@ struct rpc_service {
     struct rpc_shared_limits limits;
     struct rpc_host host;
     struct method_index index;
-    char heap_token[33];     /* random, in hex: tells one heap from the next */
-    uint64_t started_ms;     /* CLOCK_MONOTONIC at creation */
+    char heap_token[33]; /* random, in hex: tells one heap from the next */
+    uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
     _Atomic uint64_t sessions_unmade; /* connections that have not needed a heap session yet */
     pthread_mutex_t mutex;            /* guards what follows */
@@ -67,7 +67,8 @@ struct rpc_service {
 /* Adds one to a counter of this thread. */
 static inline void rpc_count(_Atomic uint64_t *counter)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 /* The sum over all threads, those that are gone included. */
@@ -101,11 +102,11 @@ struct request {
     const struct method *method; /* NULL: it is answered with `reply` */
     const char *id;              /* as written; NULL: none */
     size_t id_len;
-    unsigned flags;              /* enum request_flag */
-    enum rpc_error error;        /* of `reply`, for the counters */
-    const char *reply;           /* text, without newline; NULL for a notification */
+    unsigned flags;       /* enum request_flag */
+    enum rpc_error error; /* of `reply`, for the counters */
+    const char *reply;    /* text, without newline; NULL for a notification */
     size_t reply_len;
-    method_arg args[];           /* method->param_count of them */
+    method_arg args[]; /* method->param_count of them */
 };
 
 /* ---- connections ---- */
@@ -139,24 +140,24 @@ struct rpc_conn {
 
     /* replies */
     struct out out;
-    size_t sent;               /* bytes of out that are on their way */
-    size_t unsent_before;      /* unsent bytes when the run under way began */
-    size_t batch_start;        /* where in out the batch under way begins */
-    uint64_t batch_replies;    /* how many of its elements were answered */
-    const char *must_close;    /* why; NULL: it need not */
+    size_t sent;            /* bytes of out that are on their way */
+    size_t unsent_before;   /* unsent bytes when the run under way began */
+    size_t batch_start;     /* where in out the batch under way begins */
+    uint64_t batch_replies; /* how many of its elements were answered */
+    const char *must_close; /* why; NULL: it need not */
 };
 
 struct rpc_thread {
     struct rpc_service *service;
-    struct rpc_thread *next;    /* of the service */
-    struct turn *turn;          /* the one being filled */
-    struct turn *idle;          /* empty ones */
-    struct conn_list ready;     /* with requests to run, in order of arrival */
-    struct conn_list notice;    /* for rpc_thread_next() */
-    struct rpc_conn *buried;    /* destroyed, their sessions still alive; linked by ready.next */
+    struct rpc_thread *next; /* of the service */
+    struct turn *turn;       /* the one being filled */
+    struct turn *idle;       /* empty ones */
+    struct conn_list ready;  /* with requests to run, in order of arrival */
+    struct conn_list notice; /* for rpc_thread_next() */
+    struct rpc_conn *buried; /* destroyed, their sessions still alive; linked by ready.next */
     struct rpc_counters counters;
-    struct fault fault;         /* of the request in hand */
-    struct out scratch;         /* for replies that are written before their time */
+    struct fault fault; /* of the request in hand */
+    struct out scratch; /* for replies that are written before their time */
 };
 
 void conn_list_add_ready(struct rpc_thread *thread, struct rpc_conn *conn);
@@ -190,8 +191,8 @@ void envelope_too_long(struct rpc_conn *conn);
 
 enum params_result {
     PARAMS_OK,
-    PARAMS_FAULT,    /* invalid_params, in *fault */
-    PARAMS_SYNTAX,   /* the text is no JSON: the cursor knows */
+    PARAMS_FAULT,  /* invalid_params, in *fault */
+    PARAMS_SYNTAX, /* the text is no JSON: the cursor knows */
     PARAMS_NO_MEMORY
 };
 /* Binds the array or object at the cursor to a method's parameters; `args` has room for them.  After

@@ -21,7 +21,7 @@ struct heap_limits rpc_heap_limits(const struct rpc_limits *limits)
 
 static void store_limits(struct rpc_service *service, const struct rpc_limits *limits)
 {
-#define X(member, name, unit, fallback, largest, doc)                                                        \
+#define X(member, name, unit, fallback, largest, doc)                                                          \
     atomic_store_explicit(&service->limits.member, limits->member, memory_order_relaxed);
     RPC_LIMIT_MAP(X)
 #undef X

@@ -27,9 +27,9 @@ struct turn_block {
 };
 
 struct turn {
-    uint32_t users;             /* the thread while it fills it, and connections with requests in it */
-    struct turn_block *blocks;  /* the one being filled first; never empty */
-    struct turn *next_idle;     /* on the thread's list of idle turns; meaningless while used */
+    uint32_t users;            /* the thread while it fills it, and connections with requests in it */
+    struct turn_block *blocks; /* the one being filled first; never empty */
+    struct turn *next_idle;    /* on the thread's list of idle turns; meaningless while used */
 };
 
 /* A block of its own for bytes that outgrow a turn: the caller frees it, or gives it away.  NULL: no memory. */

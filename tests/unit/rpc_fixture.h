@@ -136,7 +136,8 @@ static inline const char *say(struct rpc_fixture *f, const char *text)
 }
 
 /* Whether the text is the reply demanded. */
-static inline void fixture_match(struct rpc_fixture *f, const char *asked, const char *expected, const char *reply)
+static inline void fixture_match(struct rpc_fixture *f, const char *asked, const char *expected,
+                                 const char *reply)
 {
     char why[MATCH_WHY_BYTES];
     if (!match_reply(&f->bindings, expected, strlen(expected), reply, strlen(reply), why)) {
@@ -201,7 +202,8 @@ static inline void fixture_empty(struct rpc_fixture *f)
         }
         char *line;
         size_t len = (size_t)(end - name - 7);
-        assert_true(asprintf(&line, "{\"method\":\"name.unbind\",\"params\":[%.*s]}\n", (int)len, name + 7) > 0);
+        assert_true(asprintf(&line, "{\"method\":\"name.unbind\",\"params\":[%.*s]}\n", (int)len, name + 7) >
+                    0);
         say(f, line);
         free(line);
     }

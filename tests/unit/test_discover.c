@@ -214,7 +214,8 @@ static void test_discover_agrees_with_wire_page(void **state)
         fprintf(file, "%.*s%s%s", (int)(begin - page), page, methods, end);
         assert_int_equal(fclose(file), 0);
     } else if ((size_t)(end - begin) != strlen(methods) || memcmp(begin, methods, strlen(methods)) != 0) {
-        fail_msg("WIRE.md differs from the method table; run this test with UPDATE_WIRE_PAGE=1 and look at the page");
+        fail_msg("WIRE.md differs from the method table; run this test with UPDATE_WIRE_PAGE=1 and look at the "
+                 "page");
     }
     free(page);
     free(methods);

@@ -16,16 +16,17 @@ struct heard {
 
 static void hear(struct heard *heard, enum frame_kind kind, const struct frame_line *line)
 {
-    int n = kind == FRAME_TOO_LONG
-                ? snprintf(heard->text + heard->len, sizeof(heard->text) - heard->len, "%d!|", (int)line->number)
-                : snprintf(heard->text + heard->len, sizeof(heard->text) - heard->len, "%d:%.*s|", (int)line->number,
-                           (int)line->len, line->text);
+    int n = kind == FRAME_TOO_LONG ? snprintf(heard->text + heard->len, sizeof(heard->text) - heard->len,
+                                              "%d!|", (int)line->number)
+                                   : snprintf(heard->text + heard->len, sizeof(heard->text) - heard->len,
+                                              "%d:%.*s|", (int)line->number, (int)line->len, line->text);
     heard->len += (size_t)n;
     assert_true(heard->len < sizeof(heard->text));
 }
 
 /* Frames `input` as it comes in pieces of `piece` bytes, keeping what is unfinished as a connection does. */
-static const char *frame_all(struct heard *heard, const char *input, size_t len, size_t piece, size_t max, bool eof)
+static const char *frame_all(struct heard *heard, const char *input, size_t len, size_t piece, size_t max,
+                             bool eof)
 {
     struct frame frame = {0};
     char *kept = malloc(len + 1);
@@ -39,7 +40,8 @@ static const char *frame_all(struct heard *heard, const char *input, size_t len,
         size_t used, done = 0;
         memcpy(kept + kept_len, input + at, n);
         kept_len += n;
-        while ((kind = frame_next(&frame, kept + done, kept_len - done, max, last, &line, &used)) != FRAME_MORE) {
+        while ((kind = frame_next(&frame, kept + done, kept_len - done, max, last, &line, &used)) !=
+               FRAME_MORE) {
             hear(heard, kind, &line);
             done += used;
         }

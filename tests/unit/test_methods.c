@@ -8,7 +8,8 @@ static void test_methods_create_holds_or_names(void **state)
     struct rpc_fixture *f = *state;
     call(f, "create", "[[\"hello\",1000,5]]", "<ordered {\"object\":<id:a>,\"type\":\"list\",\"refcount\":1}>");
     call(f, "create", "[{\"k\":1},\"d\"]", "{\"object\":<id:d>,\"type\":\"dict\",\"refcount\":1}");
-    call(f, "create", "{\"value\":2000,\"name\":\"n\",\"hold\":true}", "{\"object\":<id:n>,\"type\":\"int\",\"refcount\":2}");
+    call(f, "create", "{\"value\":2000,\"name\":\"n\",\"hold\":true}",
+         "{\"object\":<id:n>,\"type\":\"int\",\"refcount\":2}");
     call(f, "stats", "[\"sessions\"]", "{\"count\":1,\"leased\":0,\"holds\":2}");
     call(f, "unref", "[<id:a>]", "<ordered {\"object\":<id:a>,\"refcount\":0,\"freed\":3}>");
     fail_call(f, "unref", "[<id:a>]", "not_found", "{\"object\":<id:a>}");
@@ -38,7 +39,8 @@ static void test_methods_create_rebinds(void **state)
     struct rpc_fixture *f = *state;
     call(f, "create", "[[[9]],\"a\"]", "<object>");
     call(f, "list.getitem", "[\"a\",0]", "{\"object\":<id:inner>}");
-    call(f, "create", "[{\"$ref\":<id:inner>},\"a\"]", "{\"object\":<id:inner>,\"type\":\"list\",\"refcount\":1,\"freed\":1}");
+    call(f, "create", "[{\"$ref\":<id:inner>},\"a\"]",
+         "{\"object\":<id:inner>,\"type\":\"list\",\"refcount\":1,\"freed\":1}");
     call(f, "create", "[\"new\",\"a\"]", "{\"object\":<id:new>,\"type\":\"str\",\"refcount\":1,\"freed\":1}");
     fail_call(f, "create", "[1,\"\"]", "value_error", "{\"name\":\"\"}");
     call(f, "get", "[\"a\"]", "\"new\"");
@@ -48,12 +50,17 @@ static void test_methods_create_is_all_or_nothing(void **state)
 {
     struct rpc_fixture *f = *state;
     static const char *const values[] = {
-        "[1000,{\"$ref\":\"nobody\"}]", "{\"a\":[2000],\"b\":{\"$bytes\":\"!\"}}", "{\"$set\":[1000,[]]}",
-        "[[3000],123456789012345678901]", "[1e999]", "{\"$instance\":{\"$ref\":1}}",
+        "[1000,{\"$ref\":\"nobody\"}]",
+        "{\"a\":[2000],\"b\":{\"$bytes\":\"!\"}}",
+        "{\"$set\":[1000,[]]}",
+        "[[3000],123456789012345678901]",
+        "[1e999]",
+        "{\"$instance\":{\"$ref\":1}}",
     };
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char line[256];
-        snprintf(line, sizeof(line), "{\"id\":1,\"method\":\"create\",\"params\":[%s,\"x\",true]}\n", values[i]);
+        snprintf(line, sizeof(line), "{\"id\":1,\"method\":\"create\",\"params\":[%s,\"x\",true]}\n",
+                 values[i]);
         say(f, line);
         assert_non_null(strstr(f->said, "\"error\":{\"code\":-32"));
         call(f, "stats", "[\"objects\"]", "<has {\"live\":0}>");
@@ -83,14 +90,17 @@ static void test_methods_refcounts_as_in_python(void **state)
 static void test_methods_collect_finds_cycles(void **state)
 {
     struct rpc_fixture *f = *state;
-    call(f, "create", "[{\"$let\":{\"a\":[1000,{\"$label\":\"a\"}]},\"in\":{\"$label\":\"a\"}},\"x\"]", "<object>");
+    call(f, "create", "[{\"$let\":{\"a\":[1000,{\"$label\":\"a\"}]},\"in\":{\"$label\":\"a\"}},\"x\"]",
+         "<object>");
     call(f, "name.unbind", "[\"x\"]", "{\"name\":\"x\",\"object\":<int>,\"refcount\":1}");
     call(f, "collect", "[]",
          "<ordered {\"generation\":2,\"unreachable\":1,\"uncollectable\":0,\"freed\":2,\"elapsed_us\":<int>}>");
-    call(f, "collect", "[0]", "{\"generation\":0,\"unreachable\":0,\"uncollectable\":0,\"freed\":0,\"elapsed_us\":<int>}");
+    call(f, "collect", "[0]",
+         "{\"generation\":0,\"unreachable\":0,\"uncollectable\":0,\"freed\":0,\"elapsed_us\":<int>}");
     call(f, "gc.get_count", "[]", "[0,1,0]");
     call(f, "gc.get_stats", "[]",
-         "[{\"collections\":1,\"collected\":0,\"uncollectable\":0},{\"collections\":0,\"collected\":0,\"uncollectable\":0},"
+         "[{\"collections\":1,\"collected\":0,\"uncollectable\":0},{\"collections\":0,\"collected\":0,"
+         "\"uncollectable\":0},"
          "{\"collections\":1,\"collected\":1,\"uncollectable\":0}]");
 }
 
@@ -99,15 +109,23 @@ static void test_methods_collection_runs_by_itself(void **state)
     struct rpc_fixture *f = *state;
     call(f, "gc.set_threshold", "[10]", "null");
     for (int i = 0; i < 30; i++) {
-        tell(f, "{\"method\":\"create\",\"params\":[{\"$let\":{\"a\":[{\"$label\":\"a\"}]},\"in\":{\"$label\":\"a\"}}]}", NULL);
+        tell(f,
+             "{\"method\":\"create\",\"params\":[{\"$let\":{\"a\":[{\"$label\":\"a\"}]},\"in\":{\"$label\":"
+             "\"a\"}}]}",
+             NULL);
     }
-    call(f, "gc.get_stats", "[]", "[<has {\"collections\":2}>,<has {\"collections\":0}>,<has {\"collections\":0}>]");
+    call(f, "gc.get_stats", "[]",
+         "[<has {\"collections\":2}>,<has {\"collections\":0}>,<has {\"collections\":0}>]");
     call(f, "gc.disable", "[]", "null");
     call(f, "gc.isenabled", "[]", "false");
     for (int i = 0; i < 30; i++) {
-        tell(f, "{\"method\":\"create\",\"params\":[{\"$let\":{\"a\":[{\"$label\":\"a\"}]},\"in\":{\"$label\":\"a\"}}]}", NULL);
+        tell(f,
+             "{\"method\":\"create\",\"params\":[{\"$let\":{\"a\":[{\"$label\":\"a\"}]},\"in\":{\"$label\":"
+             "\"a\"}}]}",
+             NULL);
     }
-    call(f, "gc.get_stats", "[]", "[<has {\"collections\":2}>,<has {\"collections\":0}>,<has {\"collections\":0}>]");
+    call(f, "gc.get_stats", "[]",
+         "[<has {\"collections\":2}>,<has {\"collections\":0}>,<has {\"collections\":0}>]");
     call(f, "gc.enable", "[]", "null");
     call(f, "gc.isenabled", "[]", "true");
 }
@@ -117,12 +135,14 @@ static void test_methods_collection_runs_by_itself(void **state)
 static void test_methods_get_writes_depths(void **state)
 {
     struct rpc_fixture *f = *state;
-    call(f, "create", "[[1,[2,[3]],{\"$tuple\":[]}],\"a\"]", "{\"object\":<id:a>,\"type\":\"list\",\"refcount\":1}");
+    call(f, "create", "[[1,[2,[3]],{\"$tuple\":[]}],\"a\"]",
+         "{\"object\":<id:a>,\"type\":\"list\",\"refcount\":1}");
     call(f, "get", "[\"a\",0]", "{\"$ref\":<id:a>}");
     call(f, "get", "[\"a\"]", "[1,{\"$ref\":<int>},{\"$tuple\":[]}]");
     call(f, "get", "[\"a\",2]", "[1,[2,{\"$ref\":<int>}],{\"$tuple\":[]}]");
     call(f, "get", "[\"a\",-1]", "[1,[2,[3]],{\"$tuple\":[]}]");
-    call(f, "create", "[{\"$let\":{\"s\":[]},\"in\":[{\"$label\":\"s\"},{\"$label\":\"s\"}]},\"b\"]", "<object>");
+    call(f, "create", "[{\"$let\":{\"s\":[]},\"in\":[{\"$label\":\"s\"},{\"$label\":\"s\"}]},\"b\"]",
+         "<object>");
     say(f, "{\"id\":1,\"method\":\"get\",\"params\":{\"object\":\"b\",\"depth\":-1,\"shared\":\"let\"}}\n");
     assert_non_null(strstr(f->said, "\"$let\""));
 }
@@ -131,9 +151,19 @@ static void test_methods_type_names(void **state)
 {
     struct rpc_fixture *f = *state;
     static const char *const cases[][2] = {
-        {"null", "NoneType"}, {"true", "bool"}, {"1", "int"}, {"1.0", "float"}, {"\"s\"", "str"}, {"[]", "list"}, {"{}", "dict"},
-        {"{\"$bytes\":\"\"}", "bytes"}, {"{\"$tuple\":[1]}", "tuple"}, {"{\"$set\":[]}", "set"},
-        {"{\"$frozenset\":[]}", "frozenset"}, {"{\"$class\":\"Node\"}", "type"}, {"{\"$weakref\":null}", "weakref"},
+        {"null", "NoneType"},
+        {"true", "bool"},
+        {"1", "int"},
+        {"1.0", "float"},
+        {"\"s\"", "str"},
+        {"[]", "list"},
+        {"{}", "dict"},
+        {"{\"$bytes\":\"\"}", "bytes"},
+        {"{\"$tuple\":[1]}", "tuple"},
+        {"{\"$set\":[]}", "set"},
+        {"{\"$frozenset\":[]}", "frozenset"},
+        {"{\"$class\":\"Node\"}", "type"},
+        {"{\"$weakref\":null}", "weakref"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char params[128], wanted[128];
@@ -160,7 +190,8 @@ static void test_methods_names(void **state)
     call(f, "unref", "[\"m\"]", "{\"object\":<id:a>,\"refcount\":3}");
     call(f, "unref", "[\"m\"]", "{\"object\":<id:a>,\"refcount\":2}");
     call(f, "name.unbind", "[\"n\"]", "{\"name\":\"n\",\"object\":<id:a>,\"refcount\":1}");
-    call(f, "name.unbind", "[\"m\"]", "<ordered {\"name\":\"m\",\"object\":<id:a>,\"refcount\":0,\"freed\":1}>");
+    call(f, "name.unbind", "[\"m\"]",
+         "<ordered {\"name\":\"m\",\"object\":<id:a>,\"refcount\":0,\"freed\":1}>");
     fail_call(f, "name.unbind", "[\"m\"]", "name_error", "{\"name\":\"m\"}");
     fail_call(f, "name.lookup", "[\"m\"]", "name_error", "{\"name\":\"m\"}");
     fail_call(f, "name.bind", "[\"\",<id:a>]", "value_error", "{\"name\":\"\"}");
@@ -176,7 +207,8 @@ static void test_methods_name_list_pages(void **state)
         snprintf(params, sizeof(params), "[null,\"%s\"]", names[i]);
         call(f, "create", params, "<object>");
     }
-    call(f, "name.list", "{\"limit\":2}", "{\"names\":[<has {\"name\":\"a\"}>,<has {\"name\":\"a\\\"\"}>],\"next\":\"a\\\"\"}");
+    call(f, "name.list", "{\"limit\":2}",
+         "{\"names\":[<has {\"name\":\"a\"}>,<has {\"name\":\"a\\\"\"}>],\"next\":\"a\\\"\"}");
     call(f, "name.list", "{\"limit\":2,\"after\":\"a\\\"\"}",
          "{\"names\":[<has {\"name\":\"ab\"}>,<has {\"name\":\"a\xc3\xa9\"}>],\"next\":\"a\xc3\xa9\"}");
     call(f, "name.list", "{\"after\":\"a\xc3\xa9\"}",
@@ -207,7 +239,8 @@ static void test_methods_lists(void **state)
     call(f, "list.getitem", "[\"l\",-1,false,0]", "{\"object\":<int>,\"value\":90}");
     call(f, "list.len", "[\"l\"]", "{\"len\":8}");
     call(f, "list.pop", "[\"l\"]", "{\"object\":<int>}");
-    call(f, "list.pop", "{\"object\":\"l\",\"index\":0,\"hold\":false,\"depth\":0}", "{\"object\":<int>,\"value\":1}");
+    call(f, "list.pop", "{\"object\":\"l\",\"index\":0,\"hold\":false,\"depth\":0}",
+         "{\"object\":<int>,\"value\":1}");
     call(f, "get", "[\"l\"]", "[2,3,1,2,3,8]");
     fail_call(f, "list.getitem", "[\"l\",6]", "index_error", "{\"object\":<id:l>,\"index\":6}");
     fail_call(f, "list.setitem", "[\"l\",-7,{\"$ref\":99}]", "index_error", "{\"index\":-7}");
@@ -288,7 +321,8 @@ static void test_methods_dict_setdefault(void **state)
 static void test_methods_dict_keys_pages(void **state)
 {
     struct rpc_fixture *f = *state;
-    call(f, "create", "[{\"$dict\":[[\"x\",1],[2,2],[{\"$tuple\":[1]},3],[null,4],[2.5,5]]},\"d\"]", "<object>");
+    call(f, "create", "[{\"$dict\":[[\"x\",1],[2,2],[{\"$tuple\":[1]},3],[null,4],[2.5,5]]},\"d\"]",
+         "<object>");
     say(f, "{\"id\":1,\"method\":\"dict.keys\",\"params\":{\"object\":\"d\",\"limit\":2}}\n");
     assert_memory_equal(f->said, "{\"id\":1,\"result\":{\"keys\":[\"x\",2],\"next\":", 39);
     long next = strtol(strstr(f->said, "next\":") + 6, NULL, 10);
@@ -305,7 +339,8 @@ static void test_methods_dict_keys_pages(void **state)
 static void test_methods_dict_incr(void **state)
 {
     struct rpc_fixture *f = *state;
-    call(f, "create", "[{\"s\":\"x\",\"t\":true,\"n\":1000,\"max\":9223372036854775807},\"d\"]", "{\"object\":<id:d>,\"type\":\"dict\",\"refcount\":1}");
+    call(f, "create", "[{\"s\":\"x\",\"t\":true,\"n\":1000,\"max\":9223372036854775807},\"d\"]",
+         "{\"object\":<id:d>,\"type\":\"dict\",\"refcount\":1}");
     call(f, "dict.incr", "[\"d\",\"new\"]", "{\"value\":1}");
     call(f, "dict.incr", "[\"d\",\"new\",-3]", "{\"value\":-2}");
     call(f, "dict.incr", "[\"d\",\"n\",-999]", "{\"value\":1}");
@@ -349,7 +384,8 @@ static void test_methods_attributes(void **state)
     struct rpc_fixture *f = *state;
     call(f, "create", "[{\"$class\":\"Node\"},\"Node\"]", "<object>");
     call(f, "create", "[{\"$class\":\"Point\",\"slots\":[\"x\",\"y\"]},\"Point\"]", "<object>");
-    call(f, "create", "[{\"$instance\":\"Node\",\"attrs\":{\"b\":1}},\"n\"]", "{\"object\":<id:n>,\"type\":\"Node\",\"refcount\":1}");
+    call(f, "create", "[{\"$instance\":\"Node\",\"attrs\":{\"b\":1}},\"n\"]",
+         "{\"object\":<id:n>,\"type\":\"Node\",\"refcount\":1}");
     call(f, "create", "[{\"$instance\":\"Point\"},\"p\"]", "<object>");
     call(f, "attr.set", "[\"n\",\"a\",[2000]]", "null");
     call(f, "attr.list", "[\"n\"]", "{\"attrs\":[\"b\",\"a\"]}");
@@ -432,32 +468,43 @@ static void test_methods_stats(void **state)
     call(f, "create", "[{\"$class\":\"Node\"},\"Node\"]", "<object>");
     call(f, "create", "[[{\"$instance\":\"Node\"},{\"$instance\":\"Node\"},\"text\",1000],\"a\"]", "<object>");
     call(f, "stats", "[\"objects\"]",
-         "<ordered {\"live\":6,\"bytes\":<min 100>,\"immortal\":<min 700>,\"created\":6,\"freed\":0,\"types\":<list>}>");
+         "<ordered {\"live\":6,\"bytes\":<min 100>,\"immortal\":<min "
+         "700>,\"created\":6,\"freed\":0,\"types\":<list>}>");
     call(f, "stats", "[\"objects\"]",
-         "<has {\"types\":<unordered [{\"type\":\"int\",\"objects\":1,\"bytes\":<int>},{\"type\":\"str\",\"objects\":1,\"bytes\":<int>},"
+         "<has {\"types\":<unordered "
+         "[{\"type\":\"int\",\"objects\":1,\"bytes\":<int>},{\"type\":\"str\",\"objects\":1,\"bytes\":<int>},"
          "{\"type\":\"list\",\"objects\":1,\"bytes\":<int>},{\"type\":\"type\",\"objects\":1,\"bytes\":<int>},"
          "{\"type\":\"Node\",\"objects\":2,\"bytes\":<int>}]>}>");
     call(f, "stats", "[\"layers\"]",
          "[{\"layer\":3,\"name\":\"object-specific\",\"bytes\":<min 1>,\"count\":6},"
-         "{\"layer\":2,\"name\":\"pymalloc\",\"bytes\":<min 1>,\"count\":<min 6>},{\"layer\":1,\"name\":\"raw\",\"bytes\":<int>,\"count\":<int>},"
-         "{\"layer\":0,\"name\":\"malloc\",\"bytes\":<int>,\"count\":<int>},{\"layer\":-1,\"name\":\"virtual\",\"bytes\":<min 1>,\"count\":<min 5>},"
+         "{\"layer\":2,\"name\":\"pymalloc\",\"bytes\":<min 1>,\"count\":<min "
+         "6>},{\"layer\":1,\"name\":\"raw\",\"bytes\":<int>,\"count\":<int>},"
+         "{\"layer\":0,\"name\":\"malloc\",\"bytes\":<int>,\"count\":<int>},{\"layer\":-1,\"name\":\"virtual\","
+         "\"bytes\":<min 1>,\"count\":<min 5>},"
          "{\"layer\":-2,\"name\":\"resident\",\"bytes\":<min 1>,\"count\":<min 1>}]");
     call(f, "stats", "[\"allocator\"]",
-         "<has {\"arenas\":<min 1>,\"arenas_total\":<min 1>,\"arenas_reclaimed\":0,\"arenas_highwater\":<min 1>,\"arena_bytes\":<min 1>,"
-         "\"pools\":<min 1>,\"pools_free\":<int>,\"pool_bytes\":<min 1>,\"blocks\":<min 6>,\"raw_blocks\":<int>,\"raw_bytes\":<int>,"
+         "<has {\"arenas\":<min 1>,\"arenas_total\":<min 1>,\"arenas_reclaimed\":0,\"arenas_highwater\":<min "
+         "1>,\"arena_bytes\":<min 1>,"
+         "\"pools\":<min 1>,\"pools_free\":<int>,\"pool_bytes\":<min 1>,\"blocks\":<min "
+         "6>,\"raw_blocks\":<int>,\"raw_bytes\":<int>,"
          "\"classes\":<list>}>");
     call(f, "stats", "[\"gc\"]",
-         "{\"enabled\":true,\"collecting\":false,\"count\":[4,0,0],\"threshold\":[700,10,10],\"frozen\":0,\"generations\":["
+         "{\"enabled\":true,\"collecting\":false,\"count\":[4,0,0],\"threshold\":[700,10,10],\"frozen\":0,"
+         "\"generations\":["
          "{\"collections\":0,\"collected\":0,\"uncollectable\":0,\"objects\":4},"
          "{\"collections\":0,\"collected\":0,\"uncollectable\":0,\"objects\":0},"
          "{\"collections\":0,\"collected\":0,\"uncollectable\":0,\"objects\":0}],"
          "\"pauses\":{\"count\":<int>,\"max_us\":<int>,\"p99_us\":<int>}}");
     call(f, "stats", "[\"gil\"]",
-         "{\"switch_interval_us\":5000,\"acquisitions\":<min 2>,\"contended\":0,\"drop_requests\":0,\"forced_switches\":0,"
-         "\"hold\":{\"count\":<min 2>,\"max_us\":<int>,\"p99_us\":<int>},\"wait\":{\"count\":<int>,\"max_us\":<int>,\"p99_us\":<int>}}");
+         "{\"switch_interval_us\":5000,\"acquisitions\":<min "
+         "2>,\"contended\":0,\"drop_requests\":0,\"forced_switches\":0,"
+         "\"hold\":{\"count\":<min "
+         "2>,\"max_us\":<int>,\"p99_us\":<int>},\"wait\":{\"count\":<int>,\"max_us\":<int>,\"p99_us\":<int>}}");
     call(f, "stats", "[\"names\"]", "{\"count\":2}");
     call(f, "stats", "[]",
-         "<ordered {\"server\":<object>,\"objects\":<object>,\"layers\":<list>,\"allocator\":<object>,\"gc\":<object>,\"gil\":<object>,"
+         "<ordered "
+         "{\"server\":<object>,\"objects\":<object>,\"layers\":<list>,\"allocator\":<object>,\"gc\":<object>,"
+         "\"gil\":<object>,"
          "\"sessions\":<object>,\"names\":<object>,\"limits\":<object>}>");
 }
 

@@ -19,7 +19,9 @@ static void test_rpc_spec_calls(void **state)
     call(f, "create", "{\"value\":[42,23],\"name\":\"pair\"}", "<object>");
     tell(f, "{\"jsonrpc\":\"2.0\",\"method\":\"list.getitem\",\"params\":[\"pair\",1,false,0],\"id\":1}",
          "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"object\":<int>,\"value\":23}}");
-    tell(f, "{\"jsonrpc\":\"2.0\",\"method\":\"list.getitem\",\"params\":{\"index\":0,\"object\":\"pair\",\"depth\":0},\"id\":3}",
+    tell(f,
+         "{\"jsonrpc\":\"2.0\",\"method\":\"list.getitem\",\"params\":{\"index\":0,\"object\":\"pair\","
+         "\"depth\":0},\"id\":3}",
          "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"object\":<int>,\"value\":42}}");
     tell(f, "{\"jsonrpc\":\"2.0\",\"method\":\"list.append\",\"params\":[\"pair\",5]}", NULL);
     tell(f, "{\"jsonrpc\":\"2.0\",\"method\":\"foobar\"}", NULL);
@@ -47,7 +49,8 @@ static void test_rpc_spec_batches(void **state)
     tell(f, "[1,2,3]", wanted);
     snprintf(wanted, sizeof(wanted),
              "[{\"jsonrpc\":\"2.0\",\"id\":\"1\",\"result\":<object>},%s,"
-             "{\"jsonrpc\":\"2.0\",\"id\":\"5\",\"error\":<error method_not_found>},{\"id\":\"9\",\"result\":\"pong\"}]",
+             "{\"jsonrpc\":\"2.0\",\"id\":\"5\",\"error\":<error "
+             "method_not_found>},{\"id\":\"9\",\"result\":\"pong\"}]",
              invalid);
     tell(f,
          "[{\"jsonrpc\":\"2.0\",\"method\":\"create\",\"params\":[[1]],\"id\":\"1\"},"
@@ -55,7 +58,9 @@ static void test_rpc_spec_batches(void **state)
          "{\"jsonrpc\":\"2.0\",\"method\":\"foo.get\",\"params\":{\"name\":\"myself\"},\"id\":\"5\"},"
          "{\"method\":\"ping\",\"id\":\"9\"}]",
          wanted);
-    tell(f, "[{\"jsonrpc\":\"2.0\",\"method\":\"ping\"},{\"jsonrpc\":\"2.0\",\"method\":\"nope\",\"params\":[7]}]", NULL);
+    tell(f,
+         "[{\"jsonrpc\":\"2.0\",\"method\":\"ping\"},{\"jsonrpc\":\"2.0\",\"method\":\"nope\",\"params\":[7]}]",
+         NULL);
 }
 
 /* ---- the envelope ---- */
@@ -63,8 +68,16 @@ static void test_rpc_spec_batches(void **state)
 static void test_rpc_echoes_ids_byte_for_byte(void **state)
 {
     struct rpc_fixture *f = *state;
-    static const char *const ids[] = {"1.0",  "-0", "1e3", "\"\\u0041\"", "12345678901234567890", "\"\"", "null",
-                                      "9007199254740993", "\"\\ud83d\\ude00\"", "0.10000"};
+    static const char *const ids[] = {"1.0",
+                                      "-0",
+                                      "1e3",
+                                      "\"\\u0041\"",
+                                      "12345678901234567890",
+                                      "\"\"",
+                                      "null",
+                                      "9007199254740993",
+                                      "\"\\ud83d\\ude00\"",
+                                      "0.10000"};
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
         char line[128], wanted[128];
         snprintf(line, sizeof(line), "{\"id\":%s,\"method\":\"ping\"}\n", ids[i]);
@@ -80,9 +93,12 @@ static void test_rpc_reads_members_in_any_order(void **state)
 {
     struct rpc_fixture *f = *state;
     call(f, "create", "{\"value\":[7],\"name\":\"a\"}", "<object>");
-    tell(f, "{\"params\":{\"index\":0,\"object\":\"a\",\"depth\":0},\"more\":{\"$x\":[]},\"method\":\"list.getitem\",\"id\":2}",
+    tell(f,
+         "{\"params\":{\"index\":0,\"object\":\"a\",\"depth\":0},\"more\":{\"$x\":[]},\"method\":\"list."
+         "getitem\",\"id\":2}",
          "{\"id\":2,\"result\":{\"object\":<int>,\"value\":7}}");
-    tell(f, " { \"p\\u0061rams\" : [ \"a\" ] , \"\\u006dethod\" : \"g\\u0065t\" , \"id\" : 3 } ", "{\"id\":3,\"result\":[7]}");
+    tell(f, " { \"p\\u0061rams\" : [ \"a\" ] , \"\\u006dethod\" : \"g\\u0065t\" , \"id\" : 3 } ",
+         "{\"id\":3,\"result\":[7]}");
 }
 
 static void test_rpc_refuses_what_is_no_request(void **state)
@@ -107,7 +123,8 @@ static void test_rpc_refuses_what_is_no_request(void **state)
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         char wanted[128];
-        snprintf(wanted, sizeof(wanted), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":<error invalid_request>}", lines[i][1]);
+        snprintf(wanted, sizeof(wanted), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"error\":<error invalid_request>}",
+                 lines[i][1]);
         tell(f, lines[i][0], wanted);
     }
 }
@@ -119,20 +136,24 @@ static void test_rpc_tells_line_and_column(void **state)
     char *second = strchr(f->said, '\n');
     assert_non_null(second);
     f->said[f->said_len - 1] = '\0';
-    fixture_match(f, "line 4", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":4,\"column\":9}>}",
+    fixture_match(f, "line 4",
+                  "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":4,\"column\":9}>}",
                   second + 1);
     tell(f, "\xef\xbb\xbf{\"id\":1,\"method\":\"ping\"}",
          "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":5,\"column\":1}>}");
-    tell(f, "\"\xff\"", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":6,\"column\":2}>}");
+    tell(f, "\"\xff\"",
+         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":6,\"column\":2}>}");
     say_bytes(f, "{\"id\":\0}\n", 9);
     assert_non_null(strstr(f->said, "\"line\":7,\"column\":7"));
-    tell(f, "{\"id\":1,\"method\":\"ping\"}{}", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":8}>}");
+    tell(f, "{\"id\":1,\"method\":\"ping\"}{}",
+         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error {\"line\":8}>}");
 }
 
 static void test_rpc_finds_nearest_methods(void **state)
 {
     struct rpc_fixture *f = *state;
-    fail_call(f, "list.apend", "[]", "method_not_found", "{\"nearest\":[\"list.append\",\"list.extend\",\"list.len\"]}");
+    fail_call(f, "list.apend", "[]", "method_not_found",
+              "{\"nearest\":[\"list.append\",\"list.extend\",\"list.len\"]}");
     fail_call(f, "append", "[]", "method_not_found", "{\"nearest\":[\"list.append\"]}");
     fail_call(f, "creat", "[]", "method_not_found", "{\"nearest\":[\"create\"]}");
     fail_call(f, "rpc.nothing", "[]", "method_not_found", NULL);
@@ -149,8 +170,10 @@ static void test_rpc_binds_params(void **state)
     call(f, "get", "[\"a\",null,null]", "[1,2,3]");
     call(f, "list.append", "{\"object\":\"a\",\"value\":null}", "null");
     call(f, "get", "[\"a\"]", "[1,2,3,null]");
-    call(f, "list.pop", "{\"object\":\"a\",\"index\":-0,\"depth\":0,\"hold\":false}", "{\"object\":<int>,\"value\":1}");
-    call(f, "name.list", "{\"prefix\":\"\\u0061\"}", "{\"names\":[{\"name\":\"a\",\"object\":<int>}],\"next\":null}");
+    call(f, "list.pop", "{\"object\":\"a\",\"index\":-0,\"depth\":0,\"hold\":false}",
+         "{\"object\":<int>,\"value\":1}");
+    call(f, "name.list", "{\"prefix\":\"\\u0061\"}",
+         "{\"names\":[{\"name\":\"a\",\"object\":<int>}],\"next\":null}");
 }
 
 static void test_rpc_refuses_params(void **state)
@@ -207,8 +230,10 @@ static void test_rpc_orders_errors(void **state)
     tell(f, "{\"params\":[0],\"method\":\"git\",\"id\":1}", "{\"id\":1,\"error\":<error method_not_found>}");
     tell(f, "{\"method\":\"get\",\"params\":[0],\"id\":1,\"jsonrpc\":\"3\"}",
          "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":<error invalid_request>}");
-    tell(f, "{\"method\":\"get\",\"params\":[0],\"id\":1", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error>}");
-    tell(f, "{\"method\":\"list.append\",\"params\":[4711,{\"$nope\":1}],\"id\":1}", "{\"id\":1,\"error\":<error invalid_params>}");
+    tell(f, "{\"method\":\"get\",\"params\":[0],\"id\":1",
+         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error>}");
+    tell(f, "{\"method\":\"list.append\",\"params\":[4711,{\"$nope\":1}],\"id\":1}",
+         "{\"id\":1,\"error\":<error invalid_params>}");
     fail_call(f, "list.append", "[4711,{\"$ref\":4712}]", "not_found", "{\"object\":4711}");
 }
 
@@ -217,8 +242,9 @@ static void test_rpc_orders_errors(void **state)
 static void test_rpc_reads_one_byte_at_a_time(void **state)
 {
     struct rpc_fixture *f = *state;
-    const char *lines = "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[\"\xc3\xa9\"],\"name\":\"a\"}}\r\n\n"
-                        "[{\"id\":2,\"method\":\"get\",\"params\":[\"a\"]},{\"id\":3,\"method\":\"ping\"}]\n";
+    const char *lines =
+        "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[\"\xc3\xa9\"],\"name\":\"a\"}}\r\n\n"
+        "[{\"id\":2,\"method\":\"get\",\"params\":[\"a\"]},{\"id\":3,\"method\":\"ping\"}]\n";
     fixture_forget(f);
     for (const char *at = lines; *at != '\0'; at++) {
         fixture_feed(f->conn, at, 1);
@@ -314,14 +340,17 @@ static void test_rpc_keeps_line_limits(void **state)
     say(f, line);
     f->said[f->said_len - strlen(PONG) - 1] = '\0';
     fixture_match(f, "a long line",
-                  "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded {\"limit\":\"max-request\",\"max\":200}>}",
+                  "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded "
+                  "{\"limit\":\"max-request\",\"max\":200}>}",
                   f->said);
     assert_string_equal(f->said + f->said_len - strlen(PONG), PONG);
     tell(f, "[[[[[[[]]]]]]]",
-         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded {\"limit\":\"max-depth\",\"max\":6}>}");
+         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded "
+         "{\"limit\":\"max-depth\",\"max\":6}>}");
     tell(f, "[[[[[[[]]]]]]", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error>}");
     tell(f, "[1,2,3,4]",
-         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded {\"limit\":\"max-batch\",\"max\":3}>}");
+         "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error limit_exceeded "
+         "{\"limit\":\"max-batch\",\"max\":3}>}");
     tell(f, "[1,2,3,4", "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":<error parse_error>}");
     tell(f, "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[[[[1]]]]}}",
          "{\"id\":1,\"result\":{\"object\":<int>,\"type\":\"list\",\"refcount\":1}}");
@@ -343,7 +372,8 @@ static void test_rpc_keeps_heap_limits(void **state)
     call(f, "get", "[\"a\",-1]", "[[2]]");
     call(f, "create", "[5000,\"b\"]", "<object>");
     fail_call(f, "create", "[5001,\"c\"]", "limit_exceeded", "{\"limit\":\"max-names\",\"max\":2}");
-    fail_call(f, "name.bind", "[\"c\",\"a\"]", "limit_exceeded", "{\"limit\":\"max-names\",\"max\":2,\"name\":\"c\"}");
+    fail_call(f, "name.bind", "[\"c\",\"a\"]", "limit_exceeded",
+              "{\"limit\":\"max-names\",\"max\":2,\"name\":\"c\"}");
     call(f, "name.bind", "[\"b\",\"a\"]", "{\"name\":\"b\",\"object\":<int>,\"refcount\":3,\"freed\":1}");
     fixture_close(f);
 }
@@ -360,7 +390,8 @@ static void test_rpc_keeps_output_limit_of_a_reply(void **state)
     snprintf(line, sizeof(line), "{\"id\":1,\"method\":\"create\",\"params\":[[\"%s\"],\"big\"]}", text);
     tell(f, line, "{\"id\":1,\"result\":<object>}");
     fail_call(f, "get", "[\"big\"]", "limit_exceeded", "{\"limit\":\"max-output\",\"max\":2000}");
-    fail_call(f, "list.pop", "{\"object\":\"big\",\"depth\":0}", "limit_exceeded", "{\"limit\":\"max-output\",\"max\":2000}");
+    fail_call(f, "list.pop", "{\"object\":\"big\",\"depth\":0}", "limit_exceeded",
+              "{\"limit\":\"max-output\",\"max\":2000}");
     call(f, "list.len", "[\"big\"]", "{\"len\":1}");
     fail_call(f, "rpc.discover", "[]", "limit_exceeded", "{\"limit\":\"max-output\"}");
     fixture_close(f);
@@ -377,7 +408,8 @@ static void test_rpc_tells_memory_errors(void **state)
     size_t size = 3 << 20;
     char *line = malloc(size + 256);
     assert_non_null(line);
-    int head = sprintf(line, "{\"id\":1,\"method\":\"create\",\"params\":[{\"$let\":{\"c\":[{\"$label\":\"c\"},\"");
+    int head =
+        sprintf(line, "{\"id\":1,\"method\":\"create\",\"params\":[{\"$let\":{\"c\":[{\"$label\":\"c\"},\"");
     memset(line + head, 'm', size);
     strcpy(line + head + size, "\"]},\"in\":{\"$label\":\"c\"}},\"a\"]}\n");
     call(f, "gc.disable", "[]", "null");
@@ -392,7 +424,8 @@ static void test_rpc_tells_memory_errors(void **state)
     call(f, "name.bind", "[\"c\",\"a\"]", "<object>");
     say(f, line);
     f->said[f->said_len - 1] = '\0';
-    fixture_match(f, "a string too many", "{\"id\":1,\"error\":<error memory_error {\"limit\":\"max-memory\",\"max\":8388608}>}",
+    fixture_match(f, "a string too many",
+                  "{\"id\":1,\"error\":<error memory_error {\"limit\":\"max-memory\",\"max\":8388608}>}",
                   f->said);
     call(f, "name.unbind", "[\"b\"]", "<object>");
     call(f, "name.unbind", "[\"c\"]", "<object>");
@@ -413,12 +446,16 @@ static void test_rpc_keeps_output_limit_of_a_batch(void **state)
     text[1500] = '\0';
     snprintf(line, sizeof(line), "{\"id\":1,\"method\":\"create\",\"params\":[\"%s\",\"big\"]}", text);
     tell(f, line, "{\"id\":1,\"result\":<object>}");
-    say(f, "[{\"id\":1,\"method\":\"get\",\"params\":[\"big\"]},{\"id\":2,\"method\":\"get\",\"params\":[\"big\"]},"
-           "{\"id\":3,\"method\":\"create\",\"params\":[[],\"c\"]},{\"method\":\"create\",\"params\":[[],\"d\"]}]\n");
+    say(f, "[{\"id\":1,\"method\":\"get\",\"params\":[\"big\"]},{\"id\":2,\"method\":\"get\",\"params\":["
+           "\"big\"]},"
+           "{\"id\":3,\"method\":\"create\",\"params\":[[],\"c\"]},{\"method\":\"create\",\"params\":[[],\"d\"]"
+           "}]\n");
     char *third = strstr(f->said, ",{\"id\":3,");
     assert_non_null(third);
     f->said[f->said_len - 2] = '\0';
-    fixture_match(f, "the third", "{\"id\":3,\"error\":<error limit_exceeded {\"limit\":\"max-output\",\"max\":2000}>}", third + 1);
+    fixture_match(f, "the third",
+                  "{\"id\":3,\"error\":<error limit_exceeded {\"limit\":\"max-output\",\"max\":2000}>}",
+                  third + 1);
     call(f, "name.list", "{}", "{\"names\":[{\"name\":\"big\",\"object\":<int>}],\"next\":null}");
     fixture_close(f);
 }
@@ -487,8 +524,9 @@ static void test_rpc_releases_holds_of_ended_connections(void **state)
 {
     struct rpc_fixture *f = *state;
     struct rpc_conn *other = rpc_conn_create(f->thread, 2, NULL);
-    const char *lines = "{\"method\":\"create\",\"params\":[[1,[2]],\"a\"]}\n{\"method\":\"ref\",\"params\":[\"a\"]}\n"
-                        "{\"id\":1,\"method\":\"create\",\"params\":[[1000]]}\n";
+    const char *lines =
+        "{\"method\":\"create\",\"params\":[[1,[2]],\"a\"]}\n{\"method\":\"ref\",\"params\":[\"a\"]}\n"
+        "{\"id\":1,\"method\":\"create\",\"params\":[[1000]]}\n";
     fixture_feed(other, lines, strlen(lines));
     fixture_run(f);
     assert_int_equal(rpc_conn_holds(other), 2);
@@ -504,11 +542,15 @@ static void test_rpc_releases_holds_of_ended_connections(void **state)
 static void test_rpc_counts_what_it_does(void **state)
 {
     struct rpc_fixture *f = *state;
-    say(f, "{\"method\":\"ping\"}\n{\"id\":1,\"method\":\"none\"}\n{\"id\":1,\"method\":\"ref\",\"params\":[9]}\n");
+    say(f, "{\"method\":\"ping\"}\n{\"id\":1,\"method\":\"none\"}\n{\"id\":1,\"method\":\"ref\",\"params\":[9]}"
+           "\n");
     rpc_service_count_bytes(f->service, 100, 50);
     call(f, "stats", "[\"server\"]",
-         "<has {\"name\":\"heapd\",\"version\":\"0.1.0\",\"protocol\":1,\"heap\":<str>,\"pid\":<int>,\"uptime_s\":<int>,"
-         "\"connections\":3,\"connections_total\":7,\"requests\":3,\"notifications\":1,\"bytes_in\":100,\"bytes_out\":50,"
+         "<has "
+         "{\"name\":\"heapd\",\"version\":\"0.1.0\",\"protocol\":1,\"heap\":<str>,\"pid\":<int>,\"uptime_s\":<"
+         "int>,"
+         "\"connections\":3,\"connections_total\":7,\"requests\":3,\"notifications\":1,\"bytes_in\":100,"
+         "\"bytes_out\":50,"
          "\"errors\":<has {\"method_not_found\":1,\"not_found\":1,\"parse_error\":0}>}>");
 }
 
@@ -544,7 +586,8 @@ static void test_rpc_changes_limits_while_running(void **state)
 static const char *const SEEDS[] = {
     "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1,{\"k\":2.5},\"\\u00e9\"],\"name\":\"a\"}}\n",
     "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"method\":\"get\",\"params\":[\"a\",-1]}\r\n",
-    "[{\"id\":2,\"method\":\"list.pop\",\"params\":[\"a\"]},{\"method\":\"list.append\",\"params\":[\"a\",{\"$tuple\":[]}]},3]\n",
+    "[{\"id\":2,\"method\":\"list.pop\",\"params\":[\"a\"]},{\"method\":\"list.append\",\"params\":[\"a\",{\"$"
+    "tuple\":[]}]},3]\n",
     "{\"id\":null,\"method\":\"name.list\"}\n",
     "{\"id\":3,\"method\":\"dict.incr\",\"params\":{\"object\":\"d\",\"key\":\"n\"}}\n",
     "{\"id\":4,\"method\":\"create\",\"params\":[{\"$dict\":[[\"n\",1]]},\"d\"]}\n",
@@ -566,8 +609,10 @@ static size_t make_noise(struct process_random *random, char *text, size_t room)
             return len;
         }
         memcpy(text + len, seed, n);
-        for (uint32_t spoil = process_random_below(random, 4); spoil == 1; spoil = process_random_below(random, 2)) {
-            text[len + process_random_below(random, (uint32_t)n)] = "\n\"{}[],:\\01\x80"[process_random_below(random, 13)];
+        for (uint32_t spoil = process_random_below(random, 4); spoil == 1;
+             spoil = process_random_below(random, 2)) {
+            text[len + process_random_below(random, (uint32_t)n)] =
+                "\n\"{}[],:\\01\x80"[process_random_below(random, 13)];
         }
         len += n;
     }
