@@ -228,7 +228,7 @@ static bool order_below(struct search *search, struct descent *descent, uint32_t
             continue;
         }
         struct share_node *node = &search->share->nodes[top->number];
-        node->touches = node->touches || has_label(child) || child->touches;
+        node->touches = node->touches || has_label(child);
         if (is_hashed_by_content(heap_type(search->heap, child->obj)) && !child->visited &&
             !descend(search, descent, (uint32_t)(child - search->share->nodes))) {
             return false;
