@@ -1,7 +1,7 @@
 /* method_stats.c -- stats: figures of the daemon and the heap, as PROTOCOL section 4 lists them.
  *
  * Needs no GIL and waits for nothing: every figure is a counter that is read as it stands.  The document is
- * built with jansson, since nobody asks often.  One function a section; SECTIONS is the order.
+ * built with jansson, since nobody asks often.  One function a section; SECTION_MAP is the order.
  */
 #include "method_handlers.h"
 #include "rpc_internal.h"
@@ -277,19 +277,25 @@ static json_t *limits_section(const struct figures *figures)
 
 /* ---- the method ---- */
 
+/* The sections in order; each NAME is made by NAME_section(). */
+#define SECTION_MAP(X) X(server) X(objects) X(layers) X(allocator) X(gc) X(gil) X(sessions) X(names) X(limits)
+
 static const struct {
     const char *name;
     json_t *(*make)(const struct figures *figures);
 } SECTIONS[] = {
-    {"server", server_section},       {"objects", objects_section}, {"layers", layers_section},
-    {"allocator", allocator_section}, {"gc", gc_section},           {"gil", gil_section},
-    {"sessions", sessions_section},   {"names", names_section},     {"limits", limits_section},
+#define X(section) {#section, section##_section},
+    SECTION_MAP(X)
+#undef X
 };
 #define SECTION_COUNT (sizeof(SECTIONS) / sizeof(SECTIONS[0]))
 
-/* The words of the parameter `section`, in the same order. */
+/* The words of the parameter `section`. */
 const char *const METHOD_STATS_SECTIONS[SECTION_COUNT + 1] = {
-    "server", "objects", "layers", "allocator", "gc", "gil", "sessions", "names", "limits", NULL};
+#define X(section) #section,
+    SECTION_MAP(X)
+#undef X
+        NULL};
 
 static int append_text(const char *text, size_t len, void *out)
 {

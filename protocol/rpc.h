@@ -92,7 +92,8 @@ struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, voi
 void rpc_conn_destroy(struct rpc_conn *conn);
 void *rpc_conn_user(const struct rpc_conn *conn);
 
-/* Where the next bytes go: at least 1 byte of room (a read of `suggested` is handy).  NULL: no memory. */
+/* Where the next bytes go: at least 1 byte of room (a read of `suggested` is handy).  NULL: no memory.
+ * Good until the next call for any connection of the thread: read at once. */
 char *rpc_conn_buffer(struct rpc_conn *conn, size_t suggested, size_t *room);
 /* n bytes are there: frames them and parses whole lines.  Queues the connection for rpc_thread_run(). */
 void rpc_conn_received(struct rpc_conn *conn, size_t n);
