@@ -122,8 +122,10 @@ void rpc_conn_resume(struct rpc_conn *conn);
 const char *rpc_conn_must_close(const struct rpc_conn *conn);
 /* Holds of its session, for the idle time limit. */
 uint64_t rpc_conn_holds(const struct rpc_conn *conn);
-/* One line for a connection that is turned away (limit_exceeded max-clients); static, with newline. */
-const char *rpc_too_many_clients_line(void);
+/* Writes the line for a connection that is turned away (limit_exceeded of max-clients, which is `max` now)
+ * into `line`, with newline and NUL. */
+#define RPC_DISMISSAL_BYTES 256
+void rpc_too_many_clients_line(char line[RPC_DISMISSAL_BYTES], uint64_t max);
 
 /* Bytes that crossed sockets, for `stats server`; cheap, any thread. */
 void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out);

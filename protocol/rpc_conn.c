@@ -10,6 +10,7 @@
  */
 #include "rpc_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* An unfinished line up to here is copied in front of the next read rather than read into. */
@@ -354,9 +355,11 @@ const char *rpc_conn_must_close(const struct rpc_conn *conn)
     return conn->must_close;
 }
 
-const char *rpc_too_many_clients_line(void)
+void rpc_too_many_clients_line(char line[RPC_DISMISSAL_BYTES], uint64_t max)
 {
-    return "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32008,\"message\":\"too many connections; "
-           "close "
-           "one or raise --max-clients\",\"data\":{\"error\":\"limit_exceeded\",\"limit\":\"max-clients\"}}}\n";
+    snprintf(line, RPC_DISMISSAL_BYTES,
+             "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32008,\"message\":\"there are %llu connections "
+             "already; close one or raise --max-clients\",\"data\":{\"error\":\"limit_exceeded\","
+             "\"limit\":\"max-clients\",\"max\":%llu}}}\n",
+             (unsigned long long)max, (unsigned long long)max);
 }

@@ -75,8 +75,10 @@ static bool admit(struct listener *listener, int fd)
         return false;
     }
     if (server->max_clients != 0 && atomic_load(&server->connections) >= server->max_clients) {
+        char line[RPC_DISMISSAL_BYTES];
         complain(listener, "max-clients is reached: connections are refused");
-        peer_dismiss(fd, rpc_too_many_clients_line());
+        rpc_too_many_clients_line(line, server->max_clients);
+        peer_dismiss(fd, line);
         return false;
     }
     listener->has_complained = false;
