@@ -81,6 +81,8 @@ void fixture_end(struct fixture *fixture)
 int fixture_teardown(void **state)
 {
     struct fixture *fixture = *state;
+    wire_close_all();
+    fixture->wire = NULL;
     if (fixture->daemon != NULL) {
         fixture_end(fixture);
     }

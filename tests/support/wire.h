@@ -29,6 +29,7 @@ struct wire {
     bool closed; /* the daemon has closed, or reset, the connection */
     bool reset;
     struct match_bindings bindings;
+    struct wire *next; /* of the connections that are open */
 };
 
 /* ---- connecting ---- */
@@ -38,6 +39,8 @@ struct wire *wire_open_unix(const struct daemon *daemon); /* TCP when the daemon
 /* The same, but NULL when it cannot connect; usable outside of a test, in a child process. */
 struct wire *wire_try_open(const struct daemon *daemon, bool over_unix);
 void wire_close(struct wire *wire);
+/* Closes every connection of this process: a failed test leaves some behind. */
+void wire_close_all(void);
 /* Closes with a reset instead of an orderly end. */
 void wire_reset(struct wire *wire);
 /* No more will be sent; replies can still be read. */
