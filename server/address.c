@@ -32,12 +32,12 @@ static bool parse_unix(struct address *address, const char *path, struct reason 
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     size_t len = strlen(path);
     if (!is_plain_path(path)) {
-        return reason_set(reason, "'unix:%s': the path must not be empty, nor have commas or control characters in it",
-                          path);
+        return reason_set(
+            reason, "'unix:%s': the path must not be empty, nor have commas or control characters in it", path);
     }
     if (len >= sizeof name.sun_path) {
-        return reason_set(reason, "'unix:%.60s..': the path has %zu bytes; a Unix socket's has at most %zu", path, len,
-                          sizeof name.sun_path - 1);
+        return reason_set(reason, "'unix:%.60s..': the path has %zu bytes; a Unix socket's has at most %zu",
+                          path, len, sizeof name.sun_path - 1);
     }
     memcpy(name.sun_path, path, len + 1);
     memset(address, 0, sizeof *address);
@@ -109,7 +109,8 @@ static bool parse_tcp(struct address *address, const char *text, struct reason *
         status = getaddrinfo(host, port, &hints, &found);
     }
     if (status != 0) {
-        return reason_set(reason, "'tcp:%.200s': there is no host '%.200s': %s", text, host, gai_strerror(status));
+        return reason_set(reason, "'tcp:%.200s': there is no host '%.200s': %s", text, host,
+                          gai_strerror(status));
     }
     memset(address, 0, sizeof *address);
     memcpy(&address->name, found->ai_addr, found->ai_addrlen);

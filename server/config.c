@@ -32,11 +32,7 @@ enum option_kind {
 };
 
 /* Where an option may stand besides the command line. */
-enum option_place {
-    PLACE_ENVIRONMENT = 1,
-    PLACE_FILE = 2,
-    PLACE_ANYWHERE = 3
-};
+enum option_place { PLACE_ENVIRONMENT = 1, PLACE_FILE = 2, PLACE_ANYWHERE = 3 };
 
 struct option {
     const char *name; /* without dashes; also the key in the file */
@@ -68,14 +64,17 @@ static const struct option options[] = {
      "$XDG_RUNTIME_DIR/heapd.sock, or /tmp/heapd-UID/heapd.sock)"},
     {"threads", OPTION_NUMBER, PLACE_ANYWHERE, MEMBER(threads), 1, CONFIG_THREADS_MAX, NULL,
      "I/O threads (default: processors - 1, at least 1, at most 4)"},
-#define X(member, name, unit, fallback, largest, doc)                                                        \
+#define X(member, name, unit, fallback, largest, doc)                                                          \
     {name, KIND_##unit, PLACE_ANYWHERE, MEMBER(limits.member), 0, largest, NULL, doc},
     RPC_LIMIT_MAP(X)
 #undef X
-    {"log-level", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_level), 0, 0, level_words, "what is worth a line on stderr"},
-    {"log-format", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_format), 0, 0, format_words, "how such a line looks"},
+        {"log-level", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_level), 0, 0, level_words,
+         "what is worth a line on stderr"},
+    {"log-format", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_format), 0, 0, format_words,
+     "how such a line looks"},
     {"config", OPTION_PATH, PLACE_ENVIRONMENT, MEMBER(file), 0, 0, NULL, "a file with a `key = value` a line"},
-    {"check-config", OPTION_ACTION, 0, CONFIG_CHECK, 0, 0, NULL, "read the configuration, say whether it is right, exit"},
+    {"check-config", OPTION_ACTION, 0, CONFIG_CHECK, 0, 0, NULL,
+     "read the configuration, say whether it is right, exit"},
     {"version", OPTION_ACTION, 0, CONFIG_VERSION, 0, 0, NULL, "print the version and exit"},
     {"help", OPTION_ACTION, 0, CONFIG_HELP, 0, 0, NULL, "print this and exit"},
 };
@@ -143,8 +142,8 @@ static bool read_number(uint64_t *result, const struct given *given, struct reas
     errno = 0;
     uint64_t most = most_of(option), number = strtoull(text, NULL, 10);
     if (errno != 0 || number > most / unit || number < option->least) {
-        return reason_set(reason, "%s: %.100s is out of range; allowed: %" PRIu64 " to %" PRIu64 "%s", given->where,
-                          text, option->least, most, is_limit ? " (0 for no limit)" : "");
+        return reason_set(reason, "%s: %.100s is out of range; allowed: %" PRIu64 " to %" PRIu64 "%s",
+                          given->where, text, option->least, most, is_limit ? " (0 for no limit)" : "");
     }
     *result = number * unit;
     return true;
@@ -159,7 +158,8 @@ static bool read_word(unsigned *result, const struct given *given, struct reason
             *result = i;
             return true;
         }
-        len += (size_t)snprintf(allowed + len, sizeof allowed - len, "%s%s", i == 0 ? "" : ", ", given->option->words[i]);
+        len += (size_t)snprintf(allowed + len, sizeof allowed - len, "%s%s", i == 0 ? "" : ", ",
+                                given->option->words[i]);
     }
     return reason_set(reason, "%s: '%.100s' is none of: %s", given->where, given->value, allowed);
 }
@@ -176,10 +176,11 @@ static bool add_address(struct config *config, const char *text, const char *whe
         return reason_set(reason, "%s: %s", where, why.text);
     }
     if (!address_is_local(address)) {
-        return reason_set(reason,
-                          "%s: '%.200s' can be reached from other machines, which needs an auth token, and there is "
-                          "none; allowed: loopback addresses such as tcp:127.0.0.1:7411",
-                          where, text);
+        return reason_set(
+            reason,
+            "%s: '%.200s' can be reached from other machines, which needs an auth token, and there is "
+            "none; allowed: loopback addresses such as tcp:127.0.0.1:7411",
+            where, text);
     }
     config->listen_count++;
     return true;
@@ -254,7 +255,8 @@ static void set_defaults(struct config *config)
 }
 
 /* A line of the file, its newline cut off. */
-static bool read_line(struct config *config, char *line, const char *path, unsigned number, struct reason *reason)
+static bool read_line(struct config *config, char *line, const char *path, unsigned number,
+                      struct reason *reason)
 {
     char *key = line + strspn(line, " \t"), *end = line + strlen(line);
     while (end > key && isspace((unsigned char)end[-1])) {
@@ -337,7 +339,8 @@ static bool read_environment(struct config *config, struct reason *reason)
 }
 
 /* The argument at argv[*i], with its value, which may be the next one; *i moves over both. */
-static bool next_flag(struct given *given, char where[64], int argc, char *const argv[], int *i, struct reason *reason)
+static bool next_flag(struct given *given, char where[64], int argc, char *const argv[], int *i,
+                      struct reason *reason)
 {
     const char *text = argv[(*i)++];
     if (strcmp(text, "-h") == 0) {
@@ -350,7 +353,8 @@ static bool next_flag(struct given *given, char where[64], int argc, char *const
     const char *value = text[2 + len] == '=' ? text + 2 + len + 1 : NULL;
     given->option = find_option(text + 2, len);
     if (given->option == NULL) {
-        return reason_set(reason, "there is no option %.*s; see heapd --help", (int)(len < 100 ? len + 2 : 100), text);
+        return reason_set(reason, "there is no option %.*s; see heapd --help", (int)(len < 100 ? len + 2 : 100),
+                          text);
     }
     snprintf(where, 64, "--%s", given->option->name);
     given->where = where;
@@ -454,10 +458,9 @@ static void write_wrapped(FILE *out, const char *text, size_t indent)
 /* What stands behind the option's name. */
 static void argument_text(const struct option *option, char *text, size_t size)
 {
-    static const char *const arguments[] = {[OPTION_ADDRESSES] = "ADDR", [OPTION_NUMBER] = "N",
-                                            [OPTION_SIZE] = "SIZE",      [OPTION_COUNT] = "N",
-                                            [OPTION_SECONDS] = "SECONDS", [OPTION_WORD] = "",
-                                            [OPTION_PATH] = "FILE",      [OPTION_ACTION] = ""};
+    static const char *const arguments[] = {
+        [OPTION_ADDRESSES] = "ADDR",  [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
+        [OPTION_SECONDS] = "SECONDS", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {
         len += (size_t)snprintf(text + len, size - len, "%s%s", i == 0 ? "" : "|", option->words[i]);
@@ -479,8 +482,8 @@ static void default_text(const struct option *option, const struct config *defau
         if (option->most != 0) {
             snprintf(most_number, sizeof most_number, "%" PRIu64, option->most);
         }
-        snprintf(text, size, " (default: %" PRIu64 "%s%s%s)", in_m ? number >> 20 : number, in_m ? "m" : "", most,
-                 most_number);
+        snprintf(text, size, " (default: %" PRIu64 "%s%s%s)", in_m ? number >> 20 : number, in_m ? "m" : "",
+                 most, most_number);
     }
 }
 

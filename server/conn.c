@@ -11,7 +11,7 @@
  *                          ENDED        REFUSED            |
  *             answers what  |              | throws input  |
  *             was received  |  all sent    | away          |
- *                           v              v  end, 2 s     v
+ *                           v              v  end, 1 s     v
  *                          CLOSING  <------+---------------+
  *                             | on_closed
  *                             v
@@ -20,7 +20,8 @@
  *   OPEN      rpc is there.  is_reading says whether libuv reads.
  *   ENDED     is_ended.  Never reads again; conn_flush() closes when nothing is owed.
  *   REFUSED   is_ended, rpc is NULL, reads.  An answer was sent and our side closed; waits for the other side,
- *             because closing with unread bytes would reset the connection under that answer.
+ *             because closing with unread bytes would reset the connection under that answer, and closing
+ *             at once looks to some clients as if they had never been connected.  conn_dismiss() begins here.
  *   CLOSING   is_closing, rpc is NULL, on no list.  Only libuv still knows it; write callbacks may come.
  *
  * The session ends with rpc_conn_destroy(), on the way into REFUSED or CLOSING; memory is freed in
@@ -48,18 +49,20 @@
 /* A client with replies above max-output has so long to take some of them. */
 #define STUCK_MS 1000u
 /* How long a refused connection may go on talking. */
-#define REFUSED_MS 2000u
+#define REFUSED_MS 1000u
+/* So many connections that were turned away may linger on a loop; the files set aside at the start cover them.
+ */
+#define DISMISSED_MAX 16u
 /* A silent TCP peer that owes an acknowledgement is looked at after this. */
 #define UNHEARD_MS 30000u
 
-static const char http_reply[] =
-    "HTTP/1.1 501 Not Implemented\r\n"
-    "Content-Type: text/plain\r\n"
-    "Content-Length: 57\r\n"
-    "Connection: close\r\n"
-    "\r\n"
-    "This port speaks JSON-RPC 2.0, one message a line.\n"
-    "(501)\n";
+static const char http_reply[] = "HTTP/1.1 501 Not Implemented\r\n"
+                                 "Content-Type: text/plain\r\n"
+                                 "Content-Length: 57\r\n"
+                                 "Connection: close\r\n"
+                                 "\r\n"
+                                 "This port speaks JSON-RPC 2.0, one message a line.\n"
+                                 "(501)\n";
 _Static_assert(sizeof "This port speaks JSON-RPC 2.0, one message a line.\n"
                       "(501)\n" == 57 + 1,
                "Content-Length counts the body");
@@ -198,6 +201,7 @@ static void refuse_http(struct conn *conn)
     end_session(conn);
     (void)!uv_try_write(&conn->handle.stream, &buf, 1);
     shutdown(file_of(conn), SHUT_WR);
+    io_thread_look_soon(conn->thread);
 }
 
 static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -414,6 +418,24 @@ static int init_handle(struct conn *conn, int fd)
     return uv_pipe_open(&conn->handle.pipe, fd);
 }
 
+/* Puts a connection on the loop, with all but its session.  false: its handle takes no socket, and both are
+ * closed. */
+static bool start(struct conn *conn, struct io_thread *thread, int fd, bool is_tcp)
+{
+    conn->thread = thread;
+    conn->is_tcp = is_tcp;
+    conn->opened_ms = conn->active_ms = uv_now(&thread->loop);
+    int status = init_handle(conn, fd);
+    conn->handle.any.data = conn;
+    io_thread_add(thread, conn);
+    if (status < 0) {
+        close(fd);
+        conn_close(conn, LOG_WARNING, uv_strerror(status));
+        return false;
+    }
+    return start_reading(conn);
+}
+
 void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
 {
     struct conn *conn = calloc(1, sizeof *conn);
@@ -425,20 +447,27 @@ void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
         io_thread_forget(thread);
         return;
     }
-    conn->thread = thread;
     conn->rpc = rpc;
     conn->client = client;
-    conn->is_tcp = is_tcp;
-    conn->opened_ms = conn->active_ms = uv_now(&thread->loop);
-    int status = init_handle(conn, fd);
-    conn->handle.any.data = conn;
-    io_thread_add(thread, conn);
-    if (status < 0) {
-        close(fd);
-        conn_close(conn, LOG_WARNING, uv_strerror(status));
-        return;
-    }
     log_write(&thread->server->log, LOG_DEBUG, "client %llu connected over %s", (unsigned long long)client,
               is_tcp ? "TCP" : "a Unix socket");
-    start_reading(conn);
+    start(conn, thread, fd, is_tcp);
+}
+
+void conn_dismiss(struct io_thread *thread, int fd, bool is_tcp, const char *line)
+{
+    struct conn *conn = thread->dismissed < DISMISSED_MAX ? calloc(1, sizeof *conn) : NULL;
+    (void)!send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(fd, SHUT_WR);
+    if (conn == NULL) {
+        peer_discard_input(fd);
+        close(fd);
+        return;
+    }
+    conn->is_dismissed = true;
+    conn->is_ended = true;
+    thread->dismissed++;
+    if (start(conn, thread, fd, is_tcp)) {
+        io_thread_look_soon(thread);
+    }
 }

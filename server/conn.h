@@ -29,18 +29,22 @@ struct conn {
     uint64_t active_ms; /* loop time of the last byte in or out */
     struct first_line first_line;
     bool is_tcp;
-    bool is_reading;     /* libuv reads */
-    bool is_writing;     /* a write waits in libuv; nothing else may be written before it is done */
-    bool is_resting;     /* its requests run on when `pace` says so */
-    bool is_ended;       /* the client has ended its input, or the daemon wants no more of it */
-    bool is_draining;    /* the daemon stops: close as soon as nothing is owed */
-    bool is_closing;     /* uv_close() was called */
-    bool has_spoken;     /* a byte has come */
-    bool has_sent;       /* bytes were sent that may not have arrived */
+    bool is_reading;   /* libuv reads */
+    bool is_writing;   /* a write waits in libuv; nothing else may be written before it is done */
+    bool is_resting;   /* its requests run on when `pace` says so */
+    bool is_ended;     /* the client has ended its input, or the daemon wants no more of it */
+    bool is_dismissed; /* was never admitted: has no number and no session, and counts nowhere */
+    bool is_draining;  /* the daemon stops: close as soon as nothing is owed */
+    bool is_closing;   /* uv_close() was called */
+    bool has_spoken;   /* a byte has come */
+    bool has_sent;     /* bytes were sent that may not have arrived */
 };
 
 /* Begins to serve a connected socket; takes it in any case. */
 void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client);
+/* Sends a line to a connected socket that is not wanted, and closes it when the client has had time to read
+ * that.  Takes it in any case. */
+void conn_dismiss(struct io_thread *thread, int fd, bool is_tcp, const char *line);
 /* After a run that named it, or when more can be sent: closes it if it must be or is done, sends what can be
  * sent, reads or stops reading, and asks for another run if its requests wait for one. */
 void conn_flush(struct conn *conn);

@@ -26,7 +26,8 @@ static bool ends_with_version(const struct first_line *line)
         len--;
     }
     size_t version = len;
-    while (version > 0 && ((tail[version - 1] >= '0' && tail[version - 1] <= '9') || tail[version - 1] == '.')) {
+    while (version > 0 &&
+           ((tail[version - 1] >= '0' && tail[version - 1] <= '9') || tail[version - 1] == '.')) {
         version--;
     }
     return version < len && version >= 5 && memcmp(tail + version - 5, "HTTP/", 5) == 0;

@@ -145,7 +145,11 @@ void io_thread_remove(struct io_thread *thread, struct conn *conn)
     if (conn->next != NULL) {
         conn->next->prev = conn->prev;
     }
-    io_thread_forget(thread);
+    if (conn->is_dismissed) {
+        thread->dismissed--;
+    } else {
+        io_thread_forget(thread);
+    }
 }
 
 void io_thread_forget(struct io_thread *thread)

@@ -25,8 +25,8 @@ struct arrival {
 enum io_phase {
     IO_RUNNING,
     IO_LAST_CALL, /* a stop is wanted; takes in what has already arrived */
-    IO_DRAINING, /* reads no more; connections close as soon as they owe nothing */
-    IO_ENDED     /* its handles are closing; the loop returns */
+    IO_DRAINING,  /* reads no more; connections close as soon as they owe nothing */
+    IO_ENDED      /* its handles are closing; the loop returns */
 };
 
 /* Everything belongs to the thread but where it says otherwise. */
@@ -49,6 +49,7 @@ struct io_thread {
 
     struct conn *conns;           /* doubly linked */
     struct conn *resting;         /* linked; those whose replies are not read as fast as they come */
+    unsigned dismissed;           /* connections of `conns` that were turned away */
     bool wants_run;               /* rpc_thread_run() has something to do */
     size_t read_budget;           /* bytes that this turn may still read */
     uint64_t bytes_in, bytes_out; /* of this turn */

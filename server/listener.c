@@ -8,6 +8,7 @@
  */
 #include "listener.h"
 
+#include "conn.h"
 #include "io_thread.h"
 #include "peer.h"
 #include "server.h"
@@ -33,8 +34,8 @@ struct listener {
     uv_timer_t pause; /* active while nothing is accepted for want of files */
     int fd;
     bool is_tcp;
-    bool has_complained; /* about max-clients or files, since a connection was last accepted */
-    unsigned open_handles; /* freed when both are closed */
+    bool has_complained;            /* about max-clients or files, since a connection was last accepted */
+    unsigned open_handles;          /* freed when both are closed */
     struct unix_socket unix_socket; /* unless is_tcp */
 };
 
@@ -78,7 +79,7 @@ static bool admit(struct listener *listener, int fd)
         char line[RPC_DISMISSAL_BYTES];
         complain(listener, "max-clients is reached: connections are refused");
         rpc_too_many_clients_line(line, server->max_clients);
-        peer_dismiss(fd, line);
+        conn_dismiss(server->threads[0], fd, listener->is_tcp, line);
         return false;
     }
     listener->has_complained = false;

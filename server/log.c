@@ -17,8 +17,8 @@ _Static_assert(6 * MESSAGE_BYTES + 128 <= LINE_BYTES, "a line holds any message"
 static const char *level_word(enum log_level level)
 {
     switch (level) {
-#define X(value, word)                                                                                       \
-    case value:                                                                                              \
+#define X(value, word)                                                                                         \
+    case value:                                                                                                \
         return word;
         LOG_LEVEL_MAP(X)
 #undef X

@@ -10,10 +10,10 @@
 #define HEAPD_SERVER_LOG_H
 
 /* Level and its word, most urgent first. */
-#define LOG_LEVEL_MAP(X)                                                                                     \
-    X(LOG_ERROR, "error")                                                                                    \
-    X(LOG_WARNING, "warning")                                                                                \
-    X(LOG_INFO, "info")                                                                                      \
+#define LOG_LEVEL_MAP(X)                                                                                       \
+    X(LOG_ERROR, "error")                                                                                      \
+    X(LOG_WARNING, "warning")                                                                                  \
+    X(LOG_INFO, "info")                                                                                        \
     X(LOG_DEBUG, "debug")
 
 enum log_level {
@@ -22,10 +22,7 @@ enum log_level {
 #undef X
 };
 
-enum log_format {
-    LOG_TEXT,
-    LOG_JSON
-};
+enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log {
     enum log_level level; /* what is less urgent is not written */

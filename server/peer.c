@@ -4,7 +4,6 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -66,12 +65,4 @@ void peer_discard_input(int fd)
     char bytes[4096];
     for (int i = 0; i < DISCARD_ROUNDS && recv(fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0; i++) {
     }
-}
-
-void peer_dismiss(int fd, const char *line)
-{
-    (void)!send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
-    shutdown(fd, SHUT_WR);
-    peer_discard_input(fd);
-    close(fd);
 }

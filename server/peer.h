@@ -26,7 +26,5 @@ bool peer_is_gone(int fd);
 /* Throws away what has arrived: closing a socket with unread bytes would reset the connection, and the peer
  * may then lose what was sent to it. */
 void peer_discard_input(int fd);
-/* Sends a line to a connection that is not wanted and closes it. */
-void peer_dismiss(int fd, const char *line);
 
 #endif

@@ -258,8 +258,8 @@ static void abandon(struct server *server)
 static int serve(struct server *server)
 {
     struct reason reason;
-    if (!create_service(server, &reason) || !create_threads(server, &reason) || !open_listeners(server, &reason) ||
-        !start_threads(server, &reason)) {
+    if (!create_service(server, &reason) || !create_threads(server, &reason) ||
+        !open_listeners(server, &reason) || !start_threads(server, &reason)) {
         fprintf(stderr, "heapd: %s\n", reason.text);
         abandon(server);
         return 1;

@@ -51,9 +51,9 @@ struct server {
 
     /* any thread */
     _Atomic bool stop_wanted;
-    _Atomic unsigned threads_running; /* of threads[1..] */
-    _Atomic uint64_t connections;     /* open now */
-    _Atomic uint64_t accepted;        /* ever; the last one's number */
+    _Atomic unsigned threads_running;                      /* of threads[1..] */
+    _Atomic uint64_t connections;                          /* open now */
+    _Atomic uint64_t accepted;                             /* ever; the last one's number */
     _Atomic uint64_t idle_timeout_s, first_byte_timeout_s; /* 0: never */
     _Atomic uint64_t max_output;                           /* bytes; 0: no limit */
 };

@@ -32,16 +32,16 @@ bool unix_socket_check_folder(const struct address *address, struct reason *reas
         return reason_set(reason, "cannot look at the folder %s of the socket: %s", folder, strerror(errno));
     }
     if (!S_ISDIR(info.st_mode)) {
-        return reason_set(reason, "%s, the folder of the socket, is no directory (a symbolic link is none, either)",
-                          folder);
+        return reason_set(
+            reason, "%s, the folder of the socket, is no directory (a symbolic link is none, either)", folder);
     }
     if (info.st_uid != geteuid()) {
         return reason_set(reason, "%s, the folder of the socket, belongs to user %lu, not to us", folder,
                           (unsigned long)info.st_uid);
     }
     if ((info.st_mode & 0777) != 0700) {
-        return reason_set(reason, "%s, the folder of the socket, has mode %04o; it must be 0700 (chmod 700 %s)", folder,
-                          (unsigned)info.st_mode & 0777, folder);
+        return reason_set(reason, "%s, the folder of the socket, has mode %04o; it must be 0700 (chmod 700 %s)",
+                          folder, (unsigned)info.st_mode & 0777, folder);
     }
     return true;
 }
@@ -73,7 +73,8 @@ static int lock(const struct address *address, struct reason *reason)
             return -1;
         }
         if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            reason_set(reason, "another heapd is running on unix:%s (it has locked %s)", address_path(address), path);
+            reason_set(reason, "another heapd is running on unix:%s (it has locked %s)", address_path(address),
+                       path);
             close(fd);
             return -1;
         }
@@ -94,7 +95,8 @@ static bool is_stale(const struct address *address)
     if (fd < 0) {
         return false;
     }
-    bool refused = connect(fd, (const struct sockaddr *)&address->name, address->len) != 0 && errno == ECONNREFUSED;
+    bool refused =
+        connect(fd, (const struct sockaddr *)&address->name, address->len) != 0 && errno == ECONNREFUSED;
     close(fd);
     return refused;
 }

@@ -40,20 +40,20 @@ static bool load(const char *first, ...)
     return config_load(&config, argc, argv, &reason);
 }
 
-#define load_ok(...)                                                                                         \
-    do {                                                                                                     \
-        if (!load(__VA_ARGS__)) {                                                                            \
-            fail_msg("refused: %s", reason.text);                                                            \
-        }                                                                                                    \
+#define load_ok(...)                                                                                           \
+    do {                                                                                                       \
+        if (!load(__VA_ARGS__)) {                                                                              \
+            fail_msg("refused: %s", reason.text);                                                              \
+        }                                                                                                      \
     } while (0)
 
 /* Demands a refusal whose message has both texts in it. */
-#define load_fails(where, allowed, ...)                                                                      \
-    do {                                                                                                     \
-        assert_false(load(__VA_ARGS__));                                                                     \
-        if (strstr(reason.text, where) == NULL || strstr(reason.text, allowed) == NULL) {                    \
-            fail_msg("the message is: %s", reason.text);                                                     \
-        }                                                                                                    \
+#define load_fails(where, allowed, ...)                                                                        \
+    do {                                                                                                       \
+        assert_false(load(__VA_ARGS__));                                                                       \
+        if (strstr(reason.text, where) == NULL || strstr(reason.text, allowed) == NULL) {                      \
+            fail_msg("the message is: %s", reason.text);                                                       \
+        }                                                                                                      \
     } while (0)
 
 /* Without anything of HEAPD_* in the environment. */
@@ -207,14 +207,27 @@ static void test_config_addresses(void **state)
     load_ok("--listen", "unix:/a, tcp:127.0.0.2:7411 ,unix:/b", NULL);
     assert_int_equal(config.listen_count, 3);
     assert_listens(1, "tcp:127.0.0.2:7411");
-    static const char *const wrong[] = {"",          "/a",         "unix:",       "udp:127.0.0.1:1",   "tcp:127.0.0.1",
-                                        "tcp::1",    "tcp:::1:1",  "tcp:[]:1",    "tcp:127.0.0.1:",    "tcp:127.0.0.1:65536",
-                                        "tcp:a:b:1", "unix:/a\tb", "unix:/a,,",   "tcp:127.0.0.1:-1",  "tcp:127.0.0.1: 1",
+    static const char *const wrong[] = {"",
+                                        "/a",
+                                        "unix:",
+                                        "udp:127.0.0.1:1",
+                                        "tcp:127.0.0.1",
+                                        "tcp::1",
+                                        "tcp:::1:1",
+                                        "tcp:[]:1",
+                                        "tcp:127.0.0.1:",
+                                        "tcp:127.0.0.1:65536",
+                                        "tcp:a:b:1",
+                                        "unix:/a\tb",
+                                        "unix:/a,,",
+                                        "tcp:127.0.0.1:-1",
+                                        "tcp:127.0.0.1: 1",
                                         "tls:127.0.0.1:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         load_fails("--listen: ", "", "--listen", wrong[i], NULL);
     }
-    static const char *const open[] = {"tcp:0.0.0.0:1", "tcp:[::]:1", "tcp:192.0.2.1:1", "tcp:[::ffff:192.0.2.1]:1"};
+    static const char *const open[] = {"tcp:0.0.0.0:1", "tcp:[::]:1", "tcp:192.0.2.1:1",
+                                       "tcp:[::ffff:192.0.2.1]:1"};
     for (size_t i = 0; i < sizeof open / sizeof open[0]; i++) {
         load_fails("--listen: ", "loopback", "--listen", open[i], NULL);
     }
