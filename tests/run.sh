@@ -9,12 +9,13 @@
 # What runs with which build:
 #   address+undefined   every unit test, and every integration test against the daemon built so
 #   thread              the unit tests of threads; sessions and random operations on a daemon of 4 threads
-#   plain               the unit tests of heap/ under valgrind; the loader of the real heap
+#   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
 #   scripts             the layers, and the layers check itself
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL # the builds here are no part of a make that called this
 words=("$@")
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
@@ -51,7 +52,7 @@ count() {
         /^\[==========\] / { summary = 1 }
         summary { next }
         /^\[ RUN      \] / { reason = "" }
-        /^skipped because / { reason = $0 }
+        /^skipped(:| because) / { reason = $0 }
         index($0, "[       OK ] ") { ok++ }
         index($0, "[  SKIPPED ] ") && reason != "" { skipped++; list = list "\n      " $4 " " reason }
         END {
@@ -64,16 +65,20 @@ count() {
 # Jobs run two at a time; job N leaves $work/N.{label,kind,log,code,seconds}.
 jobs_started=0 jobs_reported=0
 
+wanted() { # LABEL: no words were given, or it contains one of them
+    local word
+    [ "${#words[@]}" -gt 0 ] || return 0
+    for word in "${words[@]}"; do
+        case $1 in *"$word"*) return 0 ;; esac
+    done
+    return 1
+}
+
 # start KIND LABEL COMMAND..: KIND is cmocka or script
 start() {
-    local kind=$1 label=$2 n=$jobs_started word
+    local kind=$1 label=$2 n=$jobs_started
     shift 2
-    if [ "${#words[@]}" -gt 0 ]; then
-        for word in "${words[@]}"; do
-            case $label in *"$word"*) word=; break ;; esac
-        done
-        [ -z "$word" ] || return
-    fi
+    wanted "$label" || return
     while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
         wait -n
     done
@@ -131,13 +136,15 @@ run_address() {
         start cmocka "address unit/$name" "build/address/tests/unit/$name"
     done
     for name in $(test_names integration); do
-        [ "$name" = test_loader ] || start cmocka "address integration/$name" "build/address/tests/integration/$name"
+        start cmocka "address integration/$name" "build/address/tests/integration/$name"
     done
 }
 
 run_plain() {
     local name
-    start cmocka "plain integration/test_loader" build/tests/integration/test_loader
+    for name in $(test_names integration); do
+        start cmocka "plain integration/$name" "build/tests/integration/$name"
+    done
     for name in $(test_names unit); do
         # Tests of heap/ have its fixture; those of size or threads are no work for valgrind.
         grep -q '"heap_fixture.h"' "tests/unit/$name.c" || continue

@@ -55,18 +55,23 @@ static char *read_part(const char *name, const char *part, size_t *len)
     return process_read_file(path, len);
 }
 
-/* The next reply demanded, without remarks, as a string of its own; NULL: no more. */
+/* Where the next reply demanded stands in out, behind remarks; "" at the end. */
+static const char *skip_remarks(const char *line)
+{
+    while (*line == '#' || *line == '\n') {
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
+    return line;
+}
+
+/* The next reply demanded as a string of its own; NULL: no more. */
 static char *next_expected(struct play *play)
 {
-    while (*play->next_out != '\0') {
-        const char *line = play->next_out;
-        size_t len = strcspn(line, "\n");
-        play->next_out = line + len + (line[len] == '\n');
-        if (len > 0 && *line != '#') {
-            return strndup(line, len);
-        }
-    }
-    return NULL;
+    const char *line = skip_remarks(play->next_out);
+    size_t len = strcspn(line, "\n");
+    play->next_out = line + len;
+    return len == 0 ? NULL : strndup(line, len);
 }
 
 /* ---- playing ---- */
@@ -148,8 +153,7 @@ static void play(struct wire_case *wire_case, struct daemon *daemon, enum way wa
     play.wire = way == WAY_BYTES ? wire_open_unix(daemon) : wire_open(daemon);
     send_all(&play);
     wire_half_close(play.wire);
-    for (const char *rest = play.next_out; next_expected(&play) != NULL; rest = play.next_out) {
-        play.next_out = rest;
+    while (*skip_remarks(play.next_out) != '\0') {
         expect_next(&play, "");
     }
     wire_expect_end(play.wire);
