@@ -115,6 +115,57 @@ static void test_limits_stop_reading_who_does_not_read(void **state)
     wire_close(slow);
 }
 
+/* Replies far beyond what is read from at once still come after the client has closed its side. */
+static void test_limits_half_close_with_many_replies_due(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct wire *slow = wire_open_unix(fixture->daemon);
+    const int n = process_rounds(300, 10);
+    create_big(fixture->wire, 100000);
+    for (int i = 0; i < n; i++) {
+        char request[128];
+        int len =
+            snprintf(request, sizeof request, "{\"id\":%d,\"method\":\"get\",\"params\":[\"big\"]}\n", i);
+        wire_send(slow, request, (size_t)len);
+    }
+    wire_half_close(slow);
+    for (int i = 0; i < n; i++) {
+        char head[64];
+        size_t len;
+        const char *reply = wire_line(slow, &len);
+        snprintf(head, sizeof head, "{\"id\":%d,\"result\":[1000000,", i);
+        assert_non_null(reply);
+        assert_int_equal(strncmp(reply, head, strlen(head)), 0);
+        assert_true(len > 90000);
+    }
+    wire_expect_end(slow);
+    wire_close(slow);
+}
+
+/* Hundreds of thousands of requests in one go are answered in order. */
+static void test_limits_long_pipeline(void **state)
+{
+    const struct fixture *fixture = *state;
+    const int n = process_rounds(200000, 10);
+    char *all = NULL;
+    size_t size = 0, len;
+    FILE *stream = open_memstream(&all, &size);
+    for (int i = 0; i < n; i++) {
+        fprintf(stream,
+                i % 3 == 0 ? "{\"id\":%d,\"method\":\"ping\"}\n" : "{\"id\":%d,\"method\":\"nope\"}\r\n", i);
+    }
+    fclose(stream);
+    wire_send(fixture->wire, all, size);
+    free(all);
+    for (int i = 0; i < n; i++) {
+        char head[64];
+        const char *reply = wire_line(fixture->wire, &len);
+        snprintf(head, sizeof head, "{\"id\":%d,\"%s", i, i % 3 == 0 ? "result\":\"pong\"}" : "error\":{");
+        assert_non_null(reply);
+        assert_int_equal(strncmp(reply, head, strlen(head)), 0);
+    }
+}
+
 /* A client that sends half a request and waits costs others nothing. */
 static void test_limits_half_requests_hold_up_nobody(void **state)
 {
@@ -342,6 +393,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_drop_who_does_not_read),
         fixture_test(test_limits_stop_reading_who_does_not_read),
+        fixture_test(test_limits_half_close_with_many_replies_due),
+        fixture_test(test_limits_long_pipeline),
         fixture_test(test_limits_half_requests_hold_up_nobody),
         cmocka_unit_test(test_limits_max_clients),
         cmocka_unit_test(test_limits_idle_timeout),

@@ -1,4 +1,5 @@
 /* test_server.c -- start, options, sockets and the end of the daemon. */
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -160,6 +161,59 @@ static void test_server_options_from_flag_environment_and_file(void **state)
     assert_int_equal(result.exit_code, 2);
     process_result_free(&result);
     unlink(path);
+    rmdir(folder);
+}
+
+static void test_server_rereads_its_configuration_on_sighup(void **state)
+{
+    char folder[] = "/tmp/heapd-test-XXXXXX", path[128];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/heapd.conf", folder);
+    write_file(path, "max-batch = 5\n");
+    struct daemon *daemon = daemon_start((const char *[]){"--config", path, "--max-depth", "60", NULL});
+    assert_int_equal(limit_of(daemon, "max-batch"), 5);
+    write_file(path, "max-batch = 7\nmax-depth = 50\nmax-names = 9\n");
+    kill(daemon->pid, SIGHUP);
+    int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;
+    while (limit_of(daemon, "max-batch") != 7) {
+        assert_true(process_now_ms() < deadline);
+        usleep(1000);
+    }
+    assert_int_equal(limit_of(daemon, "max-names"), 9);
+    assert_int_equal(limit_of(daemon, "max-depth"), 60); /* a flag beats the file, still */
+    /* A broken file changes nothing and stops nothing. */
+    write_file(path, "max-batch = 8\nmax-depth = many\n");
+    kill(daemon->pid, SIGHUP);
+    usleep(300000);
+    assert_int_equal(limit_of(daemon, "max-batch"), 7);
+    daemon_stop(daemon);
+    unlink(path);
+    rmdir(folder);
+}
+
+/* The service manager hears READY=1 no later than stdout says so. */
+static void test_server_notifies_the_service_manager(void **state)
+{
+    char folder[] = "/tmp/heapd-test-XXXXXX", message[512];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", folder);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    setenv("NOTIFY_SOCKET", address.sun_path, 1);
+    struct daemon *daemon = daemon_start((const char *[]){"--max-depth", "1000", NULL});
+    unsetenv("NOTIFY_SOCKET");
+    struct pollfd wait = {fd, POLLIN, 0};
+    assert_int_equal(poll(&wait, 1, PROCESS_PATIENCE_MS), 1);
+    ssize_t n = recv(fd, message, sizeof message - 1, 0);
+    assert_true(n > 0);
+    message[n] = '\0';
+    assert_non_null(strstr(message, "READY=1"));
+    daemon_stop(daemon);
+    close(fd);
+    unlink(address.sun_path);
     rmdir(folder);
 }
 
@@ -457,6 +511,8 @@ int main(void)
         cmocka_unit_test(test_server_help_and_version),
         cmocka_unit_test(test_server_refuses_tcp_off_loopback_without_token),
         cmocka_unit_test(test_server_options_from_flag_environment_and_file),
+        cmocka_unit_test(test_server_rereads_its_configuration_on_sighup),
+        cmocka_unit_test(test_server_notifies_the_service_manager),
         fixture_test(test_server_ready_line_and_socket_mode),
         cmocka_unit_test(test_server_listens_on_several_addresses),
         cmocka_unit_test(test_server_default_socket),
