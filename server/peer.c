@@ -12,6 +12,8 @@
  * is looked at every ten seconds, so that makes 85 s at most. */
 #define GONE_AFTER_MS 75000u
 #define GONE_ATTEMPTS 3u
+/* No answer takes longer than this to come. */
+#define GONE_GRACE_MS 5000u
 
 /* What peer_discard_input() throws away at most. */
 #define DISCARD_ROUNDS 256
@@ -53,11 +55,16 @@ bool peer_is_gone(int fd)
 {
     struct tcp_info info;
     socklen_t len = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) {
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0 || info.tcpi_last_ack_recv < GONE_AFTER_MS) {
         return false;
     }
-    unsigned attempts = (unsigned)info.tcpi_retransmits + info.tcpi_probes;
-    return attempts >= GONE_ATTEMPTS && info.tcpi_last_ack_recv > GONE_AFTER_MS;
+    /* The kernel counts attempts, but not those towards a peer that had closed its window before; of these it
+     * is known when the last was made.  A peer that lives answers each at once, however full it is. */
+    bool is_counted = (unsigned)info.tcpi_retransmits + info.tcpi_probes >= GONE_ATTEMPTS;
+    bool is_ignored = info.tcpi_unacked > 0 &&
+                      info.tcpi_last_ack_recv - GONE_GRACE_MS > info.tcpi_last_data_sent &&
+                      info.tcpi_last_data_sent > GONE_GRACE_MS;
+    return is_counted || is_ignored;
 }
 
 void peer_discard_input(int fd)
