@@ -19,7 +19,7 @@
  * same allowance.
  * Start at object_hash() and object_equal().
  */
-#include "table.h"
+#include "edges.h"
 
 /* References looked at by one hash or comparison.  A tuple of 16 million atoms is still a key: 0.2 s. */
 #define STEPS_MAX (1u << 24)

@@ -8,7 +8,7 @@
  * Invariant: a container on the list has refcount 0, FLAG_DEAD, no id, no weakrefs, and is untracked.
  * Start at dead_drain().
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #define RING_SLOTS 32u /* enough headers in flight to hide a cache miss */
 

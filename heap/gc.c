@@ -8,7 +8,7 @@
  * Invariant: a tracked container is in one place; every chunk with room comes before the full ones.
  * Checker: gc_check_generations().   Start at heap_gc_poll() and heap_collect().
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #include <sys/mman.h>
 #include <time.h>

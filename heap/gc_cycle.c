@@ -17,7 +17,7 @@
  * Source of the equivalence with refcount subtraction: every reference is an edge, a hold, a name or a
  * frozen object's, as heap_check() proves.  Start at gc_cycle_step().
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #define RING_SLOTS 16u /* headers in flight; more gains nothing */
 
@@ -38,38 +38,71 @@ void gc_touch(struct gc *gc, uint32_t ref)
     }
 }
 
-/* Reaches what a container refers to; returns how many references that were. */
-static uint32_t scan(struct heap *heap, const struct container *c)
+static inline void reach_all(struct gc *gc, const struct edges *edges)
 {
-    struct edges edges = object_edges(heap, c);
-    for (uint32_t i = 0; i < edges.count; i++) {
-        reach(&heap->gc, edges.refs[i]);
+    for (uint32_t i = 0; i < edges->count; i++) {
+        reach(gc, edges->refs[i]);
     }
-    reach(&heap->gc, edges.extra);
-    return edges.count + 1;
+    reach(gc, edges->extra);
 }
 
-/* Scans what is on the stack until it is empty or the budget is spent. */
+static void scan(struct heap *heap, uint32_t ref)
+{
+    struct edges edges = object_edges(heap, (const struct container *)object_at(heap, ref));
+    reach_all(&heap->gc, &edges);
+}
+
+/* Containers on their way from the stack to being scanned: the header of one that comes in is prefetched,
+ * and halfway through the header is read and its references are. */
+struct ring {
+    uint32_t refs[RING_SLOTS];
+    struct edges edges[RING_SLOTS]; /* of those that are halfway through */
+    uint32_t first, count;
+    uint32_t opened; /* of the first ones `edges` are known */
+};
+
+static void ring_fill(struct heap *heap, struct ring *ring)
+{
+    struct gc *gc = &heap->gc;
+    while (ring->count < RING_SLOTS && gc->stack_used > 0) {
+        uint32_t ref = gc->stack[--gc->stack_used];
+        if (bit_get(gc->mark, ref)) { /* else it died since it was pushed */
+            __builtin_prefetch(object_at(heap, ref));
+            ring->refs[(ring->first + ring->count++) % RING_SLOTS] = ref;
+        }
+    }
+}
+
+static void ring_open(struct heap *heap, struct ring *ring)
+{
+    while (ring->opened < ring->count && ring->opened <= RING_SLOTS / 2) {
+        uint32_t at = (ring->first + ring->opened++) % RING_SLOTS;
+        ring->edges[at] = object_edges(heap, (const struct container *)object_at(heap, ring->refs[at]));
+        __builtin_prefetch(ring->edges[at].refs);
+    }
+}
+
+/* Scans what is on the stack until it is empty or the budget is spent.  Nobody changes the graph meanwhile. */
 static void drain_stack(struct heap *heap, uint64_t *budget)
 {
     struct gc *gc = &heap->gc;
-    uint32_t ring[RING_SLOTS], first = 0, count = 0;
-    while (*budget > 0 && (gc->stack_used > 0 || count > 0)) {
-        while (count < RING_SLOTS && gc->stack_used > 0) {
-            uint32_t ref = gc->stack[--gc->stack_used];
-            __builtin_prefetch(object_at(heap, ref));
-            ring[(first + count++) % RING_SLOTS] = ref;
+    struct ring ring;
+    ring.first = ring.count = ring.opened = 0;
+    while (*budget > 0 && (gc->stack_used > 0 || ring.count > 0)) {
+        ring_fill(heap, &ring);
+        if (ring.count == 0) {
+            break;
         }
-        uint32_t ref = ring[first];
-        first = (first + 1) % RING_SLOTS;
-        count--;
-        if (bit_get(gc->mark, ref)) { /* else it died since it was pushed */
-            uint32_t scanned = scan(heap, (const struct container *)object_at(heap, ref));
-            *budget -= scanned < *budget ? scanned : *budget;
-        }
+        ring_open(heap, &ring);
+        const struct edges *edges = &ring.edges[ring.first];
+        reach_all(gc, edges);
+        *budget -= edges->count < *budget ? edges->count + 1 : *budget;
+        ring.first = (ring.first + 1) % RING_SLOTS;
+        ring.count--;
+        ring.opened--;
     }
-    while (count > 0) {
-        gc_push(gc, ring[(first + --count) % RING_SLOTS]);
+    while (ring.count > 0) {
+        gc_push(gc, ring.refs[(ring.first + --ring.count) % RING_SLOTS]);
     }
 }
 
@@ -89,7 +122,7 @@ static void for_words(struct heap *heap, void (*visit)(struct heap *heap, uint32
 static void scan_frozen_word(struct heap *heap, uint32_t ref)
 {
     for (uint64_t bits = heap->gc.frozen[ref >> 6]; bits != 0; bits &= bits - 1) {
-        scan(heap, (const struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits)));
+        scan(heap, ref + (uint32_t)__builtin_ctzll(bits));
     }
 }
 
@@ -98,7 +131,7 @@ static void scan_marked_word(struct heap *heap, uint32_t ref)
 {
     uint64_t used = pymalloc_used_word(&heap->pm, ref);
     for (uint64_t bits = heap->gc.mark[ref >> 6] & used; bits != 0; bits &= bits - 1) {
-        scan(heap, (const struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits)));
+        scan(heap, ref + (uint32_t)__builtin_ctzll(bits));
         uint64_t budget = UINT64_MAX;
         drain_stack(heap, &budget);
     }

@@ -13,7 +13,7 @@
  *
  * Source: CPython Modules/gcmodule.c, deduce_unreachable().  Start at gc_collect_young().
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #define REACHED 0xFFFFFFFFu /* scratch of a candidate that is alive */
 

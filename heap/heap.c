@@ -13,7 +13,7 @@
  *
  * Start at heap_create(); then object.c.
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #include <sys/random.h>
 

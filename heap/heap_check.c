@@ -10,7 +10,7 @@
  * Linear in the heap, with four bytes a granule of memory of its own (not counted against the limit).
  * Start at heap_check().
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #include <stdarg.h>
 #include <sys/mman.h>

@@ -239,13 +239,13 @@ void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes);
 void *object_buffer_realloc(struct heap *heap, enum heap_type type, void *buffer, size_t old_bytes, size_t new_bytes);
 void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, size_t bytes);
 
-/* Edges of a container: `count` references at `refs` (0: a hole), and `extra`, an instance's class or 0. */
+/* Edges of a container: `count` references at `refs` (0: a hole), and `extra`, an instance's class or 0.
+ * edges.h has object_edges(). */
 struct edges {
     uint32_t *refs;
     uint32_t count;
     uint32_t extra;
 };
-struct edges object_edges(const struct heap *heap, const struct container *c);
 
 void object_death(struct heap *heap, uint32_t ref); /* the refcount has become 0 */
 
@@ -317,8 +317,6 @@ HEAP_MUST_USE enum heap_error object_equal(bool *equal, struct heap *heap, uint3
 
 /* ---- table.c, type_dict.c, type_set.c ---- */
 
-/* The references in a table's entry array (2 an entry for dicts), deleted ones 0. */
-struct edges table_edges(const struct table *t);
 /* Gives the buffers back; the references in them have been dropped.  Leaves an empty table. */
 void table_free_buffers(struct heap *heap, struct table *t);
 uint64_t table_buffer_bytes(const struct table *t); /* rounded as the allocator does */
@@ -326,9 +324,6 @@ uint64_t table_buffer_bytes(const struct table *t); /* rounded as the allocator 
 uint32_t table_check(struct heap *heap, struct table *t, FILE *why);
 
 /* ---- type_list.c, type_tuple.c ---- */
-
-struct edges list_edges(const struct list *l);
-struct edges tuple_edges(const struct tuple *t);
 
 uint64_t list_buffer_bytes(const struct list *l);
 void list_free_buffers(struct heap *heap, struct list *l);
@@ -339,7 +334,6 @@ void tuple_free_buffers(struct heap *heap, struct tuple *t);
 
 bool class_table_init(struct heap *heap);
 void class_table_fini(struct heap *heap);
-struct edges instance_edges(const struct heap *heap, const struct instance *i);
 uint64_t instance_buffer_bytes(const struct instance *i);
 void instance_free_buffers(struct heap *heap, struct instance *i);
 void class_free_info(struct heap *heap, struct class *c);

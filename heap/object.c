@@ -180,26 +180,6 @@ void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, si
     }
 }
 
-/* ---- edges ---- */
-
-struct edges object_edges(const struct heap *heap, const struct container *c)
-{
-    switch ((enum heap_type)c->head.type) {
-    case HEAP_T_LIST:
-        return list_edges((const struct list *)c);
-    case HEAP_T_TUPLE:
-        return tuple_edges((const struct tuple *)c);
-    case HEAP_T_DICT:
-    case HEAP_T_SET:
-    case HEAP_T_FROZENSET:
-        return table_edges((const struct table *)c);
-    case HEAP_T_INSTANCE:
-        return instance_edges(heap, (const struct instance *)c);
-    default: /* class, weakref */
-        return (struct edges){0};
-    }
-}
-
 /* ---- death ---- */
 
 static void atom_death(struct heap *heap, struct object *o)

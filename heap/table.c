@@ -24,7 +24,7 @@
  * Invariants: live <= fill <= room; index.used and fill are at most 7/8 of the slots; entries are found by
  * their keys.   Checker: table_check().   Start at table_find(), table_append(), table_remove().
  */
-#include "table.h"
+#include "edges.h"
 
 /* ---- constants ---- */
 
@@ -109,11 +109,6 @@ uint64_t table_buffer_bytes(const struct table *t)
         bytes += parts[i] == 0 ? 0 : pymalloc_buffer_rounded(parts[i]);
     }
     return bytes;
-}
-
-struct edges table_edges(const struct table *t)
-{
-    return (struct edges){.refs = table_refs(t), .count = t->fill * table_stride(t)};
 }
 
 /* ---- slots of an index ---- */

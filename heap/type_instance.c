@@ -7,7 +7,7 @@
  * each new attribute moves the instance to a longer shape (shape.c).
  * Start at heap_attr_set_steal().
  */
-#include "shape.h"
+#include "edges.h"
 
 #define ROOM_HINT_MAX 31u /* attributes that new instances of a class get room for, if others had them */
 
@@ -20,34 +20,19 @@ static struct instance *instance_at(const struct heap *heap, heap_ref ref)
     return i;
 }
 
-static inline bool is_outside(const struct instance *i)
-{
-    return (i->head.head.flags & FLAG_OUT_OF_LINE) != 0;
-}
-
 static inline uint32_t *values_of(struct instance *i)
 {
-    return is_outside(i) ? i->u.out.values : i->u.in.values;
+    return instance_is_outside(i) ? i->u.out.values : i->u.in.values;
 }
 
 static inline uint32_t room_of(const struct instance *i)
 {
-    return is_outside(i) ? i->u.out.room : i->head.head.n;
-}
-
-struct edges instance_edges(const struct heap *heap, const struct instance *i)
-{
-    union {
-        const struct instance *in;
-        struct instance *out;
-    } cast = {.in = i};
-    const struct shape *shape = shape_at(heap, i->u.in.shape);
-    return (struct edges){.refs = values_of(cast.out), .count = shape->count, .extra = shape->class};
+    return instance_is_outside(i) ? i->u.out.room : i->head.head.n;
 }
 
 uint64_t instance_buffer_bytes(const struct instance *i)
 {
-    return is_outside(i) ? pymalloc_buffer_rounded((size_t)i->u.out.room * 4) : 0;
+    return instance_is_outside(i) ? pymalloc_buffer_rounded((size_t)i->u.out.room * 4) : 0;
 }
 
 void instance_count_bytes(struct heap *heap, const struct instance *i, int64_t bytes)
@@ -67,7 +52,7 @@ void instance_free_buffers(struct heap *heap, struct instance *i)
     struct class_info *info = info_of(heap, shape->class);
     counter_sub(&info->objects, 1);
     counter_sub(&info->bytes, instance_bytes(heap, i));
-    if (is_outside(i)) {
+    if (instance_is_outside(i)) {
         object_buffer_free(heap, HEAP_T_INSTANCE, i->u.out.values, (size_t)i->u.out.room * 4);
         i->u.out.values = NULL;
         i->u.out.room = 0;
@@ -113,7 +98,7 @@ static bool values_make_room(struct heap *heap, struct instance *i, uint32_t wan
         return true;
     }
     uint32_t more = wanted + wanted / 4 + 3;
-    if (!is_outside(i)) {
+    if (!instance_is_outside(i)) {
         return move_outside(heap, i, more);
     }
     uint32_t *values = object_buffer_realloc(heap, HEAP_T_INSTANCE, i->u.out.values, (size_t)room * 4,

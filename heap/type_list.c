@@ -6,7 +6,7 @@
  * An item of 0 is a hole that a literal under construction will fill.
  * Invariant: len <= room; a buffer has at least one slot.
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 #define LIST_LEN_MAX 0x40000000u /* references; a buffer of 4 GiB */
 
@@ -19,38 +19,24 @@ static struct list *list_at(const struct heap *heap, heap_ref ref)
     return l;
 }
 
-static inline bool is_inside(const struct list *l)
-{
-    return l->head.head.n != LIST_ELSEWHERE;
-}
-
 static inline uint32_t list_len(const struct list *l)
 {
-    return is_inside(l) ? l->head.head.n : l->u.out.len;
+    return list_edges(l).count;
 }
 
-static inline uint32_t *list_items(struct list *l)
+static inline uint32_t *list_items(const struct list *l)
 {
-    return is_inside(l) ? l->u.inside : l->u.out.items;
-}
-
-struct edges list_edges(const struct list *l)
-{
-    union {
-        const struct list *in;
-        struct list *out;
-    } cast = {.in = l};
-    return (struct edges){.refs = list_items(cast.out), .count = list_len(l)};
+    return list_edges(l).refs;
 }
 
 uint64_t list_buffer_bytes(const struct list *l)
 {
-    return is_inside(l) ? 0 : pymalloc_buffer_rounded((size_t)l->u.out.room * 4);
+    return list_is_inside(l) ? 0 : pymalloc_buffer_rounded((size_t)l->u.out.room * 4);
 }
 
 void list_free_buffers(struct heap *heap, struct list *l)
 {
-    if (!is_inside(l)) {
+    if (!list_is_inside(l)) {
         object_buffer_free(heap, HEAP_T_LIST, l->u.out.items, (size_t)l->u.out.room * 4);
         l->head.head.n = 0;
     }
@@ -58,7 +44,7 @@ void list_free_buffers(struct heap *heap, struct list *l)
 
 static void set_len(struct list *l, uint32_t len)
 {
-    if (is_inside(l)) {
+    if (list_is_inside(l)) {
         l->head.head.n = (uint16_t)len;
     } else {
         l->u.out.len = len;
@@ -95,7 +81,7 @@ static enum heap_error make_room(struct heap *heap, struct list *l, uint32_t mor
     if (wanted > LIST_LEN_MAX) {
         return HEAP_TOO_LONG;
     }
-    if (is_inside(l)) {
+    if (list_is_inside(l)) {
         return wanted <= LIST_INSIDE_MAX ? HEAP_OK : move_outside(heap, l, grown_room((uint32_t)wanted));
     }
     if (wanted <= l->u.out.room) {
@@ -115,7 +101,7 @@ static enum heap_error make_room(struct heap *heap, struct list *l, uint32_t mor
 /* A list that has shrunk below half of its buffer gives the rest back; failing to is harmless. */
 static void give_room_back(struct heap *heap, struct list *l)
 {
-    if (is_inside(l) || l->u.out.len >= l->u.out.room / 2) {
+    if (list_is_inside(l) || l->u.out.len >= l->u.out.room / 2) {
         return;
     }
     uint32_t room = grown_room(l->u.out.len);
@@ -151,14 +137,14 @@ enum heap_error heap_list_create(heap_ref *list, struct heap *heap, uint32_t roo
 enum heap_error heap_list_append_steal(struct heap *heap, heap_ref list, heap_ref item)
 {
     struct list *l = list_at(heap, list);
-    if (is_inside(l) ? l->head.head.n == LIST_INSIDE_MAX : l->u.out.len == l->u.out.room) {
+    if (list_is_inside(l) ? l->head.head.n == LIST_INSIDE_MAX : l->u.out.len == l->u.out.room) {
         enum heap_error error = make_room(heap, l, 1);
         if (error != HEAP_OK) {
             heap_decref(heap, item);
             return error;
         }
     }
-    if (is_inside(l)) {
+    if (list_is_inside(l)) {
         l->u.inside[l->head.head.n++] = item;
     } else {
         l->u.out.items[l->u.out.len++] = item;

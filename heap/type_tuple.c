@@ -6,35 +6,18 @@
  *
  * FLAG_INCOMPLETE: it has a hole, or contains a tuple that was incomplete when it was put there.
  */
-#include "heap_internal.h"
+#include "edges.h"
 
 /* ---- layout ---- */
 
-static inline bool is_outside(const struct tuple *t)
-{
-    return (t->head.head.flags & FLAG_OUT_OF_LINE) != 0;
-}
-
-struct edges tuple_edges(const struct tuple *t)
-{
-    union {
-        const struct tuple *in;
-        struct tuple *out;
-    } cast = {.in = t};
-    if (is_outside(t)) {
-        return (struct edges){.refs = t->u.out.items, .count = t->u.out.len};
-    }
-    return (struct edges){.refs = cast.out->u.inside, .count = t->head.head.n};
-}
-
 uint64_t tuple_buffer_bytes(const struct tuple *t)
 {
-    return is_outside(t) ? pymalloc_buffer_rounded((size_t)t->u.out.len * 4) : 0;
+    return tuple_is_outside(t) ? pymalloc_buffer_rounded((size_t)t->u.out.len * 4) : 0;
 }
 
 void tuple_free_buffers(struct heap *heap, struct tuple *t)
 {
-    if (is_outside(t)) {
+    if (tuple_is_outside(t)) {
         object_buffer_free(heap, HEAP_T_TUPLE, t->u.out.items, (size_t)t->u.out.len * 4);
         t->u.out.items = NULL;
     }

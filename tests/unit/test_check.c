@@ -1,7 +1,7 @@
 /* test_check.c -- the referee is itself tested: each structure is damaged on purpose, heap_check() must
  * say so, and once mended it must be content again. */
 #include "heap_fixture.h"
-#include "../../heap/shape.h"
+#include "../../heap/edges.h"
 
 #include <stdlib.h>
 
