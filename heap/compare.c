@@ -106,9 +106,13 @@ static enum shallow shallow_hash(uint32_t *hash, struct heap *heap, uint32_t ref
     case HEAP_T_BOOL:
         *hash = shorten(int_hash(heap, o));
         return SHALLOW_DONE;
-    case HEAP_T_FLOAT:
-        *hash = shorten(double_hash(heap, ((struct number *)o)->value.f));
+    case HEAP_T_FLOAT: {
+        double d = ((struct number *)o)->value.f;
+        /* By identity, as they compare: with one hash for all, a set of many would search for ever. */
+        bool is_nan = d != d;
+        *hash = shorten(is_nan ? word_hash(heap, ref, KIND_IDENTITY) : double_hash(heap, d));
         return SHALLOW_DONE;
+    }
     case HEAP_T_NONE:
     case HEAP_T_CLASS:
     case HEAP_T_INSTANCE:

@@ -52,7 +52,7 @@ struct heap_session;
     X(HEAP_ATTR, "attribute_error", "the instance has no such attribute")                                    \
     X(HEAP_UNHASHABLE, "value_error",                                                                        \
       "lists, dicts, sets and tuples that contain one cannot be a key or member; use a tuple of atoms")      \
-    X(HEAP_TOO_DEEP, "value_error", "the key is nested deeper than 1000 and cannot be hashed or compared")   \
+    X(HEAP_TOO_DEEP, "value_error", "the key is nested deeper than 1000, or too large to be hashed or compared") \
     X(HEAP_INCOMPLETE, "value_error",                                                                        \
       "a label must be complete before it is used as a key, member or class; define it earlier")             \
     X(HEAP_TUPLE_CYCLE, "value_error", "a cycle through tuples alone is impossible; put a list in between")  \

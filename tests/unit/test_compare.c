@@ -133,6 +133,25 @@ static void test_compare_large_numbers_exactly(void **state)
     assert_false(equal_drop(heap, new_digits(heap, googol), new_float(heap, 1e100)));
 }
 
+/* All nans had one hash, so that a set of n of them took n * n steps to make. */
+static void test_compare_nans_hash_apart(void **state)
+{
+    struct heap *heap = *state;
+    uint32_t hashes[64], same = 0;
+    heap_ref nans[64];
+    for (int i = 0; i < 64; i++) {
+        nans[i] = new_float(heap, NAN);
+        assert_int_equal(object_hash(&hashes[i], heap, nans[i]), HEAP_OK);
+        for (int k = 0; k < i; k++) {
+            same += hashes[k] == hashes[i];
+        }
+    }
+    assert_true(same < 8);
+    for (int i = 0; i < 64; i++) {
+        heap_decref(heap, nans[i]);
+    }
+}
+
 static void test_compare_nan_is_itself_as_the_same_object_only(void **state)
 {
     struct heap *heap = *state;
@@ -398,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_compare_numbers_by_value),
         TEST(test_compare_large_numbers_exactly),
+        TEST(test_compare_nans_hash_apart),
         TEST(test_compare_nan_is_itself_as_the_same_object_only),
         TEST(test_compare_text_by_content_and_kind),
         TEST(test_compare_instances_classes_and_weakrefs_by_identity),
