@@ -67,6 +67,24 @@ bool method_gc_disable(struct call *call)
     return call_result_null(call);
 }
 
+bool method_gc_freeze(struct call *call)
+{
+    heap_gc_freeze(call->heap);
+    return call_result_null(call);
+}
+
+bool method_gc_unfreeze(struct call *call)
+{
+    heap_gc_unfreeze(call->heap);
+    return call_result_null(call);
+}
+
+bool method_gc_get_freeze_count(struct call *call)
+{
+    out_u64(call->out, heap_gc_frozen(call->heap));
+    return true;
+}
+
 static bool write_bool(struct call *call, bool value)
 {
     out_text(call->out, value ? "true" : "false");

@@ -74,6 +74,9 @@ bool method_gc_set_threshold(struct call *call);
 bool method_gc_enable(struct call *call);
 bool method_gc_disable(struct call *call);
 bool method_gc_isenabled(struct call *call);
+bool method_gc_freeze(struct call *call);
+bool method_gc_unfreeze(struct call *call);
+bool method_gc_get_freeze_count(struct call *call);
 bool method_gc_is_tracked(struct call *call);
 bool method_gc_get_stats(struct call *call);
 
