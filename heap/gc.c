@@ -315,12 +315,11 @@ void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const st
     }
 }
 
-void gc_free(struct heap *heap, struct container *c)
+void gc_free_class(struct heap *heap, struct container *c)
 {
     if (c->head.type == HEAP_T_CLASS) {
         object_free_buffers(heap, c);
     }
-    object_block_free(heap, &c->head);
 }
 
 /* ---- when ---- */

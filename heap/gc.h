@@ -127,9 +127,10 @@ void gc_make_old(struct heap *heap, struct container *c);
 /* All young objects become old; their chunks free. */
 void gc_promote_all(struct heap *heap);
 /* First for all that is condemned: drops a container's references but to what else is condemned, its id
- * and its buffers.  Then for all: frees it.  A class keeps its shapes until then: instances need them. */
+ * and its buffers.  Then for each before its block goes: a class keeps its shapes until then, because its
+ * instances need them. */
 void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const struct heap *heap, uint32_t ref));
-void gc_free(struct heap *heap, struct container *c);
+void gc_free_class(struct heap *heap, struct container *c);
 
 void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation);
 /* A full collection: begin, then steps until true.  `budget` counts references scanned. */

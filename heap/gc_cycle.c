@@ -206,8 +206,11 @@ static void free_word(struct heap *heap, uint32_t ref)
     gc->mark[ref >> 6] = 0;
     gc->unreachable += (uint64_t)__builtin_popcountll(condemned);
     for (uint64_t bits = condemned; bits != 0; bits &= bits - 1) {
-        gc_free(heap, (struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits)));
+        struct container *c = (struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
+        gc_free_class(heap, c);
+        object_count_freed(heap, &c->head);
     }
+    pymalloc_free_word(&heap->pm, ref, condemned);
 }
 
 static void sweep(struct heap_collection *result, struct heap *heap)

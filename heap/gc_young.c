@@ -154,7 +154,8 @@ static void free_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
         chunk->refs[i] = 0;
         chunk->used--;
         counter_sub(&heap->gc.generations[chunk->list].objects, 1);
-        gc_free(heap, c);
+        gc_free_class(heap, c);
+        object_block_free(heap, &c->head);
     }
 }
 

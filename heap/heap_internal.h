@@ -232,6 +232,8 @@ struct container *object_container_create(struct heap *heap, enum heap_type type
 struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes);
 /* Gives back the block alone of a dead object: children and buffers are gone. */
 void object_block_free(struct heap *heap, struct object *o);
+/* Counts it as freed, and leaves the block to the caller.  Returns the bytes that it asked for. */
+uint32_t object_count_freed(struct heap *heap, const struct object *o);
 /* Bytes of the block that the object's header sits in. */
 uint32_t object_block_bytes(const struct heap *heap, const struct object *o);
 /* Buffers of containers count in type_bytes of their type; 0 bytes is NULL. */

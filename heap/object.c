@@ -135,7 +135,7 @@ struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32
     return o;
 }
 
-void object_block_free(struct heap *heap, struct object *o)
+uint32_t object_count_freed(struct heap *heap, const struct object *o)
 {
     uint32_t bytes = object_block_bytes(heap, o);
     enum heap_type type = (enum heap_type)o->type;
@@ -143,11 +143,16 @@ void object_block_free(struct heap *heap, struct object *o)
     counter_sub(&heap->type_objects[type], 1);
     counter_sub(&heap->type_bytes[type], block_rounded(bytes));
     heap->freed_pending++;
-    bool atom = ref_is_atom(object_ref(heap, o));
-    if (!atom) {
+    if (!ref_is_atom(object_ref(heap, o))) {
         gc_count_freed(&heap->gc);
     }
-    pymalloc_free(&heap->pm, atom ? POOL_ATOM : POOL_CONTAINER, size_class(bytes), o);
+    return bytes;
+}
+
+void object_block_free(struct heap *heap, struct object *o)
+{
+    enum pool_kind kind = ref_is_atom(object_ref(heap, o)) ? POOL_ATOM : POOL_CONTAINER;
+    pymalloc_free(&heap->pm, kind, size_class(object_count_freed(heap, o)), o);
 }
 
 void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes)
