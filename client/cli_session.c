@@ -216,7 +216,8 @@ static void count_holds(struct cli_session *session, const struct cli_call *call
     } else if (takes_hold(call)) {
         session->holds++;
         session->last_held = json_integer_value(j_object);
-        session->last_was_create = strcmp(call->method->name, "create") == 0;
+        session->last_only_held = strcmp(call->method->name, "create") == 0 &&
+                                  cli_call_value(call, "name") == NULL;
     }
 }
 
@@ -229,7 +230,7 @@ void cli_session_note_holds(const struct cli_session *session)
     if (session->holds > 1) {
         cli_session_complain(session, "%llu holds of this session end as it exits; names keep objects",
                              (unsigned long long)session->holds);
-    } else if (session->last_was_create) {
+    } else if (session->last_only_held) {
         cli_session_complain(
             session, "object %lld is released as this session exits; create --name NAME keeps it", object);
     } else {

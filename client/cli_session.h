@@ -37,7 +37,7 @@ struct cli_session {
     const char *where;           /* before messages: "heapctl", or FILE:LINE; borrowed */
     uint64_t holds;              /* taken by commands and not given back by one */
     json_int_t last_held;        /* the object of the newest hold; 0: none yet */
-    bool last_was_create;        /* whether `create` gave that hold */
+    bool last_only_held;         /* whether `create` made that object without a name */
 };
 
 /* cli_session_open -- connects, sends the token, asks for the methods.  Complains on stderr when that

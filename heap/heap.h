@@ -49,7 +49,7 @@ struct heap_session;
     X(HEAP_NAME, "name_error", "the name is not bound; bind it with name.bind or create")                    \
     X(HEAP_INDEX, "index_error", "the index is out of range; ask for the length first")                      \
     X(HEAP_KEY, "key_error", "the key is not in the dict")                                                   \
-    X(HEAP_ATTR, "attribute_error", "the instance has no such attribute")                                    \
+    X(HEAP_ATTR, "attribute_error", "the instance has no such attribute; a class with slots allows only those")                                    \
     X(HEAP_UNHASHABLE, "value_error",                                                                        \
       "lists, dicts, sets and tuples that contain one cannot be a key or member; use a tuple of atoms")      \
     X(HEAP_TOO_DEEP, "value_error", "the key is nested deeper than 1000, or too large to be hashed or compared") \
@@ -255,8 +255,9 @@ uint32_t heap_dict_len(const struct heap *heap, heap_ref dict);
 HEAP_MUST_USE enum heap_error heap_dict_get(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key);
 /* Sets or replaces; an equal key that is there stays.  Steals key and value (a value of 0 is a hole). */
 HEAP_MUST_USE enum heap_error heap_dict_set_steal(struct heap *heap, heap_ref dict, heap_ref key, heap_ref value);
-/* Takes the entry out.  *value: new.  HEAP_KEY if missing. */
-HEAP_MUST_USE enum heap_error heap_dict_pop(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key);
+/* Takes the entry of `key` out.  *own_key, the dict's equal key, and *value: new.  HEAP_KEY if missing. */
+HEAP_MUST_USE enum heap_error heap_dict_pop(heap_ref *own_key, heap_ref *value, struct heap *heap, heap_ref dict,
+                                            heap_ref key);
 /* All or nothing; `from` may be `dict`.  HEAP_TYPE if `from` is no dict. */
 HEAP_MUST_USE enum heap_error heap_dict_update(struct heap *heap, heap_ref dict, heap_ref from);
 void heap_dict_clear(struct heap *heap, heap_ref dict);
@@ -276,7 +277,9 @@ uint32_t heap_set_len(const struct heap *heap, heap_ref set);
 HEAP_MUST_USE enum heap_error heap_set_contains(bool *contains, struct heap *heap, heap_ref set, heap_ref member);
 /* Steals `member`; *added false if an equal one was there.  Adds to a frozenset too: for building it. */
 HEAP_MUST_USE enum heap_error heap_set_add_steal(bool *added, struct heap *heap, heap_ref set, heap_ref member);
-HEAP_MUST_USE enum heap_error heap_set_discard(bool *removed, struct heap *heap, heap_ref set, heap_ref member);
+/* Takes the set's equal member out.  *own_member: new, 0 if there is none. */
+HEAP_MUST_USE enum heap_error heap_set_discard(heap_ref *own_member, struct heap *heap, heap_ref set,
+                                               heap_ref member);
 void heap_set_clear(struct heap *heap, heap_ref set);
 bool heap_set_next(const struct heap *heap, heap_ref set, uint32_t *pos, heap_ref *member);
 
@@ -414,7 +417,7 @@ struct heap_stats {
 
 /* A snapshot of the counters; each figure is true by itself.  Waits for nothing.  GIL: either. */
 void heap_stats(struct heap_stats *stats, const struct heap *heap);
-/* Instances by class name: calls `row` once a name.  Waits at most for another reader.  GIL: either. */
+/* Instances by class: calls `row` once a class that has any; names may repeat.  Waits at most for another reader.  GIL: either. */
 void heap_stats_classes(const struct heap *heap,
                         void (*row)(void *arg, const char *class_name, uint64_t objects, uint64_t bytes), void *arg);
 

@@ -79,7 +79,7 @@ enum heap_error heap_dict_set_steal(struct heap *heap, heap_ref dict, heap_ref k
     return HEAP_OK;
 }
 
-enum heap_error heap_dict_pop(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key)
+enum heap_error heap_dict_pop(heap_ref *own_key, heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key)
 {
     GIL_ASSERT_HELD(heap);
     struct table *t = dict_at(heap, dict);
@@ -91,10 +91,9 @@ enum heap_error heap_dict_pop(heap_ref *value, struct heap *heap, heap_ref dict,
     if (number == TABLE_NONE) {
         return HEAP_KEY;
     }
-    heap_ref old_key = table_entry(t, number)[0];
+    *own_key = table_entry(t, number)[0];
     *value = table_entry(t, number)[1];
     table_remove(heap, t, number);
-    object_decref(heap, old_key);
     return HEAP_OK;
 }
 

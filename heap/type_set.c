@@ -66,7 +66,7 @@ enum heap_error heap_set_add_steal(bool *added, struct heap *heap, heap_ref set,
     return error;
 }
 
-enum heap_error heap_set_discard(bool *removed, struct heap *heap, heap_ref set, heap_ref member)
+enum heap_error heap_set_discard(heap_ref *own_member, struct heap *heap, heap_ref set, heap_ref member)
 {
     GIL_ASSERT_HELD(heap);
     struct table *t = set_at(heap, set);
@@ -75,11 +75,10 @@ enum heap_error heap_set_discard(bool *removed, struct heap *heap, heap_ref set,
     if (error != HEAP_OK) {
         return error;
     }
-    *removed = number != TABLE_NONE;
-    if (*removed) {
-        heap_ref old = *table_entry(t, number);
+    *own_member = 0;
+    if (number != TABLE_NONE) {
+        *own_member = *table_entry(t, number);
         table_remove(heap, t, number);
-        object_decref(heap, old);
     }
     return HEAP_OK;
 }

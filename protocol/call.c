@@ -9,8 +9,7 @@
 
 /* ---- faults ---- */
 
-/* The id for `data`, of an object that may have none yet. */
-static void add_object(struct call *call, heap_ref obj)
+void call_data_object(struct call *call, heap_ref obj)
 {
     uint64_t id;
     if (heap_id(&id, call->heap, obj) == HEAP_OK) {
@@ -54,7 +53,7 @@ bool call_fail(struct call *call, enum heap_error error)
 bool call_fail_object(struct call *call, enum heap_error error, heap_ref obj)
 {
     call_fail(call, error);
-    add_object(call, obj);
+    call_data_object(call, obj);
     return false;
 }
 
@@ -69,7 +68,7 @@ bool call_fail_index(struct call *call, heap_ref obj, int64_t index)
 {
     fault_set(call->fault, RPC_INDEX_ERROR, "index %lld is out of range for a %s of length %u",
               (long long)index, heap_type_name(call->heap, obj), heap_seq_len(call->heap, obj));
-    add_object(call, obj);
+    call_data_object(call, obj);
     return fault_number(call->fault, "index", index);
 }
 
@@ -89,10 +88,11 @@ bool call_fail_attr(struct call *call, enum heap_error error, heap_ref obj, unsi
 {
     const method_arg *attr = &call->args[attr_param];
     if (error == HEAP_ATTR) {
-        fault_set(call->fault, RPC_ATTRIBUTE_ERROR,
-                  "this %s has no attribute %.*s; attr.list says which it has", heap_type_name(call->heap, obj),
-                  fault_clip(attr->text, attr->len, 64), attr->text);
-        add_object(call, obj);
+        bool slots = heap_class_has_slots(call->heap, heap_instance_class(call->heap, obj));
+        fault_set(call->fault, RPC_ATTRIBUTE_ERROR, "this %s has no attribute %.*s; %s",
+                  heap_type_name(call->heap, obj), fault_clip(attr->text, attr->len, 64), attr->text,
+                  slots ? "get of its class lists the slots that it can have" : "attr.list says which it has");
+        call_data_object(call, obj);
     } else {
         call_fail_object(call, error, obj);
     }
@@ -127,6 +127,8 @@ static bool fail_literal(struct call *call, unsigned param, const struct literal
         } else if (error->heap == HEAP_NAME && error->name != NULL) {
             fault_set(fault, RPC_NAME_ERROR, "name %.*s is not bound; bind it with name.bind or create",
                       fault_clip(error->name, error->name_len, 64), error->name);
+        } else if (error->heap == HEAP_TYPE) {
+            fault_set(fault, RPC_TYPE_ERROR, "%s", error->message);
         } else {
             call_fail(call, error->heap);
         }
@@ -192,9 +194,9 @@ bool call_target_of(struct call *call, unsigned param, unsigned types, heap_ref 
     if ((types & 1u << heap_type(call->heap, found)) == 0) {
         char wanted[80];
         list_types(wanted, sizeof(wanted), types);
-        fault_set(call->fault, RPC_TYPE_ERROR, "%s is for a %s; this is a %s", call->method->name, wanted,
+        fault_set(call->fault, RPC_TYPE_ERROR, "%s is for the type %s; this is of type %s", call->method->name, wanted,
                   heap_type_name(call->heap, found));
-        add_object(call, found);
+        call_data_object(call, found);
         return false;
     }
     *obj = found;

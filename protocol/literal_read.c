@@ -247,14 +247,15 @@ bool literal_target(heap_ref *obj, struct heap *heap, const struct json_value *v
     return true;
 }
 
-/* HEAP_TYPE, with the id of the object that is of the wrong type. */
-static bool wrong_type(struct build *build, heap_ref obj)
+/* HEAP_TYPE, with the id of the object that is of the wrong type, and what to do. */
+static bool wrong_type(struct build *build, heap_ref obj, const char *message)
 {
     uint64_t id = 0;
     if (heap_id(&id, build->heap, obj) != HEAP_OK) {
         id = 0;
     }
     literal_fail_heap(build->error, HEAP_TYPE);
+    build->error->message = message;
     build->error->id = id;
     return false;
 }
@@ -308,7 +309,7 @@ static bool push_weakref(struct build *build)
         }
         error = heap_weakref_shared(&weakref, build->heap, target);
         if (error == HEAP_TYPE) {
-            return wrong_type(build, target);
+            return wrong_type(build, target, "an immortal object cannot have a weakref; refer to it plainly");
         }
     }
     return push_made(build, error, weakref) && end_form(build);
@@ -387,7 +388,7 @@ static heap_ref read_class(struct build *build)
         }
     }
     if (heap_type(build->heap, class) != HEAP_T_CLASS) {
-        wrong_type(build, class);
+        wrong_type(build, class, "$instance takes a class; make one with {\"$class\": NAME}");
         return 0;
     }
     return class;

@@ -151,6 +151,8 @@ void call_drop_value(struct call *call, heap_ref obj);
 bool call_fail(struct call *call, enum heap_error error);
 bool call_fail_object(struct call *call, enum heap_error error, heap_ref obj);
 bool call_fail_key(struct call *call, enum heap_error error, heap_ref obj, unsigned key_param);
+/* The id of an object into the fault's data; it is left out when there is no memory for one. */
+void call_data_object(struct call *call, heap_ref obj);
 bool call_fail_index(struct call *call, heap_ref obj, int64_t index);
 bool call_fail_name(struct call *call, enum heap_error error, unsigned name_param);
 bool call_fail_attr(struct call *call, enum heap_error error, heap_ref obj, unsigned attr_param);

@@ -106,15 +106,16 @@ bool method_dict_setdefault(struct call *call)
 
 bool method_dict_delitem(struct call *call)
 {
-    heap_ref dict, key, value;
+    heap_ref dict, key, own_key, value;
     if (!dict_and_key(call, &dict, &key) || !find_value(call, dict, key, &value)) {
         return false;
     }
-    enum heap_error error = heap_dict_pop(&value, call->heap, dict, key);
+    enum heap_error error = heap_dict_pop(&own_key, &value, call->heap, dict, key);
     call_drop_value(call, key);
     if (error != HEAP_OK) {
         return call_fail_key(call, error, dict, 1);
     }
+    heap_decref(call->heap, own_key);
     heap_decref(call->heap, value);
     return call_result_null(call);
 }
@@ -122,7 +123,7 @@ bool method_dict_delitem(struct call *call)
 bool method_dict_pop(struct call *call)
 {
     const struct call_item how = {2, 3, true};
-    heap_ref dict, key, value;
+    heap_ref dict, key, own_key, value;
     if (!dict_and_key(call, &dict, &key) || !find_value(call, dict, key, &value)) {
         return false;
     }
@@ -130,14 +131,16 @@ bool method_dict_pop(struct call *call)
         call_drop_value(call, key);
         return false;
     }
-    enum heap_error error = heap_dict_pop(&value, call->heap, dict, key);
+    enum heap_error error = heap_dict_pop(&own_key, &value, call->heap, dict, key);
     if (error != HEAP_OK) {
         call_item_undo(call, value, how);
         call_drop_value(call, key);
         return call_fail_key(call, error, dict, 1);
     }
-    heap_decref(call->heap, value);
     call_drop_value(call, key);
+    /* Last, so that their deaths are counted also when `key` named the dict's key itself. */
+    heap_decref(call->heap, own_key);
+    heap_decref(call->heap, value);
     return call_result_end(call);
 }
 
@@ -149,8 +152,9 @@ bool method_dict_update(struct call *call)
     }
     enum heap_error error = heap_dict_update(call->heap, dict, value);
     if (error == HEAP_TYPE) {
-        fault_set(call->fault, RPC_TYPE_ERROR, "dict.update takes a dict; this is a %s",
+        fault_set(call->fault, RPC_TYPE_ERROR, "value must be a dict; this is of type %s",
                   heap_type_name(call->heap, value));
+        call_data_object(call, dict);
     } else if (error != HEAP_OK) {
         call_fail_object(call, error, dict);
     }
@@ -231,8 +235,9 @@ static bool fail_incr_type(struct call *call, heap_ref dict, heap_ref key)
     call_fail_key(call, HEAP_TYPE, dict, 1);
     if (heap_dict_get(&value, call->heap, dict, key) == HEAP_OK && value != 0) {
         fault_set(call->fault, RPC_TYPE_ERROR,
-                  "the value under the key is a %s, not an int; set it to one first",
+                  "the value under the key is of type %s, not int; set it to one first",
                   heap_type_name(call->heap, value));
+        call_data_object(call, dict);
         fault_json(call->fault, "key", call->args[1].text, call->args[1].len);
     }
     return false;
@@ -252,8 +257,6 @@ bool method_dict_incr(struct call *call)
         call_fail_key(call, error, dict, 1);
     }
     call_drop_value(call, key);
-    /* A number that another took the place of is no death to tell of: most are changed where they are. */
-    call->freed = 0;
     if (error != HEAP_OK) {
         return false;
     }

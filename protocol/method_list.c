@@ -43,8 +43,9 @@ bool method_list_extend(struct call *call)
     enum heap_error error = heap_list_extend(call->heap, list, value);
     if (error == HEAP_TYPE) {
         fault_set(call->fault, RPC_TYPE_ERROR,
-                  "list.extend takes a list, tuple, set or frozenset; this is a %s",
+                  "value must be a list, tuple, set or frozenset; this is of type %s",
                   heap_type_name(call->heap, value));
+        call_data_object(call, list);
     } else if (error != HEAP_OK) {
         call_fail_object(call, error, list);
     }

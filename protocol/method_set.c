@@ -22,19 +22,23 @@ bool method_set_add(struct call *call)
     }
     enum heap_error error = heap_set_add_steal(&added, call->heap, set, value);
     heap_settle(call->heap); /* a member that was there already ends the value, which nobody has seen */
-    return error == HEAP_OK ? write_bool(call, "added", added) : call_fail_object(call, error, set);
+    return error == HEAP_OK ? write_bool(call, "added", added) : call_fail_key(call, error, set, 1);
 }
 
 bool method_set_discard(struct call *call)
 {
-    heap_ref set, value;
-    bool removed;
+    heap_ref set, value, member;
     if (!call_target_of(call, 0, SET, &set) || !call_value(call, 1, &value)) {
         return false;
     }
-    enum heap_error error = heap_set_discard(&removed, call->heap, set, value);
+    enum heap_error error = heap_set_discard(&member, call->heap, set, value);
     call_drop_value(call, value);
-    return error == HEAP_OK ? write_bool(call, "removed", removed) : call_fail_object(call, error, set);
+    if (error != HEAP_OK) {
+        return call_fail_key(call, error, set, 1);
+    }
+    /* Last, so that its death is counted also when the value named the member itself. */
+    heap_decref(call->heap, member);
+    return write_bool(call, "removed", member != 0);
 }
 
 bool method_set_contains(struct call *call)
@@ -46,7 +50,7 @@ bool method_set_contains(struct call *call)
     }
     enum heap_error error = heap_set_contains(&contains, call->heap, set, value);
     call_drop_value(call, value);
-    return error == HEAP_OK ? write_bool(call, "contains", contains) : call_fail_object(call, error, set);
+    return error == HEAP_OK ? write_bool(call, "contains", contains) : call_fail_key(call, error, set, 1);
 }
 
 bool method_set_clear(struct call *call)

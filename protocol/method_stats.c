@@ -72,31 +72,59 @@ static json_t *type_row(const char *type, uint64_t objects, uint64_t bytes)
     return j_row;
 }
 
-static void add_class(void *j_types, const char *class_name, uint64_t objects, uint64_t bytes)
+static void add_type(json_t *j_types, const char *type, uint64_t objects, uint64_t bytes)
 {
     if (objects > 0) {
-        json_array_append_new(j_types, type_row(class_name, objects, bytes));
+        json_array_append_new(j_types, type_row(type, objects, bytes));
     }
+}
+
+/* Rows of instances, by the name of their class: classes of one name share a row. */
+struct class_rows {
+    json_t *j_types;   /* the rows */
+    json_t *j_by_name; /* class name -> its row, which is in j_types too */
+};
+
+static void add_class(void *arg, const char *class_name, uint64_t objects, uint64_t bytes)
+{
+    struct class_rows *rows = arg;
+    json_t *j_row = json_object_get(rows->j_by_name, class_name);
+    if (j_row == NULL) {
+        add_type(rows->j_types, class_name, objects, bytes);
+        json_object_set(rows->j_by_name, class_name,
+                        json_array_get(rows->j_types, json_array_size(rows->j_types) - 1));
+    } else {
+        json_t *j_objects = json_object_get(j_row, "objects"), *j_bytes = json_object_get(j_row, "bytes");
+        json_integer_set(j_objects, json_integer_value(j_objects) + (json_int_t)objects);
+        json_integer_set(j_bytes, json_integer_value(j_bytes) + (json_int_t)bytes);
+    }
+}
+
+static json_t *types_of(const struct figures *figures)
+{
+    const struct heap_stats *heap = &figures->heap;
+    struct class_rows rows = {json_array(), json_object()};
+    for (int type = 0; type < HEAP_T_COUNT; type++) {
+        if (type != HEAP_T_INSTANCE) {
+            add_type(rows.j_types, heap_builtin_name((enum heap_type)type), heap->type_objects[type],
+                     heap->type_bytes[type]);
+        }
+    }
+    heap_stats_classes(figures->service->heap, add_class, &rows);
+    json_decref(rows.j_by_name);
+    return rows.j_types;
 }
 
 static json_t *objects_section(const struct figures *figures)
 {
     const struct heap_stats *heap = &figures->heap;
-    json_t *j_objects = json_object(), *j_types = json_array();
+    json_t *j_objects = json_object();
     json_object_set_new(j_objects, "live", integer(heap->live));
     json_object_set_new(j_objects, "bytes", integer(heap->bytes));
     json_object_set_new(j_objects, "immortal", integer(heap->immortal));
     json_object_set_new(j_objects, "created", integer(heap->created));
     json_object_set_new(j_objects, "freed", integer(heap->freed));
-    for (int type = 0; type < HEAP_T_COUNT; type++) {
-        if (type != HEAP_T_INSTANCE) {
-            add_class(j_types, heap_builtin_name((enum heap_type)type), heap->type_objects[type],
-                      heap->type_bytes[type]);
-        }
-    }
-    /* Instances are of the type that their class names. */
-    heap_stats_classes(figures->service->heap, add_class, j_types);
-    json_object_set_new(j_objects, "types", j_types);
+    json_object_set_new(j_objects, "types", types_of(figures));
     return j_objects;
 }
 

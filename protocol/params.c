@@ -219,8 +219,8 @@ static enum params_result bind_by_position(struct binding *binding, struct json_
     for (unsigned i = 0; json_next_item(cursor); i++) {
         if (i == method->param_count) {
             static const char *const PLACES[METHOD_PARAMS_MAX + 1] = {"[0]", "[1]", "[2]", "[3]", "[4]", "[5]"};
-            fault_set(binding->fault, RPC_INVALID_PARAMS, "%s takes %u parameters at most", method->name,
-                      method->param_count);
+            fault_set(binding->fault, RPC_INVALID_PARAMS, "%s takes at most %u parameter%s", method->name,
+                      method->param_count, method->param_count == 1 ? "" : "s");
             fault_text(binding->fault, "param", PLACES[i], strlen(PLACES[i]));
             return PARAMS_FAULT;
         }

@@ -184,10 +184,12 @@ static void run_first(struct rpc_conn *conn)
         conn->batch_replies = 0;
     }
     count_request(conn->thread, request);
-    if (request->method == NULL) {
-        send_ready(conn, request);
-    } else if (!batch_is_full(conn, request)) {
-        run_method(conn, request);
+    if (!batch_is_full(conn, request)) {
+        if (request->method == NULL) {
+            send_ready(conn, request);
+        } else {
+            run_method(conn, request);
+        }
     }
     end_request(conn, flags, (flags & REQUEST_NOTIFICATION) == 0);
     conn_drop_first(conn);

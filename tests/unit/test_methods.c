@@ -343,9 +343,9 @@ static void test_methods_dict_incr(void **state)
          "{\"object\":<id:d>,\"type\":\"dict\",\"refcount\":1}");
     call(f, "dict.incr", "[\"d\",\"new\"]", "{\"value\":1}");
     call(f, "dict.incr", "[\"d\",\"new\",-3]", "{\"value\":-2}");
-    call(f, "dict.incr", "[\"d\",\"n\",-999]", "{\"value\":1}");
+    call(f, "dict.incr", "[\"d\",\"n\",-999]", "{\"value\":1,\"freed\":1}");
     call(f, "dict.incr", "[\"d\",\"n\",999999]", "{\"value\":1000000}");
-    call(f, "dict.incr", "[\"d\",\"n\",1]", "{\"value\":1000001}");
+    call(f, "dict.incr", "[\"d\",\"n\",1]", "{\"value\":1000001,\"freed\":1}");
     fail_call(f, "dict.incr", "[\"d\",\"max\"]", "value_error", "{\"key\":\"max\"}");
     fail_call(f, "dict.incr", "[\"d\",\"s\"]", "type_error", "{\"key\":\"s\"}");
     fail_call(f, "dict.incr", "[\"d\",\"t\"]", "type_error", NULL);
