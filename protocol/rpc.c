@@ -15,6 +15,7 @@
 #include "rpc_internal.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 /* ---- replies ---- */
 
@@ -303,27 +304,66 @@ static void bury(struct rpc_thread *thread)
     }
 }
 
+/* Milliseconds that a run may take before the loop gets to look at sockets and signals again; one request,
+ * or one batch, may take longer. */
+#define RUN_SHARE_MS 5
+
+/* A clock that is cheap enough to ask after each request; it moves every few milliseconds. */
+static uint64_t coarse_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
+static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
+{
+    struct heap *heap = conn->thread->service->heap;
+    bool late = false;
+    make_session(conn);
+    while (!late && may_go_on(conn)) {
+        run_first(conn);
+        heap_settle(heap);
+        heap_gc_poll(heap);
+        if (heap_wanted(heap)) {
+            heap_yield(heap);
+        }
+        late = coarse_ms() > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
+    }
+    return late;
+}
+
+/* The time is up: who has had a share goes behind the others, and the server is told who waits, so that it
+ * does not read more from them. */
+static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    if (conn->first != NULL) {
+        conn_list_remove_ready(thread, conn);
+        conn_list_add_ready(thread, conn);
+    }
+    for (conn = thread->ready.first; conn != NULL; conn = conn->ready.next) {
+        conn_list_add_notice(thread, conn);
+    }
+}
+
 static void run_with_heap(struct rpc_thread *thread)
 {
     struct heap *heap = thread->service->heap;
     struct rpc_conn *next;
+    bool late = false;
     heap_enter(heap);
     bury(thread);
-    for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
+    uint64_t deadline_ms = coarse_ms() + RUN_SHARE_MS;
+    for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
-        if (!may_go_on(conn)) {
-            continue;
-        }
-        make_session(conn);
-        while (may_go_on(conn)) {
-            run_first(conn);
-            heap_settle(heap);
-            heap_gc_poll(heap);
-            if (heap_wanted(heap)) {
-                heap_yield(heap);
+        if (may_go_on(conn)) {
+            late = run_share(conn, deadline_ms);
+            leave_turn(thread, conn);
+            if (late) {
+                adjourn(thread, conn);
             }
         }
-        leave_turn(thread, conn);
     }
     heap_leave(heap);
 }

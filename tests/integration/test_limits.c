@@ -186,6 +186,31 @@ static void test_limits_half_requests_hold_up_nobody(void **state)
 
 /* ---- connections ---- */
 
+/* All that one connection had sent ran before anybody else on its thread was looked at. */
+static void test_limits_long_queue_holds_up_nobody(void **state)
+{
+    enum { REQUESTS = 1000, ITEMS = 50000 }; /* so that they take seconds, and a moment of delay is not enough */
+    struct fixture *fixture = *state;
+    json_t *j_items = json_array();
+    for (int i = 0; i < ITEMS; i++) {
+        json_array_append_new(j_items, json_integer(1000 + i));
+    }
+    json_decref(wire_call(fixture->wire, "create", json_pack("{s:o,s:s}", "value", j_items, "name", "long")));
+    static const char request[] = "{\"id\":1,\"method\":\"heap.check\"}\n";
+    char *requests = malloc(REQUESTS * (sizeof request - 1) + 1);
+    size_t len;
+    assert_non_null(requests);
+    for (int i = 0; i < REQUESTS; i++) {
+        memcpy(requests + i * (sizeof request - 1), request, sizeof request);
+    }
+    struct wire *busy = wire_open(fixture->daemon);
+    wire_send(busy, requests, REQUESTS * (sizeof request - 1));
+    free(requests);
+    assert_non_null(wire_line(busy, &len)); /* the first has run; the others wait */
+    assert_true(wire_stat(fixture->wire, "server", "requests") < REQUESTS);
+    wire_close(busy);
+}
+
 static void test_limits_max_clients(void **state)
 {
     struct fixture fixture;
@@ -396,6 +421,7 @@ int main(void)
         fixture_test(test_limits_half_close_with_many_replies_due),
         fixture_test(test_limits_long_pipeline),
         fixture_test(test_limits_half_requests_hold_up_nobody),
+        fixture_test(test_limits_long_queue_holds_up_nobody),
         cmocka_unit_test(test_limits_max_clients),
         cmocka_unit_test(test_limits_idle_timeout),
         cmocka_unit_test(test_limits_first_byte_timeout),
