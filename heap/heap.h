@@ -36,6 +36,7 @@ typedef uint32_t heap_ref;
 
 struct heap;
 struct heap_session;
+struct heap_collection;
 
 #define HEAP_MUST_USE __attribute__((warn_unused_result))
 
@@ -62,10 +63,14 @@ struct heap_session;
       "class, slot and attribute names are identifiers of at most 255 bytes, like node_1")                   \
     X(HEAP_RESERVED_CLASS, "value_error", "a class cannot be called like a built-in type; choose another")   \
     X(HEAP_REPEATED_SLOT, "value_error", "a slot is listed twice; list each once")                           \
+    X(HEAP_FINALIZED, "value_error", "the object's finalizer has run; an object is finalized once in its life")  \
+    X(HEAP_MARKS, "value_error", "there are 16 marks already; give the label of one to replace it")          \
+    X(HEAP_NO_MARK, "value_error", "there is no mark of that label; make one with heap.mark")                \
     X(HEAP_OVERFLOW, "value_error", "the sum is outside 64 bits; the value was left as it was")              \
     X(HEAP_TOO_LONG, "value_error", "a value of this size is more than one object can have")                 \
     X(HEAP_MEMORY, "memory_error",                                                                           \
       "the heap's limit is reached even after a full collection; free something or raise --max-memory")      \
+    X(HEAP_CANCELLED, "unavailable", "the question was given up: its connection or the daemon ends")          \
     X(HEAP_LIMIT_REFS, "limit_exceeded", "the object has 2147483648 references and cannot take another")     \
     X(HEAP_LIMIT_HOLDS, "limit_exceeded", "the session's limit of holds is reached; unref something")        \
     X(HEAP_LIMIT_NAMES, "limit_exceeded", "the limit of bound names is reached; unbind something")
@@ -102,6 +107,37 @@ HEAP_MUST_USE struct heap *heap_create(const struct heap_config *config);
 /* Frees everything, whoever refers to it.  Sessions must have been destroyed.  GIL: not held. */
 void heap_destroy(struct heap *heap);
 void heap_set_limits(struct heap *heap, const struct heap_limits *limits);
+
+/* ---- what the heap tells ---- */
+
+enum heap_event_kind {
+    HEAP_EVENT_GC_START,  /* automatic, collection.generation */
+    HEAP_EVENT_GC_STOP,   /* automatic, collection */
+    HEAP_EVENT_FINALIZED, /* session, object, token, resurrected */
+    HEAP_EVENT_WEAKREF,   /* session, weakref, object */
+};
+
+/* Something that happened, told while it happens; pointers are good during the call only. */
+struct heap_event {
+    enum heap_event_kind kind;
+    bool automatic;     /* a collection that nobody asked for */
+    bool resurrected;   /* the finalized object lives on */
+    uint64_t session;   /* number of the session that set the finalizer or made the weakref */
+    uint64_t object;    /* id of the finalized object, or of the dead target */
+    uint64_t weakref;   /* id */
+    const char *token;  /* of the finalizer; NULL: none */
+    size_t token_len;
+    struct heap_collection *collection; /* of GC_START only `generation` counts */
+};
+
+/* Called with the GIL held; must not call the heap.  `event` and `log` may be NULL. */
+struct heap_observer {
+    void *arg;
+    void (*event)(void *arg, const struct heap_event *event);
+    void (*log)(void *arg, const char *line); /* what the collector's debug flags say, a line without newline */
+};
+/* `observer` is copied. */
+void heap_set_observer(struct heap *heap, const struct heap_observer *observer);
 
 /* ---- GIL: gil.c says how it is shared ---- */
 
@@ -184,6 +220,13 @@ HEAP_MUST_USE enum heap_error heap_hold(struct heap *heap, struct heap_session *
 HEAP_MUST_USE enum heap_error heap_unhold(struct heap *heap, struct heap_session *session, heap_ref obj);
 /* How often the session holds the object. */
 uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref obj);
+/* Moves every hold of `from` to `to`, which may then be above its limit, and destroys `from`.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, struct heap_session *from);
+/* Calls `row` for each session that holds the object.  Linear in sessions. */
+void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uint64_t session, uint64_t holds),
+                     void *arg);
+/* Who makes objects from now on: noted with each new object while a mark exists (heap_mark()). */
+void heap_set_creator(struct heap *heap, const struct heap_session *session);
 
 /* ---- names ---- */
 
@@ -197,6 +240,9 @@ HEAP_MUST_USE enum heap_error heap_name_unbind(struct heap *heap, const char *na
  * (after_len 0: from the start).  false: none.  *name is valid until the next change of the namespace. */
 bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
                     const char **name, size_t *name_len, heap_ref *obj);
+
+/* Calls `row` for each name bound to the object; its cost is that of the object's names alone. */
+void heap_names_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, const char *name, size_t len), void *arg);
 
 /* ---- atoms ---- */
 
@@ -324,6 +370,31 @@ HEAP_MUST_USE enum heap_error heap_weakref_create(heap_ref *weakref, struct heap
 /* Gives a fresh weakref its target and makes it the shared one if there is none yet.  HEAP_TYPE, HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref target);
 heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref); /* 0: dead */
+/* A weakref of its own that tells HEAP_EVENT_WEAKREF to the session when the target dies; target and weakref
+ * get ids.  Returns: new.  HEAP_TYPE on an immortal. */
+HEAP_MUST_USE enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap,
+                                                  const struct heap_session *session, heap_ref target);
+/* How many weakrefs live and point at it. */
+uint64_t heap_weakref_count(const struct heap *heap, heap_ref target);
+
+/* ---- finalizers: what happens once, when an object is about to die ---- */
+
+struct heap_finalizer {
+    struct heap_text token;        /* text NULL: none */
+    struct heap_text resurrect_as; /* this name is bound to the object; text NULL: none */
+    bool clear;                    /* the object first drops what it refers to */
+    bool done;                     /* it has run; of heap_finalizer_get() only */
+    uint64_t session;              /* number of the one that set it; of heap_finalizer_get() only */
+};
+/* Texts are copied; an earlier one is replaced.  The object gets an id.  HEAP_TYPE on an immortal,
+ * HEAP_FINALIZED, HEAP_BAD_NAME. */
+HEAP_MUST_USE enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session *session, heap_ref obj,
+                                                 const struct heap_finalizer *finalizer);
+/* Takes it away; whether there was one that has not run. */
+bool heap_finalizer_clear(struct heap *heap, heap_ref obj);
+/* false: there is none.  Texts are good until the next call that changes or runs it. */
+bool heap_finalizer_get(struct heap_finalizer *finalizer, const struct heap *heap, heap_ref obj);
+bool heap_is_finalized(const struct heap *heap, heap_ref obj); /* its finalizer has run */
 
 /* ---- graphs that are built piece by piece ---- */
 
@@ -370,6 +441,148 @@ void heap_gc_freeze(struct heap *heap);
 void heap_gc_unfreeze(struct heap *heap);
 uint64_t heap_gc_frozen(const struct heap *heap);
 bool heap_gc_is_tracked(const struct heap *heap, heap_ref obj);
+/* 0..2; HEAP_GENERATION_FROZEN; -1: not tracked. */
+#define HEAP_GENERATION_FROZEN 3
+int heap_gc_generation(const struct heap *heap, heap_ref obj);
+/* The next tracked object of a generation (0..2; -1: all three) at or after *position (start with 0), which is
+ * moved behind it.  Goes by address, so a listing that spans changes has what is there all the time once. */
+bool heap_gc_next(const struct heap *heap, int generation, uint32_t *position, heap_ref *obj);
+
+/* Debug flags; values as in CPython.  SAVEALL keeps what is condemned in gc.garbage, the others log. */
+#define HEAP_GC_STATS 1u
+#define HEAP_GC_COLLECTABLE 2u
+#define HEAP_GC_UNCOLLECTABLE 4u
+#define HEAP_GC_SAVEALL 32u
+void heap_gc_set_debug(struct heap *heap, unsigned flags);
+unsigned heap_gc_debug(const struct heap *heap); /* GIL: either */
+/* gc.garbage: a list of references of the collector's own. */
+uint64_t heap_garbage_len(const struct heap *heap);
+heap_ref heap_garbage_item(const struct heap *heap, uint64_t i);
+void heap_garbage_clear(struct heap *heap);
+
+/* ---- one object's neighbours ---- */
+
+/* What a container refers to, as gc.get_referents has it: items; key then value; members; an instance's values,
+ * then its class.  Repeats are kept; atoms, classes and weakrefs refer to nothing.  Start with *position = 0. */
+bool heap_referent_next(const struct heap *heap, heap_ref obj, uint64_t *position, heap_ref *referent);
+uint64_t heap_referent_count(const struct heap *heap, heap_ref obj);
+
+/* Where the header of an object lies. */
+struct heap_storage {
+    uint64_t address;    /* of the process */
+    uint32_t size_class; /* bytes of a block of its class */
+    uint32_t pool;       /* number of its pool, of its arena */
+    uint32_t arena;
+};
+void heap_storage(struct heap_storage *storage, const struct heap *heap, heap_ref obj);
+
+/* ---- questions that walk the whole heap ----
+ *
+ * A picture is the graph as it was at one moment, t0: heap_picture_begin().  The objects are copied in slices
+ * of the GIL, while others go on; whatever is about to change or die is copied first (visit.c).  One picture
+ * or other walk at a time: the caller sees to that.
+ *
+ *     GIL   heap_picture_begin(), and whatever else has to be of t0
+ *     -     heap_picture_complete(): takes the GIL in slices, then puts the copy in order without it
+ *     -     the questions below, as many as one likes
+ *     GIL   heap_picture_ref() for what the answer shows; heap_picture_destroy()
+ *
+ * Objects are nodes 0..nodes-1, in memory order, containers first; immortals are none.  Every edge of a
+ * container is an edge of its node, in the order of heap_referent_next(), to a node or to HEAP_NO_NODE
+ * (an immortal).  Memory: about 32 bytes a node and 8 an edge, outside the heap's limit. */
+
+struct heap_picture;
+#define HEAP_NO_NODE 0xFFFFFFFFu
+
+/* What is copied of each object. */
+#define HEAP_PICTURE_GRAPH 0u
+#define HEAP_PICTURE_LABELS 1u /* ids of all (made where there are none), and what edges are called */
+
+HEAP_MUST_USE struct heap_picture *heap_picture_begin(struct heap *heap, unsigned what); /* NULL: no memory */
+/* HEAP_MEMORY, or HEAP_CANCELLED when *cancel became true; destroy it all the same.  GIL: not held. */
+HEAP_MUST_USE enum heap_error heap_picture_complete(struct heap_picture *picture, const _Atomic bool *cancel);
+void heap_picture_destroy(struct heap_picture *picture);
+
+struct heap_node {
+    enum heap_type type;
+    uint64_t bytes;         /* heap_sizeof() */
+    uint64_t id;            /* 0 if it had none */
+    const char *type_name;  /* ends in NUL */
+    const uint32_t *edges;  /* nodes, edge_count of them */
+    uint32_t edge_count;
+    bool is_weak;           /* a weakref; `target` is the node it points at, or HEAP_NO_NODE */
+    uint32_t target;
+};
+/* GIL: either, once complete; so for all that follow. */
+uint32_t heap_picture_nodes(const struct heap_picture *picture);
+void heap_picture_node(struct heap_node *node, const struct heap_picture *picture, uint32_t i);
+/* The node of an object that lived at t0; HEAP_NO_NODE for an immortal or one made later. */
+uint32_t heap_picture_find(const struct heap_picture *picture, heap_ref obj);
+/* The object of a node, borrowed; 0 if it has died since.  GIL: held. */
+heap_ref heap_picture_ref(const struct heap_picture *picture, uint32_t i);
+
+/* Roots at t0, in this order: names, sessions' holds (once an object and session), frozen objects, gc.garbage. */
+enum heap_root_kind { HEAP_ROOT_NAME, HEAP_ROOT_SESSION, HEAP_ROOT_FROZEN, HEAP_ROOT_GARBAGE };
+struct heap_root {
+    enum heap_root_kind kind;
+    uint32_t node;         /* HEAP_NO_NODE: an immortal */
+    uint64_t session;      /* of HEAP_ROOT_SESSION */
+    struct heap_text name; /* of HEAP_ROOT_NAME */
+};
+uint64_t heap_picture_roots(const struct heap_picture *picture);
+void heap_picture_root(struct heap_root *root, const struct heap_picture *picture, uint64_t i);
+
+/* A shortest path from a root: `path` gets up to *length nodes, root's first, and *root the root's number;
+ * HEAP_PICTURE_LABELS is not needed.  *length is the whole length; 0: nothing reaches it.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_picture_why(uint32_t **path, uint32_t *length, uint64_t *root,
+                                               const struct heap_picture *picture, uint32_t node);
+/* Itself and all that roots reach only through it; 0 and 0 when nothing reaches it.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_picture_retained(uint64_t *objects, uint64_t *bytes,
+                                                    const struct heap_picture *picture, uint32_t node);
+/* The dominator tree: what each node retains.  Both arrays, of heap_picture_nodes() each, are the caller's to
+ * free(); zeros for what no root reaches.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_picture_dominators(uint64_t **objects, uint64_t **bytes,
+                                                      const struct heap_picture *picture);
+/* What each of these sessions alone keeps alive.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_picture_retained_by_sessions(uint64_t *bytes, const uint64_t *sessions, uint32_t n,
+                                                                const struct heap_picture *picture);
+
+/* Every container that refers to the object, once, up to `limit`; *more whether there were others.  The list is
+ * the caller's to free().  Takes the GIL in slices and answers for the moment of its call.  Objects that die
+ * meanwhile are left out.  HEAP_MEMORY, HEAP_CANCELLED.  GIL: held, and held again when it returns; in between
+ * others run. */
+HEAP_MUST_USE enum heap_error heap_referrers(heap_ref **refs, uint32_t *n, bool *more, struct heap *heap, heap_ref obj,
+                                             uint32_t limit, const _Atomic bool *cancel);
+
+/* How `container` refers to `obj`, for a person, into `text` (ended by NUL, cut where it is longer):
+ * `[3]`, `['key']`, `[(1, 2)]`, `{}` for a set's member or a dict's key, `.attr`, `.__class__`.
+ * false: it does not. */
+#define HEAP_EDGE_BYTES 256
+bool heap_edge_name(char text[HEAP_EDGE_BYTES], struct heap *heap, heap_ref container, heap_ref obj);
+/* The object as Python's repr has it, cut at `size` bytes; containers are told by type, id and length.  For a
+ * person; returns its length. */
+size_t heap_repr(char *text, size_t size, struct heap *heap, heap_ref obj);
+
+/* ---- marks: what has grown since ---- */
+
+/* One line of a difference; `type` or `session` says of what. */
+struct heap_growth {
+    const char *type; /* good until the next mark or diff */
+    uint64_t session;
+    int64_t objects, bytes;
+};
+/* Notes how many objects of which type there are now, and from now on who makes objects.  Replaces a mark of
+ * that label.  Walks in slices what was made since the first mark.  HEAP_MARKS, HEAP_MEMORY, HEAP_CANCELLED.
+ * GIL: not held. */
+HEAP_MUST_USE enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap, const char *label,
+                                        size_t len, const _Atomic bool *cancel);
+/* What `to` (NULL: now) has more than `from`, rows of zero left out, in no order: by type, and, of the objects made
+ * since `from` that live at `to`, by the session that made them.  Both lists are the caller's to free().
+ * HEAP_NO_MARK, HEAP_MEMORY, HEAP_CANCELLED.  GIL: not held. */
+HEAP_MUST_USE enum heap_error heap_diff(struct heap_growth **types, uint32_t *type_count,
+                                        struct heap_growth **sessions, uint32_t *session_count, struct heap *heap,
+                                        const struct heap_text *from, const struct heap_text *to,
+                                        const _Atomic bool *cancel);
 
 /* ---- figures ---- */
 
@@ -414,6 +627,22 @@ struct heap_stats {
     /* sessions and names */
     uint64_t sessions, holds, names;
 };
+
+/* The next arena at or after *position (start with 0), which is moved behind it. */
+struct heap_pool_figures {
+    uint32_t size;     /* bytes of its blocks; 0: a free pool */
+    uint32_t used;     /* blocks in use */
+    uint32_t capacity; /* blocks there is room for; 0 of a free pool */
+};
+struct heap_arena_figures {
+    uint32_t arena;      /* its number, as in struct heap_storage */
+    uint32_t bytes;
+    uint32_t pool_count;
+    struct heap_pool_figures pools[64];
+};
+bool heap_arena_next(const struct heap *heap, uint32_t *position, struct heap_arena_figures *arena);
+/* Heap bytes as max-memory counts them.  GIL: either. */
+uint64_t heap_used_bytes(const struct heap *heap);
 
 /* A snapshot of the counters; each figure is true by itself.  Waits for nothing.  GIL: either. */
 void heap_stats(struct heap_stats *stats, const struct heap *heap);

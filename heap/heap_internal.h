@@ -190,6 +190,8 @@ struct heap {
     uint64_t hash_seed[2];           /* random, for str and bytes */
 
     struct heap_limits limits;
+    struct heap_observer observer;
+    struct visit *visit; /* the walk under way (visit.h); NULL: none */
 
     /* Deaths: containers whose refcount is 0, linked by `gc`, not yet taken apart. */
     uint32_t dead_head, dead_tail;

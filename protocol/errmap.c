@@ -56,6 +56,9 @@ enum rpc_error errmap_from_heap(enum heap_error error)
     case HEAP_BAD_IDENTIFIER:
     case HEAP_RESERVED_CLASS:
     case HEAP_REPEATED_SLOT:
+    case HEAP_FINALIZED:
+    case HEAP_MARKS:
+    case HEAP_NO_MARK:
     case HEAP_OVERFLOW:
     case HEAP_TOO_LONG:
         return RPC_VALUE_ERROR;
@@ -65,6 +68,8 @@ enum rpc_error errmap_from_heap(enum heap_error error)
     case HEAP_LIMIT_HOLDS:
     case HEAP_LIMIT_NAMES:
         return RPC_LIMIT_EXCEEDED;
+    case HEAP_CANCELLED:
+        return RPC_UNAVAILABLE;
     case HEAP_ERROR_COUNT:
         break;
     }

@@ -80,11 +80,18 @@ struct call {
     size_t result_max;      /* bytes the reply may have; 0: no limit */
     bool is_notification;   /* nobody will read the result: take no hold that only it would tell of */
     uint64_t freed;         /* objects that died by it so far */
+    const _Atomic bool *cancel; /* of a question: nobody waits for the answer any more; else NULL */
     struct fault *fault;
 };
 
 /* Returns whether the result was written; false: call->fault says why not. */
 typedef bool method_handler(struct call *call);
+/* Whether a request with these arguments is a question: it walks the heap for long, and waits for the service's
+ * worker thread, which calls the handler (question.c).  There the GIL is not held: the handler takes it, and a
+ * picture of the heap, itself, and looks at call->cancel.  call->conn and call->session are NULL, call->out is
+ * the question's own.  Only one question runs at a time. */
+typedef bool method_asks(const method_arg *args);
+bool method_asks_always(const method_arg *args);
 /* Whether the arguments go together; false: the fault says why not.  Runs without the GIL. */
 typedef bool method_check(const method_arg *args, struct fault *fault);
 
@@ -102,6 +109,7 @@ struct method {
     const char *group; /* the heading it stands below in WIRE.md */
     method_handler *handler;
     method_check *check; /* NULL: any arguments that bind are fine */
+    method_asks *asks;   /* NULL: never a question */
     bool needs_gil;
     enum method_role role;
     unsigned param_count;

@@ -65,6 +65,7 @@ bool method_sys_getsizeof(struct call *call);
 bool method_sys_intern(struct call *call);
 bool method_sys_getswitchinterval(struct call *call);
 bool method_sys_setswitchinterval(struct call *call);
+bool method_sys_debugmallocstats(struct call *call);
 
 /* method_gc.c */
 bool method_collect(struct call *call);
@@ -79,6 +80,24 @@ bool method_gc_unfreeze(struct call *call);
 bool method_gc_get_freeze_count(struct call *call);
 bool method_gc_is_tracked(struct call *call);
 bool method_gc_get_stats(struct call *call);
+bool method_gc_is_finalized(struct call *call);
+bool method_gc_set_debug(struct call *call);
+bool method_gc_get_debug(struct call *call);
+bool method_gc_garbage(struct call *call);
+
+/* method_graph.c */
+bool method_gc_get_objects(struct call *call);
+bool method_gc_get_referents(struct call *call);
+bool method_gc_get_referrers(struct call *call);
+
+/* method_weakref.c */
+bool method_weakref_create(struct call *call);
+bool method_weakref_get(struct call *call);
+bool method_weakref_count(struct call *call);
+
+/* method_finalizer.c */
+bool method_finalizer_set(struct call *call);
+bool method_finalizer_clear(struct call *call);
 
 /* method_stats.c */
 bool method_stats(struct call *call);
@@ -86,9 +105,32 @@ extern const char *const METHOD_STATS_SECTIONS[];
 
 /* method_heap.c */
 bool method_heap_check(struct call *call);
+bool method_heap_inspect(struct call *call);
+bool method_heap_types(struct call *call);
+bool method_heap_map(struct call *call);
+
+/* method_question.c */
+bool method_heap_why(struct call *call);
+bool method_heap_retained(struct call *call);
+bool method_heap_dominators(struct call *call);
+bool method_heap_mark(struct call *call);
+bool method_heap_diff(struct call *call);
+
+/* method_export.c */
+bool method_heap_export(struct call *call);
+
+/* method_session.c */
+bool method_session_open(struct call *call);
+bool method_session_resume(struct call *call);
+bool method_session_close(struct call *call);
+bool method_subscribe(struct call *call);
+bool method_unsubscribe(struct call *call);
+bool method_server_clients(struct call *call);
+bool method_server_kill(struct call *call);
 
 /* method_server.c */
-bool method_session_close(struct call *call);
+bool method_server_config(struct call *call);
+bool method_server_slowlog(struct call *call);
 bool method_server_shutdown(struct call *call);
 bool method_ping(struct call *call);
 bool method_rpc_discover(struct call *call);

@@ -65,6 +65,11 @@ struct rpc_host {
     void (*shutdown)(void *arg); /* server.shutdown: begin a clean stop; returns at once */
     void (*figures)(void *arg, struct rpc_server_figures *figures);
     void (*log_error)(void *arg, const char *message); /* a defect of ours, said to the client as internal_error */
+    void (*log)(void *arg, const char *line);          /* what the collector's debug flags say; the GIL is held */
+    /* rpc_thread_run() has something to do that came from elsewhere: an event, an answer; `user` is the thread's. */
+    void (*wake)(void *arg, void *user);
+    /* Some thread's rpc_thread_run() is due `ms` milliseconds from now: a lease runs out. */
+    void (*run_in)(void *arg, uint64_t ms);
 };
 
 struct rpc_service;
