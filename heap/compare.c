@@ -13,16 +13,26 @@
  * equals.
  *
  * Tuples and frozensets are walked with a stack of COMPARE_DEPTH_MAX frames (some 40 KiB) in the function's
- * own frame.  A tuple that contains one tuple twice, which contains one twice, and so on, has a walk that
- * doubles with each level; STEPS_MAX bounds it, and such a key is refused as too deep (CPython walks on).
- * Comparing two frozensets hashes members of the one to find them in the other; those hashes draw on the
- * same allowance.
+ * own frame.  What a walk over a nested or long one finds is kept in heap->hashes until it dies
+ * (FLAG_HASHED), so that a tuple which contains one tuple twice, which contains one twice, and so on, is
+ * hashed in as many steps as there are tuples.  A comparison remembers some of the pairs it has found equal, for
+ * the same reason.  STEPS_MAX bounds one walk, ALLOWANCE all long walks of one request, and what goes beyond is
+ * refused as too deep (CPython walks on).
+ * Comparing two frozensets hashes members of the one to find them in the other; those steps count, too.
  * Start at object_hash() and object_equal().
  */
 #include "edges.h"
 
 /* References looked at by one hash or comparison.  A tuple of 16 million atoms is still a key: 0.2 s. */
 #define STEPS_MAX (1u << 24)
+/* Steps of all walks between two heap_settle(), those of short walks left out: so many keys of the usual kind
+ * are never refused, and a small request that names large keys over and over is, after about 0.3 s. */
+#define ALLOWANCE (1u << 25)
+#define SHORT_WALK 64u
+/* A hash that took a walk over more items, or into another tuple or frozenset, is kept. */
+#define KEEP_ABOVE 8u
+/* Pairs of one comparison that are remembered as equal. */
+#define PROVEN_PAIRS 256u
 
 /* ---- hashes of atoms ---- */
 
@@ -136,8 +146,10 @@ static enum shallow shallow_hash(uint32_t *hash, struct heap *heap, uint32_t ref
 /* ---- hashes of tuples and frozensets ---- */
 
 struct hash_frame {
+    uint32_t ref;       /* the tuple or frozenset */
     struct edges edges; /* items or members */
     uint32_t i;         /* next of them */
+    uint32_t height;    /* levels below this one, as far as they are known */
     bool set;
     uint64_t sum;
 };
@@ -147,7 +159,64 @@ static struct hash_frame hash_enter(struct heap *heap, uint32_t ref)
     struct container *c = (struct container *)object_at(heap, ref);
     bool set = c->head.type == HEAP_T_FROZENSET;
     return (struct hash_frame){
-        .edges = object_edges(heap, c), .set = set, .sum = set ? KIND_SET : KIND_TUPLE};
+        .ref = ref, .edges = object_edges(heap, c), .set = set, .sum = set ? KIND_SET : KIND_TUPLE};
+}
+
+/* heap->hashes has the hash of a container under its reference, and its height under this key. */
+static uint32_t height_key(uint32_t ref)
+{
+    return ref | REF_ATOM;
+}
+
+/* Keeps what a walk found.  Benign when there is no memory: the next walk finds it again. */
+static void keep_hash(struct heap *heap, const struct hash_frame *frame, uint32_t hash)
+{
+    uint32_t *kept = map32_put(&heap->hashes, frame->ref);
+    if (kept == NULL) {
+        return;
+    }
+    *kept = hash;
+    kept = map32_put(&heap->hashes, height_key(frame->ref));
+    if (kept == NULL) {
+        map32_remove(&heap->hashes, frame->ref);
+        return;
+    }
+    *kept = frame->height;
+    object_at(heap, frame->ref)->flags |= FLAG_HASHED;
+}
+
+static bool find_kept(uint32_t *hash, uint32_t *height, const struct heap *heap, uint32_t ref)
+{
+    if (!(object_at(heap, ref)->flags & FLAG_HASHED)) {
+        return false;
+    }
+    *hash = *map32_find(&heap->hashes, ref);
+    *height = *map32_find(&heap->hashes, height_key(ref));
+    return true;
+}
+
+void compare_forget(struct heap *heap, struct container *c)
+{
+    if (c->head.flags & FLAG_HASHED) {
+        map32_remove(&heap->hashes, object_ref(heap, c));
+        map32_remove(&heap->hashes, height_key(object_ref(heap, c)));
+        c->head.flags &= (uint8_t)~FLAG_HASHED;
+    }
+}
+
+uint32_t compare_check(struct heap *heap, FILE *why)
+{
+    uint32_t problems = 0, ref, hash;
+    uint64_t position = 0;
+    while (map32_next(&heap->hashes, &position, &ref, &hash)) {
+        ref &= ~REF_ATOM;
+        if (!pymalloc_is_block(&heap->pm, ref, POOL_CONTAINER) || !(object_at(heap, ref)->flags & FLAG_HASHED) ||
+            map32_find(&heap->hashes, ref) == NULL || map32_find(&heap->hashes, height_key(ref)) == NULL) {
+            fprintf(why, "the kept hashes have %#x, which has none\n", ref);
+            problems++;
+        }
+    }
+    return problems + map32_check(&heap->hashes, why);
 }
 
 /* Members come in any order, items in theirs. */
@@ -160,19 +229,40 @@ static void hash_add(const struct heap *heap, struct hash_frame *frame, uint32_t
     }
 }
 
+/* The item's hash is part of the frame's; `height`: levels from the item on, 0 for an atom. */
+static void hash_item(const struct heap *heap, struct hash_frame *frame, uint32_t hash, uint32_t height)
+{
+    hash_add(heap, frame, hash);
+    frame->height = frame->height < height ? height : frame->height;
+}
+
+/* All of a frame has been seen: its hash. */
+static uint32_t hash_leave(struct heap *heap, const struct hash_frame *frame)
+{
+    uint32_t hash = shorten(word_hash(heap, frame->sum, frame->set ? KIND_SET : KIND_TUPLE));
+    if (frame->height > 0 || frame->edges.count > KEEP_ABOVE) {
+        keep_hash(heap, frame, hash);
+    }
+    return hash;
+}
+
 static enum heap_error deep_hash(uint32_t *hash, uint32_t *steps, struct heap *heap, uint32_t ref)
 {
     struct hash_frame stack[COMPARE_DEPTH_MAX];
+    uint32_t height;
+    if (find_kept(hash, &height, heap, ref)) {
+        return HEAP_OK;
+    }
     stack[0] = hash_enter(heap, ref);
     for (unsigned depth = 0;;) {
         struct hash_frame *frame = &stack[depth];
         if (frame->i == frame->edges.count) {
-            uint32_t done = shorten(word_hash(heap, frame->sum, frame->set ? KIND_SET : KIND_TUPLE));
+            uint32_t done = hash_leave(heap, frame);
             if (depth == 0) {
                 *hash = done;
                 return HEAP_OK;
             }
-            hash_add(heap, &stack[--depth], done);
+            hash_item(heap, &stack[--depth], done, frame->height + 1);
             continue;
         }
         uint32_t item = frame->edges.refs[frame->i++];
@@ -185,9 +275,16 @@ static enum heap_error deep_hash(uint32_t *hash, uint32_t *steps, struct heap *h
         uint32_t item_hash;
         switch (shallow_hash(&item_hash, heap, item)) {
         case SHALLOW_DONE:
-            hash_add(heap, frame, item_hash);
+            hash_item(heap, frame, item_hash, 0);
             break;
         case SHALLOW_DEEP:
+            if (find_kept(&item_hash, &height, heap, item)) {
+                if (depth + 1 + height >= COMPARE_DEPTH_MAX) {
+                    return HEAP_TOO_DEEP;
+                }
+                hash_item(heap, frame, item_hash, height + 1);
+                break;
+            }
             if (depth + 1 == COMPARE_DEPTH_MAX) {
                 return HEAP_TOO_DEEP;
             }
@@ -220,10 +317,26 @@ static enum heap_error counted_hash(uint32_t *hash, uint32_t *steps, struct heap
     heap_assert_failed("a known answer", __FILE__, __LINE__);
 }
 
+/* Counts a walk's steps against the request's allowance; false: it is used up. */
+static bool charge(struct heap *heap, uint32_t steps)
+{
+    heap->compare_steps += steps > SHORT_WALK ? steps : 0;
+    return heap->compare_steps <= ALLOWANCE;
+}
+
 enum heap_error object_hash(uint32_t *hash, struct heap *heap, uint32_t ref)
 {
     uint32_t steps = 0;
-    return counted_hash(hash, &steps, heap, ref);
+    enum heap_error error = counted_hash(hash, &steps, heap, ref);
+    return charge(heap, steps) || error != HEAP_OK ? error : HEAP_TOO_DEEP;
+}
+
+uint32_t object_hash_again(struct heap *heap, uint32_t ref)
+{
+    uint32_t hash = 0, steps = 0;
+    enum heap_error error = counted_hash(&hash, &steps, heap, ref);
+    HEAP_ASSERT(error == HEAP_OK);
+    return hash;
 }
 
 /* ---- equality of atoms ---- */
@@ -287,6 +400,7 @@ static enum shallow shallow_equal(bool *equal, const struct heap *heap, uint32_t
 /* ---- equality of tuples and frozensets ---- */
 
 struct equal_frame {
+    uint32_t a, b;        /* the pair */
     const uint32_t *refs; /* items of the one tuple, or members of the one set */
     union {
         const uint32_t *refs;    /* items of the other tuple */
@@ -297,15 +411,47 @@ struct equal_frame {
     struct table_probe probe; /* where the next candidate is looked for */
 };
 
+/* Pairs that this walk has found equal, so that one which comes again is not walked again; a later pair takes
+ * the place of an earlier one. */
+struct proven {
+    struct {
+        uint32_t a, b; /* 0: none */
+    } pairs[PROVEN_PAIRS];
+};
+
+static unsigned proven_place(uint32_t a, uint32_t b)
+{
+    return (a * 0x9E3779B1u ^ b * 0x85EBCA77u) >> 24;
+}
+_Static_assert(PROVEN_PAIRS == 1u << 8, "a place is the upper eight bits");
+
+static bool is_proven(const struct proven *proven, uint32_t a, uint32_t b)
+{
+    unsigned place = proven_place(a, b);
+    return proven->pairs[place].a == a && proven->pairs[place].b == b;
+}
+
+static void prove(struct proven *proven, const struct equal_frame *frame)
+{
+    unsigned place = proven_place(frame->a, frame->b);
+    proven->pairs[place].a = frame->a;
+    proven->pairs[place].b = frame->b;
+}
+
 /* What a step found out about its frame. */
 enum verdict { VERDICT_OPEN, VERDICT_EQUAL, VERDICT_UNEQUAL };
 
-/* Of two tuples or two frozensets.  VERDICT_UNEQUAL if their lengths differ; then there is no frame. */
+/* Of two tuples or two frozensets.  VERDICT_UNEQUAL if their lengths or what is known of their hashes differ;
+ * then there is no frame. */
 static enum verdict equal_enter(struct equal_frame *frame, struct heap *heap, uint32_t a, uint32_t b)
 {
     struct container *x = (struct container *)object_at(heap, a), *y = (struct container *)object_at(heap, b);
+    uint32_t hash_a, hash_b, height;
+    if (find_kept(&hash_a, &height, heap, a) && find_kept(&hash_b, &height, heap, b) && hash_a != hash_b) {
+        return VERDICT_UNEQUAL;
+    }
     struct edges edges = object_edges(heap, x);
-    *frame = (struct equal_frame){.refs = edges.refs, .count = edges.count};
+    *frame = (struct equal_frame){.a = a, .b = b, .refs = edges.refs, .count = edges.count};
     if (x->head.type == HEAP_T_FROZENSET) {
         frame->set = true;
         frame->other.set = (struct table *)y;
@@ -361,10 +507,11 @@ static enum verdict equal_told(struct equal_frame *frame, bool equal)
     return frame->set ? VERDICT_OPEN : VERDICT_UNEQUAL;
 }
 
-static enum heap_error deep_equal(bool *equal, struct heap *heap, uint32_t first, uint32_t second)
+static enum heap_error deep_equal(bool *equal, uint32_t *steps, struct heap *heap, uint32_t first,
+                                  uint32_t second)
 {
     struct equal_frame stack[COMPARE_DEPTH_MAX];
-    uint32_t steps = 0;
+    struct proven proven = {0};
     unsigned depth = 0;
     enum verdict verdict = equal_enter(&stack[0], heap, first, second);
     for (;;) {
@@ -374,10 +521,13 @@ static enum heap_error deep_equal(bool *equal, struct heap *heap, uint32_t first
                 *equal = verdict == VERDICT_EQUAL;
                 return HEAP_OK;
             }
+            if (verdict == VERDICT_EQUAL) {
+                prove(&proven, &stack[depth]);
+            }
             verdict = equal_told(&stack[--depth], verdict == VERDICT_EQUAL);
         }
         uint32_t a = 0, b = 0;
-        enum heap_error error = equal_next(&verdict, &a, &b, &stack[depth], &steps, heap);
+        enum heap_error error = equal_next(&verdict, &a, &b, &stack[depth], steps, heap);
         if (error != HEAP_OK) {
             return error;
         }
@@ -387,12 +537,14 @@ static enum heap_error deep_equal(bool *equal, struct heap *heap, uint32_t first
         bool same;
         if (shallow_equal(&same, heap, a, b) == SHALLOW_DONE) {
             verdict = equal_told(&stack[depth], same);
+        } else if (is_proven(&proven, a, b)) {
+            verdict = equal_told(&stack[depth], true);
         } else if (depth + 1 == COMPARE_DEPTH_MAX) {
             return HEAP_TOO_DEEP;
         } else {
             verdict = equal_enter(&stack[++depth], heap, a, b);
         }
-        if (++steps > STEPS_MAX) {
+        if (++*steps > STEPS_MAX) {
             return HEAP_TOO_DEEP;
         }
     }
@@ -400,5 +552,10 @@ static enum heap_error deep_equal(bool *equal, struct heap *heap, uint32_t first
 
 enum heap_error object_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b)
 {
-    return shallow_equal(equal, heap, a, b) == SHALLOW_DONE ? HEAP_OK : deep_equal(equal, heap, a, b);
+    if (shallow_equal(equal, heap, a, b) == SHALLOW_DONE) {
+        return HEAP_OK;
+    }
+    uint32_t steps = 0;
+    enum heap_error error = deep_equal(equal, &steps, heap, a, b);
+    return charge(heap, steps) || error != HEAP_OK ? error : HEAP_TOO_DEEP;
 }

@@ -60,9 +60,12 @@ void object_free_buffers(struct heap *heap, struct container *c)
     case HEAP_T_TUPLE:
         tuple_free_buffers(heap, (struct tuple *)c);
         break;
+    case HEAP_T_FROZENSET:
+        compare_forget(heap, c);
+        table_free_buffers(heap, (struct table *)c);
+        break;
     case HEAP_T_DICT:
     case HEAP_T_SET:
-    case HEAP_T_FROZENSET:
         table_free_buffers(heap, (struct table *)c);
         break;
     case HEAP_T_INSTANCE:
@@ -116,6 +119,7 @@ uint64_t heap_settle(struct heap *heap)
     if (unlikely(heap->dead_head != 0)) {
         dead_drain(heap);
     }
+    heap->compare_steps = 0;
     uint64_t freed = heap->freed_pending;
     heap->freed_pending = 0;
     return freed;

@@ -77,6 +77,7 @@ static bool heap_init(struct heap *heap, const struct heap_config *config)
         return false;
     }
     map32_init(&heap->weakrefs, &heap->pm);
+    map32_init(&heap->hashes, &heap->pm);
     heap_enter(heap);
     bool ok = seed_hashes(heap) && gc_init(heap) && handle_init(heap) && name_init(heap) && intern_init(heap) &&
               class_table_init(heap) && atoms_create_immortals(heap);
@@ -135,6 +136,7 @@ void heap_destroy(struct heap *heap)
     intern_fini(heap);
     class_table_fini(heap);
     map32_fini(&heap->weakrefs);
+    map32_fini(&heap->hashes);
     gc_fini(heap);
     heap->signature = 0;
     heap_leave(heap);

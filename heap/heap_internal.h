@@ -43,6 +43,7 @@ _Noreturn void heap_assert_failed(const char *condition, const char *file, int l
 #define FLAG_TRACKED 0x08    /* in a generation, or frozen */
 #define FLAG_FINALIZED 0x10  /* its finalizer has run */
 #define FLAG_PARTIAL 0x20    /* dict: listed in pages, so compaction must keep serial numbers */
+#define FLAG_HASHED 0x20     /* tuple, frozenset: compare.c keeps its hash */
 #define FLAG_DEAD 0x40       /* on the dead list; `gc` is the link */
 #define FLAG_INCOMPLETE 0x80 /* tuple with a hole in it or below */
 /* Of atoms. */
@@ -188,6 +189,8 @@ struct heap {
     struct heap_session *sessions;   /* all of them, doubly linked */
     uint64_t sessions_made;          /* numbers given */
     uint64_t hash_seed[2];           /* random, for str and bytes */
+    struct map32 hashes;             /* tuples and frozensets -> their hash, their height (compare.c) */
+    uint32_t compare_steps;          /* of long hashes and comparisons since the last heap_settle() */
 
     struct heap_limits limits;
     struct heap_observer observer;
@@ -316,6 +319,11 @@ bool bigint_equals_double(const uint32_t *limbs, uint32_t limbs_used, bool negat
 #define COMPARE_DEPTH_MAX 1000
 /* Equal objects have equal hashes.  HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
 HEAP_MUST_USE enum heap_error object_hash(uint32_t *hash, struct heap *heap, uint32_t ref);
+/* Of a key that is in a table, and so has a hash. */
+uint32_t object_hash_again(struct heap *heap, uint32_t ref);
+/* A dying tuple or frozenset. */
+void compare_forget(struct heap *heap, struct container *c);
+uint32_t compare_check(struct heap *heap, FILE *why);
 /* Of two hashable objects.  HEAP_TOO_DEEP. */
 HEAP_MUST_USE enum heap_error object_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b);
 

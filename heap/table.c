@@ -272,15 +272,6 @@ enum heap_error table_find(uint32_t *number, uint32_t *hash, struct heap *heap, 
     return HEAP_OK;
 }
 
-/* The hash of a key that is in the table, and so has one. */
-static uint32_t key_hash(struct heap *heap, uint32_t key)
-{
-    uint32_t hash = 0;
-    enum heap_error error = object_hash(&hash, heap, key);
-    HEAP_ASSERT(error == HEAP_OK);
-    return hash;
-}
-
 /* ---- making a new index ---- */
 
 static void next_drop(struct heap *heap, struct table *t)
@@ -306,7 +297,7 @@ static void next_migrate(struct heap *heap, struct table *t)
     for (uint32_t i = big->migrated; i < end; i++) {
         uint32_t key = *table_entry(t, i);
         if (key != 0) {
-            index_insert(&big->next, key_hash(heap, key), i);
+            index_insert(&big->next, object_hash_again(heap, key), i);
         }
     }
     big->migrated = end;
@@ -466,7 +457,7 @@ static enum heap_error become_big(struct heap *heap, struct table *t, uint32_t n
     for (uint32_t i = 0; i < t->fill; i++) {
         uint32_t key = *table_entry(t, i);
         if (key != 0) {
-            index_insert(&big->index, key_hash(heap, key), i);
+            index_insert(&big->index, object_hash_again(heap, key), i);
         }
     }
     return HEAP_OK;
@@ -525,7 +516,7 @@ uint32_t table_append(struct heap *heap, struct table *t, uint32_t hash, uint32_
     t->live++;
     if (table_is_big(t)) {
         struct table_big *big = big_of(t);
-        index_insert(&big->index, hash != 0 ? hash : key_hash(heap, key), number);
+        index_insert(&big->index, hash != 0 ? hash : object_hash_again(heap, key), number);
         if (big->serial_next != 0) {
             big->serials[number] = big->serial_next++;
         }
@@ -557,7 +548,7 @@ static void squeeze_move(struct heap *heap, struct table *t)
         big->serials[to] = serial_of(t, from);
     }
     if (from != to) {
-        uint32_t hash = key_hash(heap, *entry);
+        uint32_t hash = object_hash_again(heap, *entry);
         index_renumber(&big->index, hash, from, to);
         if (from < big->migrated) {
             index_renumber(&big->next, hash, from, to);
@@ -823,6 +814,7 @@ uint32_t table_check(struct heap *heap, struct table *t, FILE *why)
     uint32_t live = 0;
     for (uint32_t pos = 0, number; problems == 0 && (number = table_next(t, &pos)) != TABLE_NONE; live++) {
         uint32_t found, hash;
+        heap->compare_steps = 0;
         if (table_find(&found, &hash, heap, t, *table_entry(t, number)) != HEAP_OK) {
             problems += complain(why, t, "a key cannot be hashed or compared");
         } else if (found != number) {

@@ -17,6 +17,7 @@ uint64_t tuple_buffer_bytes(const struct tuple *t)
 
 void tuple_free_buffers(struct heap *heap, struct tuple *t)
 {
+    compare_forget(heap, &t->head);
     if (tuple_is_outside(t)) {
         object_buffer_free(heap, HEAP_T_TUPLE, t->u.out.items, (size_t)t->u.out.len * 4);
         t->u.out.items = NULL;
