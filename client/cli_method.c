@@ -18,6 +18,7 @@ static const struct {
     {"int", CLI_KIND_INT, false},       {"integer", CLI_KIND_INT, false},
     {"number", CLI_KIND_NUMBER, false}, {"seconds", CLI_KIND_NUMBER, false},
     {"bool", CLI_KIND_BOOL, false},     {"boolean", CLI_KIND_BOOL, false},
+    {"object", CLI_KIND_VALUE, false},
     {"list", CLI_KIND_LIST, false},     {"array", CLI_KIND_LIST, false},
 };
 

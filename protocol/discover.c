@@ -57,6 +57,9 @@ static json_t *param_schema(const struct param *param)
     case PARAM_ENUM:
         j_schema = words_schema(param->words);
         break;
+    case PARAM_OBJECT:
+        j_schema = json_pack("{s:s}", "type", "object");
+        break;
     case PARAM_SECONDS:
         j_schema = json_pack("{s:s, s:i, s:I}", "type", "number", "exclusiveMinimum", 0, "maximum",
                              (json_int_t)param->max);

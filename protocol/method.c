@@ -57,7 +57,7 @@ const char *method_kind_word(enum param_kind kind)
 {
     static const char *const WORDS[] = {
         [PARAM_TARGET] = "target", [PARAM_VALUE] = "value", [PARAM_KEY] = "key",   [PARAM_STR] = "str",
-        [PARAM_INT] = "int",       [PARAM_BOOL] = "bool",   [PARAM_ENUM] = "enum", [PARAM_SECONDS] = "seconds"};
+        [PARAM_INT] = "int",       [PARAM_BOOL] = "bool",   [PARAM_ENUM] = "enum", [PARAM_OBJECT] = "object", [PARAM_SECONDS] = "seconds"};
     return WORDS[kind];
 }
 

@@ -31,6 +31,7 @@ enum param_kind {
     PARAM_INT,     /* an int from min to max: integer */
     PARAM_BOOL,    /* kind is JSON_KIND_TRUE or JSON_KIND_FALSE */
     PARAM_ENUM,    /* one of words: integer is its index */
+    PARAM_OBJECT,  /* a JSON object, as written */
     PARAM_SECONDS, /* a number above 0 and at most max seconds: integer is microseconds, at least 1 */
 };
 
@@ -127,7 +128,7 @@ extern const unsigned METHOD_COUNT;
 extern const char *const METHOD_EXAMPLE_SETUP[];
 
 const char *method_role_word(enum method_role role);
-/* "target", "value", "key", "str", "int", "bool", "enum", "seconds". */
+/* "target", "value", "key", "str", "int", "bool", "enum", "object", "seconds". */
 const char *method_kind_word(enum param_kind kind);
 
 /* A hash index of the table. */

@@ -142,6 +142,8 @@ static enum params_result check(struct binding *binding, const struct param *par
                    : refuse(binding, param, "true or false");
     case PARAM_ENUM:
         return check_enum(binding, param, arg);
+    case PARAM_OBJECT:
+        return arg->kind == JSON_KIND_OBJECT ? PARAMS_OK : refuse(binding, param, "an object");
     case PARAM_SECONDS:
         return check_seconds(binding, param, arg);
     }

@@ -59,6 +59,20 @@ struct rpc_server_figures {
     uint64_t connections, connections_total;
 };
 
+/* An option of the host, for server.config. */
+enum rpc_option_kind {
+    RPC_OPTION_NUMBER, /* number */
+    RPC_OPTION_TEXT,   /* text; NULL: not set */
+    RPC_OPTION_ITEM    /* text, one of a list: items of one name follow each other */
+};
+struct rpc_option {
+    const char *name; /* without dashes */
+    enum rpc_option_kind kind;
+    uint64_t number;
+    const char *text; /* good during the call */
+};
+#define RPC_REASON_BYTES 512
+
 /* What protocol/ asks of its host; called without the GIL, from any I/O thread. */
 struct rpc_host {
     void *arg;
@@ -66,6 +80,12 @@ struct rpc_host {
     void (*figures)(void *arg, struct rpc_server_figures *figures);
     void (*log_error)(void *arg, const char *message); /* a defect of ours, said to the client as internal_error */
     void (*log)(void *arg, const char *line);          /* what the collector's debug flags say; the GIL is held */
+    /* Every option with its value. */
+    void (*options)(void *arg, void (*row)(void *row_arg, const struct rpc_option *option), void *row_arg);
+    /* Sets options, given as texts, while the daemon runs: all of them, or none and `why` says why.  The GIL is
+     * held; *limits are those to use from now on. */
+    bool (*set_options)(void *arg, const struct rpc_option *settings, size_t count, struct rpc_limits *limits,
+                        char why[RPC_REASON_BYTES]);
     /* rpc_thread_run() has something to do that came from elsewhere: an event, an answer; `user` is the thread's. */
     void (*wake)(void *arg, void *user);
     /* Some thread's rpc_thread_run() is due `ms` milliseconds from now: a lease runs out. */
@@ -82,6 +102,8 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
 void rpc_service_destroy(struct rpc_service *service);
 /* Changes limits while running (those of the heap included); takes the GIL for a moment. */
 void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits);
+/* Requests that take so long are noted for server.slowlog; 0: all.  10000 at first. */
+void rpc_service_set_slowlog(struct rpc_service *service, uint64_t us);
 /* heap_check of the service's heap: the number of problems, said on stderr.  Takes the GIL. */
 uint32_t rpc_service_check(struct rpc_service *service);
 

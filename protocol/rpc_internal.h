@@ -23,6 +23,7 @@
 #include "json_writer.h"
 #include "method.h"
 #include "rpc.h"
+#include "slowlog.h"
 #include "turn.h"
 
 #include <pthread.h>
@@ -48,6 +49,7 @@ struct rpc_service {
     struct rpc_shared_limits limits;
     struct rpc_host host;
     struct method_index index;
+    struct slowlog slowlog;
     char heap_token[33]; /* random, in hex: tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
@@ -81,6 +83,8 @@ void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts);
 const char *rpc_service_discovery(struct rpc_service *service);
 /* Whole seconds since it was created. */
 uint64_t rpc_service_uptime_s(const struct rpc_service *service);
+/* rpc_service_set_limits() with the GIL held. */
+void rpc_service_use_limits(struct rpc_service *service, const struct rpc_limits *limits);
 /* The heap's part of the limits. */
 struct heap_limits rpc_heap_limits(const struct rpc_limits *limits);
 

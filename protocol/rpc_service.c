@@ -6,6 +6,9 @@
 #include <sys/random.h>
 #include <time.h>
 
+/* Microseconds from which a request is worth an entry in the slowlog. */
+#define SLOWLOG_US_DEFAULT 10000u
+
 static uint64_t now_ms(void)
 {
     struct timespec now;
@@ -54,12 +57,17 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (!make_token(service->heap_token) || pthread_mutex_init(&service->mutex, NULL) != 0) {
         goto fail_token;
     }
+    if (!slowlog_init(&service->slowlog, SLOWLOG_US_DEFAULT)) {
+        goto fail_slowlog;
+    }
     store_limits(service, limits);
     service->host = *host;
     service->started_ms = now_ms();
     method_index_init(&service->index);
     return service;
 
+fail_slowlog:
+    pthread_mutex_destroy(&service->mutex);
 fail_token:
     heap_destroy(service->heap);
 fail_heap:
@@ -70,18 +78,29 @@ fail_heap:
 void rpc_service_destroy(struct rpc_service *service)
 {
     heap_destroy(service->heap);
+    slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
     free(service->discovery);
     free(service);
 }
 
-void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits)
+void rpc_service_use_limits(struct rpc_service *service, const struct rpc_limits *limits)
 {
     struct heap_limits heap_limits = rpc_heap_limits(limits);
     store_limits(service, limits);
-    heap_enter(service->heap);
     heap_set_limits(service->heap, &heap_limits);
+}
+
+void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits)
+{
+    heap_enter(service->heap);
+    rpc_service_use_limits(service, limits);
     heap_leave(service->heap);
+}
+
+void rpc_service_set_slowlog(struct rpc_service *service, uint64_t us)
+{
+    slowlog_set_threshold(&service->slowlog, us);
 }
 
 uint32_t rpc_service_check(struct rpc_service *service)

@@ -26,13 +26,14 @@ enum option_kind {
     OPTION_SIZE,      /* uint64_t, with k, m, g; the kinds from here to OPTION_SECONDS are limits, 0: none */
     OPTION_COUNT,     /* uint64_t */
     OPTION_SECONDS,   /* uint64_t */
+    OPTION_MICROS,    /* uint64_t; no limit: 0 is a value like others */
     OPTION_WORD,      /* unsigned: which of the words */
     OPTION_PATH,      /* const char * */
     OPTION_ACTION     /* enum config_action; has no argument */
 };
 
-/* Where an option may stand besides the command line. */
-enum option_place { PLACE_ENVIRONMENT = 1, PLACE_FILE = 2, PLACE_ANYWHERE = 3 };
+/* Where an option may stand besides the command line; PLACE_RUNNING: server.config may change it, too. */
+enum option_place { PLACE_ENVIRONMENT = 1, PLACE_FILE = 2, PLACE_ANYWHERE = 3, PLACE_RUNNING = 4 };
 
 struct option {
     const char *name; /* without dashes; also the key in the file */
@@ -65,10 +66,12 @@ static const struct option options[] = {
     {"threads", OPTION_NUMBER, PLACE_ANYWHERE, MEMBER(threads), 1, CONFIG_THREADS_MAX, NULL,
      "I/O threads (default: processors - 1, at least 1, at most 4)"},
 #define X(member, name, unit, fallback, largest, doc)                                                          \
-    {name, KIND_##unit, PLACE_ANYWHERE, MEMBER(limits.member), 0, largest, NULL, doc},
+    {name, KIND_##unit, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(limits.member), 0, largest, NULL, doc},
     RPC_LIMIT_MAP(X)
 #undef X
-        {"log-level", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_level), 0, 0, level_words,
+        {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
+         "microseconds from which a request is noted for server.slowlog; 0 notes all"},
+    {"log-level", OPTION_WORD, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(log_level), 0, 0, level_words,
          "what is worth a line on stderr"},
     {"log-format", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_format), 0, 0, format_words,
      "how such a line looks"},
@@ -131,7 +134,7 @@ static bool read_number(uint64_t *result, const struct given *given, struct reas
     const struct option *option = given->option;
     const char *text = given->value;
     size_t digits = strspn(text, "0123456789");
-    bool is_size = option->kind == OPTION_SIZE, is_limit = option->kind != OPTION_NUMBER;
+    bool is_size = option->kind == OPTION_SIZE, is_limit = option->kind != OPTION_NUMBER && option->kind != OPTION_MICROS;
     uint64_t unit = digits == 0 || (!is_size && text[digits] != '\0') ? 0 : unit_bytes(text + digits);
     if (unit == 0) {
         return reason_set(reason, "%s: '%.100s' is no %s; allowed: %s%s", given->where, text,
@@ -225,6 +228,7 @@ static bool apply(struct config *config, const struct given *given, struct reaso
     case OPTION_SIZE:
     case OPTION_COUNT:
     case OPTION_SECONDS:
+    case OPTION_MICROS:
         return read_number((uint64_t *)(void *)member, given, reason);
     case OPTION_WORD:
         return read_word((unsigned *)(void *)member, given, reason);
@@ -250,6 +254,7 @@ static void set_defaults(struct config *config)
     rpc_limits_default(&config->limits);
     config->limits.max_memory = machine_memory_bytes() / 4 * 3;
     config->threads = cores <= 2 ? 1 : cores > 5 ? 4 : cores - 1;
+    config->slowlog_us = 10000;
     config->log_level = LOG_INFO;
     config->log_format = LOG_TEXT;
 }
@@ -433,6 +438,66 @@ bool config_load(struct config *config, int argc, char *const argv[], struct rea
     return true;
 }
 
+/* ---- while the daemon runs ---- */
+
+bool config_set(struct config *config, const char *name, const char *value, struct reason *reason)
+{
+    struct given given = {find_option(name, strlen(name)), value, name};
+    if (given.option == NULL || given.option->places == 0) {
+        return reason_set(reason, "there is no option %.100s; see heapd --help", name);
+    }
+    if ((given.option->places & PLACE_RUNNING) == 0) {
+        return reason_set(reason, "%s cannot change while the daemon runs; set it and start it again", name);
+    }
+    return apply(config, &given, reason);
+}
+
+static void tell_addresses(const struct config *config, struct rpc_option *row,
+                           void (*tell)(void *arg, const struct rpc_option *option), void *arg)
+{
+    for (size_t i = 0; i < config->listen_count; i++) {
+        char text[ADDRESS_TEXT_BYTES];
+        address_text(&config->listen[i], text);
+        row->kind = RPC_OPTION_ITEM;
+        row->text = text;
+        tell(arg, row);
+    }
+}
+
+void config_each(const struct config *config, void (*row)(void *arg, const struct rpc_option *option), void *arg)
+{
+    for (size_t i = 0; i < OPTION_COUNT_ALL; i++) {
+        const struct option *option = &options[i];
+        const char *member = (const char *)config + option->offset;
+        struct rpc_option told = {.name = option->name, .kind = RPC_OPTION_TEXT};
+        switch (option->kind) {
+        case OPTION_ADDRESSES:
+            tell_addresses(config, &told, row, arg);
+            continue;
+        case OPTION_NUMBER:
+            told.kind = RPC_OPTION_NUMBER;
+            told.number = *(const unsigned *)(const void *)member;
+            break;
+        case OPTION_SIZE:
+        case OPTION_COUNT:
+        case OPTION_SECONDS:
+        case OPTION_MICROS:
+            told.kind = RPC_OPTION_NUMBER;
+            told.number = *(const uint64_t *)(const void *)member;
+            break;
+        case OPTION_WORD:
+            told.text = option->words[*(const unsigned *)(const void *)member];
+            break;
+        case OPTION_PATH:
+            told.text = *(const char *const *)(const void *)member;
+            break;
+        case OPTION_ACTION:
+            continue;
+        }
+        row(arg, &told);
+    }
+}
+
 /* ---- --help ---- */
 
 /* Prints text from column `indent` on, broken between words before column 100. */
@@ -460,7 +525,7 @@ static void argument_text(const struct option *option, char *text, size_t size)
 {
     static const char *const arguments[] = {
         [OPTION_ADDRESSES] = "ADDR",  [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
-        [OPTION_SECONDS] = "SECONDS", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_ACTION] = ""};
+        [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {
         len += (size_t)snprintf(text + len, size - len, "%s%s", i == 0 ? "" : "|", option->words[i]);
@@ -474,7 +539,8 @@ static void default_text(const struct option *option, const struct config *defau
     text[0] = '\0';
     if (option->kind == OPTION_WORD) {
         snprintf(text, size, " (default: %s)", option->words[*(const unsigned *)(const void *)member]);
-    } else if (option->kind == OPTION_SIZE || option->kind == OPTION_COUNT || option->kind == OPTION_SECONDS) {
+    } else if (option->kind == OPTION_SIZE || option->kind == OPTION_COUNT || option->kind == OPTION_SECONDS ||
+               option->kind == OPTION_MICROS) {
         uint64_t number = *(const uint64_t *)(const void *)member;
         bool in_m = option->kind == OPTION_SIZE && number != 0 && number % (1u << 20) == 0;
         const char *most = option->most != 0 ? ", at most " : "";
@@ -508,7 +574,8 @@ void config_write_help(FILE *out)
           "Every option but the last three is also an environment variable (HEAPD_MAX_MEMORY=1g) and, but for\n"
           "--config, a key of the file (max-memory = 1g); lists are separated by commas there.  A flag beats\n"
           "the environment, the environment beats the file.\n"
-          "SIGTERM and SIGINT stop the daemon cleanly; SIGHUP reads the limits again.\n"
+          "SIGTERM and SIGINT stop the daemon cleanly; SIGHUP reads again what may\n"
+          "change while it runs: the limits, slowlog-us and log-level; so does server.config.\n"
           "Exit codes: 0 clean, 1 failure at run time, 2 bad usage or configuration.\n",
           out);
 }

@@ -37,12 +37,17 @@ struct config {
     unsigned threads;         /* loops, each with a thread */
     unsigned log_level;       /* enum log_level */
     unsigned log_format;      /* enum log_format */
+    uint64_t slowlog_us;      /* requests that take so long are noted */
     struct rpc_limits limits; /* max_memory 0: no limit was wanted */
     const char *file;         /* --config; NULL: none */
 };
 
 /* Reads everything.  On failure the reason names the option, where it was given and what is allowed. */
 bool config_load(struct config *config, int argc, char *const argv[], struct reason *reason);
+/* Sets an option that may change while the daemon runs; on failure nothing is set. */
+bool config_set(struct config *config, const char *name, const char *value, struct reason *reason);
+/* Calls `row` for each option that has a value. */
+void config_each(const struct config *config, void (*row)(void *arg, const struct rpc_option *option), void *arg);
 /* The text of --help. */
 void config_write_help(FILE *out);
 

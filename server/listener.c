@@ -75,10 +75,11 @@ static bool admit(struct listener *listener, int fd)
         close(fd);
         return false;
     }
-    if (server->max_clients != 0 && atomic_load(&server->connections) >= server->max_clients) {
+    uint64_t max = atomic_load(&server->max_clients);
+    if (max != 0 && atomic_load(&server->connections) >= max) {
         char line[RPC_DISMISSAL_BYTES];
         complain(listener, "max-clients is reached: connections are refused");
-        rpc_too_many_clients_line(line, server->max_clients);
+        rpc_too_many_clients_line(line, max);
         conn_dismiss(server->threads[0], fd, listener->is_tcp, line);
         return false;
     }

@@ -25,7 +25,7 @@ enum log_level {
 enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log {
-    enum log_level level; /* what is less urgent is not written */
+    _Atomic unsigned level; /* enum log_level; what is less urgent is not written */
     enum log_format format;
     int fd; /* where the lines go: 2, but for tests */
 };

@@ -42,7 +42,7 @@ static void on_defect(void *arg, const char *message)
     log_write(&server->log, LOG_ERROR, "a defect of heapd: %s", message);
 }
 
-/* ---- limits ---- */
+/* ---- configuration ---- */
 
 /* Makes room for the connections that are wanted, or the wish smaller. */
 static void fit_clients(struct server *server, struct rpc_limits *limits)
@@ -63,13 +63,26 @@ static void fit_clients(struct server *server, struct rpc_limits *limits)
 /* The server's own part of the limits. */
 static void use_limits(struct server *server, const struct rpc_limits *limits)
 {
-    server->max_clients = limits->max_clients;
+    atomic_store(&server->max_clients, limits->max_clients);
     atomic_store(&server->idle_timeout_s, limits->idle_timeout);
     atomic_store(&server->first_byte_timeout_s, limits->first_byte_timeout);
     atomic_store(&server->max_output, limits->max_output);
 }
 
-/* Reads the configuration again; only limits can change while the daemon runs. */
+/* Takes over what may change while the daemon runs; the service's limits, which this fits to the machine, are
+ * left to the caller.  The mutex is held. */
+static void use_config(struct server *server, struct config *config)
+{
+    fit_clients(server, &config->limits);
+    server->config.limits = config->limits;
+    server->config.slowlog_us = config->slowlog_us;
+    server->config.log_level = config->log_level;
+    atomic_store(&server->log.level, config->log_level);
+    use_limits(server, &config->limits);
+    rpc_service_set_slowlog(server->service, config->slowlog_us);
+}
+
+/* Reads the configuration again. */
 static void reload(struct server *server)
 {
     struct config config;
@@ -78,10 +91,42 @@ static void reload(struct server *server)
         log_write(&server->log, LOG_ERROR, "the configuration is left as it was: %s", reason.text);
         return;
     }
-    fit_clients(server, &config.limits);
-    use_limits(server, &config.limits);
-    rpc_service_set_limits(server->service, &config.limits);
-    log_write(&server->log, LOG_INFO, "the limits were read again; other options need a restart");
+    uv_mutex_lock(&server->config_mutex);
+    use_config(server, &config);
+    uv_mutex_unlock(&server->config_mutex);
+    rpc_service_set_limits(server->service, &config.limits); /* not within the mutex: it waits for the GIL */
+    log_write(&server->log, LOG_INFO,
+              "the limits, slowlog-us and log-level were read again; other options need a restart");
+}
+
+static void on_options(void *arg, void (*row)(void *row_arg, const struct rpc_option *option), void *row_arg)
+{
+    struct server *server = arg;
+    uv_mutex_lock(&server->config_mutex);
+    config_each(&server->config, row, row_arg);
+    uv_mutex_unlock(&server->config_mutex);
+}
+
+static bool on_set_options(void *arg, const struct rpc_option *settings, size_t count, struct rpc_limits *limits,
+                           char why[RPC_REASON_BYTES])
+{
+    struct server *server = arg;
+    struct reason reason;
+    bool ok = true;
+    uv_mutex_lock(&server->config_mutex);
+    struct config config = server->config;
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = config_set(&config, settings[i].name, settings[i].text, &reason);
+    }
+    if (ok) {
+        use_config(server, &config);
+        *limits = config.limits;
+    }
+    uv_mutex_unlock(&server->config_mutex);
+    if (!ok) {
+        snprintf(why, RPC_REASON_BYTES, "%s", reason.text);
+    }
+    return ok;
 }
 
 /* ---- stop ---- */
@@ -150,10 +195,14 @@ static void close_signals(struct server *server)
 static bool create_service(struct server *server, struct reason *reason)
 {
     struct rpc_host host = {
-        .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect};
+        .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect,
+        .options = on_options, .set_options = on_set_options};
     fit_clients(server, &server->config.limits);
     use_limits(server, &server->config.limits);
     server->service = rpc_service_create(&server->config.limits, &host);
+    if (server->service != NULL) {
+        rpc_service_set_slowlog(server->service, server->config.slowlog_us);
+    }
     return server->service != NULL ||
            reason_set(reason, "there is no memory or address space for the heap (max-memory is %llu bytes)",
                       (unsigned long long)server->config.limits.max_memory);
@@ -288,11 +337,17 @@ int server_run(const struct config *config, int argc, char *const argv[])
     server->config = *config;
     server->argc = argc;
     server->argv = argv;
-    server->log = (struct log){.level = (enum log_level)config->log_level,
+    server->log = (struct log){.level = config->log_level,
                                .format = (enum log_format)config->log_format,
                                .fd = STDERR_FILENO};
     signal(SIGPIPE, SIG_IGN);
+    if (uv_mutex_init(&server->config_mutex) != 0) {
+        log_write(&server->log, LOG_ERROR, "there is no mutex to be had");
+        free(server);
+        return 1;
+    }
     int code = serve(server);
+    uv_mutex_destroy(&server->config_mutex);
     free(server);
     return code;
 }

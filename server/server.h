@@ -34,7 +34,8 @@
 
 struct server {
     struct log log;
-    struct config config; /* as it was at the start */
+    struct config config; /* as it is now; config_mutex guards what may change while threads run */
+    uv_mutex_t config_mutex;
     int argc;             /* the command line, to read the configuration again */
     char *const *argv;
     struct rpc_service *service;
@@ -47,9 +48,9 @@ struct server {
     size_t listener_count;
     uv_signal_t signals[3]; /* on the loop of threads[0], which they do not keep alive */
     bool is_stopping;
-    uint64_t max_clients; /* 0: no limit */
 
     /* any thread */
+    _Atomic uint64_t max_clients;                          /* 0: no limit */
     _Atomic bool stop_wanted;
     _Atomic unsigned threads_running;                      /* of threads[1..] */
     _Atomic uint64_t connections;                          /* open now */

@@ -50,13 +50,28 @@ static inline void fixture_on_error(void *arg, const char *message)
     snprintf(f->logged, sizeof(f->logged), "%s", message);
 }
 
+/* Two of a daemon's options. */
+static inline void fixture_on_options(void *arg, void (*row)(void *row_arg, const struct rpc_option *option),
+                                      void *row_arg)
+{
+    struct rpc_fixture *f = arg;
+    struct rpc_option number = {.name = "max-request", .number = f->limits.max_request};
+    struct rpc_option text = {.name = "log-level", .kind = RPC_OPTION_TEXT, .text = "info"};
+    row(row_arg, &number);
+    row(row_arg, &text);
+}
+
 /* A fixture with these limits; every test ends it with fixture_close(). */
 static inline struct rpc_fixture *fixture_open(const struct rpc_limits *limits)
 {
     struct rpc_fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
     f->limits = *limits;
-    struct rpc_host host = {f, fixture_on_shutdown, fixture_on_figures, fixture_on_error};
+    struct rpc_host host = {.arg = f,
+                            .shutdown = fixture_on_shutdown,
+                            .figures = fixture_on_figures,
+                            .log_error = fixture_on_error,
+                            .options = fixture_on_options};
     f->service = rpc_service_create(limits, &host);
     assert_non_null(f->service);
     f->thread = rpc_thread_create(f->service);
