@@ -15,6 +15,8 @@
 #include "json_reader.h"
 #include "rpc_internal.h"
 
+#include <stdlib.h>
+
 _Static_assert(TURN_PADDING > JSON_PADDING_BYTES, "the end of a line and the scanner's padding must fit");
 
 /* The requests of a line so far. */
@@ -25,9 +27,8 @@ struct chain {
 
 enum envelope_member { MEMBER_JSONRPC = 1, MEMBER_ID = 2, MEMBER_METHOD = 4, MEMBER_PARAMS = 8 };
 
-/* Unknown members are ignored, but none may be given twice: so many of their names are remembered.  A request
- * with more is no request that anybody writes; what comes later in it is not compared. */
-#define UNKNOWN_MEMBERS_MAX 16u
+/* Unknown members are ignored, but none may be given twice: their names are remembered, the first few here. */
+#define UNKNOWN_MEMBERS_FIRST 16u
 
 /* What is known of a request while its members are read. */
 struct envelope {
@@ -40,8 +41,9 @@ struct envelope {
     const struct method *method; /* NULL: not seen, or there is none of that name */
     struct request *request;     /* room for the method's arguments; NULL before they are bound */
     struct json_value params;    /* text NULL: not seen, or bound already */
-    unsigned unknown_count;      /* unknown[0..unknown_count) are names of ignored members, unescaped */
-    struct json_string unknown[UNKNOWN_MEMBERS_MAX];
+    size_t unknown_count, unknown_room; /* of names of ignored members, unescaped */
+    struct json_string *unknown;        /* first_unknown, or room in the turn */
+    struct json_string first_unknown[UNKNOWN_MEMBERS_FIRST];
     bool params_faulty; /* binding failed: conn->thread->fault says why */
     bool no_memory;
 };
@@ -162,6 +164,45 @@ static bool first_time(struct envelope *envelope, enum envelope_member member)
     return true;
 }
 
+/* Remembers the name of an unknown member. */
+static void add_unknown(struct envelope *envelope, struct json_string name)
+{
+    if (envelope->unknown_count == envelope->unknown_room) {
+        struct json_string *larger = turn_alloc(envelope->turn, 2 * envelope->unknown_room * sizeof(*larger));
+        if (larger == NULL) {
+            envelope->no_memory = true;
+            return;
+        }
+        memcpy(larger, envelope->unknown, envelope->unknown_count * sizeof(*larger));
+        envelope->unknown = larger;
+        envelope->unknown_room *= 2;
+    }
+    envelope->unknown[envelope->unknown_count++] = name;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct json_string *x = a, *y = b;
+    if (x->len != y->len) {
+        return x->len < y->len ? -1 : 1;
+    }
+    return memcmp(x->text, y->text, x->len);
+}
+
+/* Whether two unknown members have one name. */
+static bool has_twins(struct envelope *envelope)
+{
+    if (envelope->unknown_count > 1) {
+        qsort(envelope->unknown, envelope->unknown_count, sizeof(*envelope->unknown), compare_names);
+    }
+    for (size_t i = 1; i < envelope->unknown_count; i++) {
+        if (compare_names(&envelope->unknown[i - 1], &envelope->unknown[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* An unknown member, whose value is skipped. */
 static void read_unknown(struct envelope *envelope, struct json_string name, struct json_cursor *cursor)
 {
@@ -175,15 +216,7 @@ static void read_unknown(struct envelope *envelope, struct json_string name, str
         name.len = json_unescape(plain, &name);
         name.text = plain;
     }
-    for (unsigned i = 0; i < envelope->unknown_count; i++) {
-        if (envelope->unknown[i].len == name.len &&
-            memcmp(envelope->unknown[i].text, name.text, name.len) == 0) {
-            wrong(envelope, GIVEN_TWICE);
-        }
-    }
-    if (envelope->unknown_count < UNKNOWN_MEMBERS_MAX) {
-        envelope->unknown[envelope->unknown_count++] = name;
-    }
+    add_unknown(envelope, name);
     json_scan_value(cursor, &ignored);
 }
 
@@ -386,10 +419,15 @@ static struct request *read_element(struct rpc_conn *conn, struct json_cursor *c
     envelope.request = NULL;
     envelope.params.text = NULL;
     envelope.unknown_count = 0;
+    envelope.unknown_room = UNKNOWN_MEMBERS_FIRST;
+    envelope.unknown = envelope.first_unknown;
     envelope.params_faulty = false;
     envelope.no_memory = false;
     if (json_peek(cursor) == '{' && json_enter(cursor)) {
         read_members(&envelope, cursor);
+        if (has_twins(&envelope)) {
+            wrong(&envelope, GIVEN_TWICE);
+        }
     } else {
         struct json_value ignored;
         json_scan_value(cursor, &ignored);
