@@ -3,8 +3,9 @@
  *   rpc_thread_run   requests at the head of a queue that need no GIL run first; then the GIL is taken once,
  *                    and every other request of every connection runs in order; between two requests it is
  *                    handed over when somebody waits
- *   run_request      head of the reply, the method's handler, the death of what the request killed, an
- *                    automatic collection when one is due
+ *   run_first        head of the reply, the method's handler; behind it the death of what the request killed,
+ *                    and an automatic collection when one is due
+ *   questions        go to a worker (question.c); their connections wait for it, and nobody else
  *
  * This is the only file that takes the GIL for requests.  Ended connections' sessions are released here, too.
  *
@@ -103,8 +104,7 @@ static void send_fault(struct rpc_conn *conn, const struct request *request, siz
     }
 }
 
-/* The handler once, with the head of the reply before its result. */
-static bool attempt(struct call *call, const struct request *request)
+bool reply_attempt(struct call *call, const struct request *request)
 {
     struct out *out = call->out;
     out_truncate(out, call->result_start);
@@ -143,11 +143,11 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
         .is_notification = notification,
         .fault = &thread->fault,
     };
-    bool done = attempt(&call, request);
+    bool done = reply_attempt(&call, request);
     if (!done && thread->fault.error == RPC_MEMORY_ERROR && request->method->needs_gil) {
         struct heap_collection collection;
         heap_collect(&collection, heap, 2);
-        done = attempt(&call, request);
+        done = reply_attempt(&call, request);
     }
     if (!done) {
         send_fault(conn, request, call.result_start);
@@ -175,12 +175,32 @@ static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
     return true;
 }
 
-/* Runs the connection's first request and drops it. */
+/* The connection's first request is answered: drops it. */
+static void finish_first(struct rpc_conn *conn)
+{
+    unsigned flags = conn->first->flags;
+    end_request(conn, flags, (flags & REQUEST_NOTIFICATION) == 0);
+    conn_drop_first(conn);
+    if (conn->out.failed) {
+        conn_must_close(conn, "no memory for its replies");
+    }
+}
+
+/* The reply to a question that could not be asked. */
+static void fail_question(struct rpc_conn *conn, const struct request *request)
+{
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        begin_reply(conn, request);
+    }
+    fault_heap(&conn->thread->fault, HEAP_MEMORY);
+    send_fault(conn, request, conn->out.len);
+}
+
+/* Runs the connection's first request and drops it; a question is asked, and stays. */
 static void run_first(struct rpc_conn *conn)
 {
     struct request *request = conn->first;
-    unsigned flags = request->flags;
-    if ((flags & REQUEST_BATCH_FIRST) != 0) {
+    if ((request->flags & REQUEST_BATCH_FIRST) != 0) {
         conn->batch_start = conn->out.len;
         conn->batch_replies = 0;
     }
@@ -188,14 +208,46 @@ static void run_first(struct rpc_conn *conn)
     if (!batch_is_full(conn, request)) {
         if (request->method == NULL) {
             send_ready(conn, request);
-        } else {
+        } else if (!request_is_question(request)) {
             run_method(conn, request);
+        } else if (question_ask(conn)) {
+            return;
+        } else {
+            fail_question(conn, request);
         }
     }
-    end_request(conn, flags, (flags & REQUEST_NOTIFICATION) == 0);
-    conn_drop_first(conn);
-    if (conn->out.failed) {
-        conn_must_close(conn, "no memory for its replies");
+    finish_first(conn);
+}
+
+/* The answer to the connection's question takes its place among the replies. */
+static void finish_question(struct rpc_conn *conn, struct question *question)
+{
+    struct request *request = conn->first;
+    bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
+    conn->question = NULL;
+    if (!notification) {
+        begin_reply(conn, request);
+    }
+    if (!question->is_answered) {
+        conn->thread->fault = question->fault;
+        send_fault(conn, request, conn->out.len);
+    } else if (!notification) {
+        out_bytes(&conn->out, question->out.data, question->out.len);
+    }
+    finish_first(conn);
+}
+
+/* Takes the answers that have come; their connections go on. */
+static void take_answers(struct rpc_thread *thread)
+{
+    struct question *question;
+    while ((question = question_take(thread)) != NULL) {
+        struct rpc_conn *conn = question->conn;
+        if (conn != NULL) {
+            finish_question(conn, question);
+            conn_list_add_ready(thread, conn);
+        }
+        question_destroy(question);
     }
 }
 
@@ -211,9 +263,11 @@ static bool is_within_batch(const struct request *request)
  * between lines, so that a batch is one piece. */
 static bool may_go_on(struct rpc_conn *conn)
 {
+    if (conn->question != NULL) {
+        return false;
+    }
     if (conn->must_close != NULL) {
         conn_drop_requests(conn);
-        return false;
     }
     if (conn->first == NULL) {
         return false;
@@ -238,6 +292,7 @@ static void compact_output(struct rpc_conn *conn)
     if (conn->sent > conn->out.len / 2) {
         memmove(conn->out.data, conn->out.data + conn->sent, conn_unsent(conn));
         conn->out.len -= conn->sent;
+        conn->batch_start -= conn->sent;
         conn->sent = 0;
     }
 }
@@ -245,10 +300,16 @@ static void compact_output(struct rpc_conn *conn)
 /* After the connection's share: is it done, or does it wait for the next run? */
 static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
 {
-    if (conn->first == NULL) {
+    if (conn->first == NULL || conn->question != NULL) {
         conn_list_remove_ready(thread, conn);
     }
     conn_list_add_notice(thread, conn);
+}
+
+/* Whether it runs without the GIL: a question's handler takes it by itself. */
+static bool needs_no_gil(const struct request *request)
+{
+    return request->method == NULL || !request->method->needs_gil || request_is_question(request);
 }
 
 /* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
@@ -262,7 +323,7 @@ static bool run_without_heap(struct rpc_thread *thread)
         close_if_unread(conn);
         conn->unsent_before = conn_unsent(conn);
         bool may = may_go_on(conn);
-        while (may && (conn->first->method == NULL || !conn->first->method->needs_gil)) {
+        while (may && needs_no_gil(conn->first)) {
             run_first(conn);
             may = may_go_on(conn);
         }
@@ -338,7 +399,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
  * does not read more from them. */
 static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
 {
-    if (conn->first != NULL) {
+    if (conn->ready.linked) {
         conn_list_remove_ready(thread, conn);
         conn_list_add_ready(thread, conn);
     }
@@ -392,6 +453,7 @@ static void change_turn(struct rpc_thread *thread)
 
 bool rpc_thread_run(struct rpc_thread *thread)
 {
+    take_answers(thread);
     if (run_without_heap(thread) || thread->buried != NULL) {
         run_with_heap(thread);
     }

@@ -107,8 +107,10 @@ void rpc_service_set_slowlog(struct rpc_service *service, uint64_t us);
 /* heap_check of the service's heap: the number of problems, said on stderr.  Takes the GIL. */
 uint32_t rpc_service_check(struct rpc_service *service);
 
-struct rpc_thread *rpc_thread_create(struct rpc_service *service); /* NULL: no memory */
-void rpc_thread_destroy(struct rpc_thread *thread);                /* after its connections */
+/* `user` is what host.wake() is told.  NULL: no memory. */
+struct rpc_thread *rpc_thread_create(struct rpc_service *service, void *user);
+/* After its connections.  Waits until what they have asked the worker is given up. */
+void rpc_thread_destroy(struct rpc_thread *thread);
 
 /* ---- connections ---- */
 
@@ -135,13 +137,16 @@ bool rpc_thread_run(struct rpc_thread *thread);
  * it was named last; NULL: no more. */
 struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
 
-/* The replies not yet sent, in one piece; valid until the next call on this connection. */
+/* The replies that may be sent, in one piece; valid until the next call on this connection.  A batch under way
+ * is held back, so that its line is one piece. */
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
-/* Whether requests of it wait for the next rpc_thread_run(): read no more of it until they have run. */
+/* Whether requests of it have not run: read no more of it until they have. */
 bool rpc_conn_is_waiting(const struct rpc_conn *conn);
+/* Whether the next rpc_thread_run() has something to do for it.  Waiting for a question's answer is none. */
+bool rpc_conn_wants_run(const struct rpc_conn *conn);
 /* Its requests stay out of rpc_thread_run() until it is resumed, because its replies are not read. */
 void rpc_conn_rest(struct rpc_conn *conn);
 void rpc_conn_resume(struct rpc_conn *conn);

@@ -98,6 +98,7 @@ void rpc_conn_destroy(struct rpc_conn *conn)
     struct rpc_thread *thread = conn->thread;
     conn_list_remove_ready(thread, conn);
     conn_list_remove_notice(thread, conn);
+    question_forget(conn);
     conn_drop_requests(conn);
     free(conn->partial);
     out_fini(&conn->out);
@@ -267,6 +268,9 @@ static bool is_tls_hello(const struct rpc_conn *conn, const char *data, size_t l
 /* After bytes or the end came: the connection waits its turn where it has something to wait for. */
 static void queue(struct rpc_conn *conn)
 {
+    if (conn->question != NULL) {
+        return;
+    }
     if (conn->first != NULL) {
         conn_list_add_ready(conn->thread, conn);
     } else if (conn->eof) {
@@ -310,7 +314,8 @@ void rpc_conn_received_eof(struct rpc_conn *conn)
 
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
 {
-    *len = conn_unsent(conn);
+    bool is_in_batch = conn->question != NULL && (conn->first->flags & REQUEST_IN_BATCH) != 0;
+    *len = (is_in_batch ? conn->batch_start : conn->out.len) - conn->sent;
     return conn->out.data == NULL ? "" : conn->out.data + conn->sent;
 }
 
@@ -321,6 +326,7 @@ void rpc_conn_sent(struct rpc_conn *conn, size_t n)
         return;
     }
     conn->sent = 0;
+    conn->batch_start = 0;
     out_truncate(&conn->out, 0);
     if (conn->out.room > OUT_KEEP_BYTES) {
         out_fini(&conn->out);
@@ -338,6 +344,11 @@ bool rpc_conn_is_waiting(const struct rpc_conn *conn)
     return conn->first != NULL;
 }
 
+bool rpc_conn_wants_run(const struct rpc_conn *conn)
+{
+    return conn->ready.linked;
+}
+
 void rpc_conn_rest(struct rpc_conn *conn)
 {
     conn_list_remove_ready(conn->thread, conn);
@@ -345,7 +356,7 @@ void rpc_conn_rest(struct rpc_conn *conn)
 
 void rpc_conn_resume(struct rpc_conn *conn)
 {
-    if (conn->first != NULL) {
+    if (conn->first != NULL && conn->question == NULL) {
         conn_list_add_ready(conn->thread, conn);
     }
 }

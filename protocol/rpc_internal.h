@@ -7,6 +7,7 @@
  *   envelope.c      a line into requests (no GIL)
  *   params.c        the parameters of a request against the method's row (no GIL)
  *   rpc.c           a turn: the GIL, running requests, writing replies
+ *   question.c      requests that a worker thread answers
  *   call.c          what the handlers (method_*.c) share
  *
  * A connection with requests is on its thread's `ready` list; one that the server has to look after is on
@@ -44,12 +45,23 @@ struct rpc_counters {
     _Atomic uint64_t errors[RPC_ERROR_COUNT];
 };
 
+/* The questions of a service, and the worker that answers them. */
+struct question_desk {
+    pthread_mutex_t mutex;   /* guards what follows, and the threads' `answers` */
+    pthread_cond_t asked;    /* a question has come, or the end */
+    pthread_cond_t answered; /* a thread has got an answer */
+    pthread_t worker;        /* when has_worker */
+    bool has_worker, is_ending;
+    struct question *first, *last; /* that wait for the worker; last is void when first is NULL */
+};
+
 struct rpc_service {
     struct heap *heap;
     struct rpc_shared_limits limits;
     struct rpc_host host;
     struct method_index index;
     struct slowlog slowlog;
+    struct question_desk desk;
     char heap_token[33]; /* random, in hex: tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
@@ -113,6 +125,9 @@ struct request {
     method_arg args[]; /* method->param_count of them */
 };
 
+/* Whether its arguments make it one for the worker. */
+bool request_is_question(const struct request *request);
+
 /* ---- connections ---- */
 
 /* A doubly linked list through the connections of a thread. */
@@ -141,12 +156,13 @@ struct rpc_conn {
 
     /* requests that have not run */
     struct request *first, *last;
+    struct question *question; /* that `first` is, and which is being answered; nothing runs meanwhile */
 
     /* replies */
     struct out out;
     size_t sent;            /* bytes of out that are on their way */
     size_t unsent_before;   /* unsent bytes when the run under way began */
-    size_t batch_start;     /* where in out the batch under way begins */
+    size_t batch_start;     /* where in out the batch under way begins; void outside of one */
     uint64_t batch_replies; /* how many of its elements were answered */
     const char *must_close; /* why; NULL: it need not */
 };
@@ -154,6 +170,7 @@ struct rpc_conn {
 struct rpc_thread {
     struct rpc_service *service;
     struct rpc_thread *next; /* of the service */
+    void *user;              /* what its host knows it by */
     struct turn *turn;       /* the one being filled */
     struct turn *idle;       /* empty ones */
     struct conn_list ready;  /* with requests to run, in order of arrival */
@@ -162,6 +179,10 @@ struct rpc_thread {
     struct rpc_counters counters;
     struct fault fault; /* of the request in hand */
     struct out scratch; /* for replies that are written before their time */
+
+    uint32_t questions;        /* asked, and not destroyed */
+    struct question *answers;  /* answered ones, to be taken; guarded by the desk's mutex */
+    _Atomic bool has_answers;  /* there are some */
 };
 
 void conn_list_add_ready(struct rpc_thread *thread, struct rpc_conn *conn);
@@ -206,7 +227,37 @@ enum params_result params_bind(struct json_cursor *cursor, const struct method *
 /* No params at all. */
 enum params_result params_bind_none(const struct method *method, method_arg *args, struct fault *fault);
 
+/* ---- question.c ---- */
+
+/* A request that the worker answers. */
+struct question {
+    struct question *next; /* at the desk, then of its thread's answers */
+    struct rpc_thread *thread;
+    struct rpc_conn *conn;         /* whose first request it is; NULL: that is gone.  The thread's */
+    const struct request *request; /* lies in a turn of which the question is a user */
+    _Atomic bool cancel;           /* nobody wants the answer any more; set under the desk's mutex */
+    bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
+    struct out out;
+    struct fault fault;
+};
+
+bool question_desk_init(struct question_desk *desk); /* false: no resources */
+/* Ends the worker.  All threads must be gone. */
+void question_desk_fini(struct question_desk *desk);
+/* Asks the connection's first request.  false: no memory, or no thread to be had. */
+bool question_ask(struct rpc_conn *conn);
+/* Nobody waits for the answer to the connection's question, if it has one. */
+void question_forget(struct rpc_conn *conn);
+/* An answered question of the thread; NULL: none.  The caller destroys it. */
+struct question *question_take(struct rpc_thread *thread);
+void question_destroy(struct question *question);
+/* Waits until all questions of the thread, forgotten by now, are done with, and destroys them. */
+void question_wait_for_all(struct rpc_thread *thread);
+
 /* ---- replies ---- */
+
+/* The method's handler once, with the head of the reply before its result, from call->result_start on. */
+bool reply_attempt(struct call *call, const struct request *request);
 
 /* `{"jsonrpc":"2.0","id":ID,` with or without its first member. */
 void reply_head(struct out *out, bool is_short, const char *id, size_t id_len);

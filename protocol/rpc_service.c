@@ -60,12 +60,17 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (!slowlog_init(&service->slowlog, SLOWLOG_US_DEFAULT)) {
         goto fail_slowlog;
     }
+    if (!question_desk_init(&service->desk)) {
+        goto fail_desk;
+    }
     store_limits(service, limits);
     service->host = *host;
     service->started_ms = now_ms();
     method_index_init(&service->index);
     return service;
 
+fail_desk:
+    slowlog_fini(&service->slowlog);
 fail_slowlog:
     pthread_mutex_destroy(&service->mutex);
 fail_token:
@@ -77,6 +82,7 @@ fail_heap:
 
 void rpc_service_destroy(struct rpc_service *service)
 {
+    question_desk_fini(&service->desk);
     heap_destroy(service->heap);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
@@ -157,7 +163,7 @@ void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts)
 
 /* ---- threads ---- */
 
-struct rpc_thread *rpc_thread_create(struct rpc_service *service)
+struct rpc_thread *rpc_thread_create(struct rpc_service *service, void *user)
 {
     struct rpc_thread *thread = calloc(1, sizeof(*thread));
     if (thread == NULL) {
@@ -169,6 +175,7 @@ struct rpc_thread *rpc_thread_create(struct rpc_service *service)
         return NULL;
     }
     thread->service = service;
+    thread->user = user;
     out_init(&thread->scratch, 0);
     pthread_mutex_lock(&service->mutex);
     thread->next = service->threads;
@@ -203,6 +210,7 @@ void rpc_thread_destroy(struct rpc_thread *thread)
     if (thread->buried != NULL) {
         rpc_thread_run(thread);
     }
+    question_wait_for_all(thread);
     retire(thread);
     turn_destroy(thread->turn);
     for (struct turn *turn = thread->idle, *next; turn != NULL; turn = next) {

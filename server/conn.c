@@ -341,7 +341,9 @@ void conn_flush(struct conn *conn)
         io_thread_rest(conn->thread, conn);
     } else if (is_waiting) {
         rpc_conn_resume(conn->rpc);
-        io_thread_want_run(conn->thread);
+        if (rpc_conn_wants_run(conn->rpc)) {
+            io_thread_want_run(conn->thread);
+        }
     } else if (is_above_limit(conn, unsent)) {
         io_thread_look_soon(conn->thread);
     }
@@ -395,7 +397,8 @@ void conn_check_silence(struct conn *conn, uint64_t now)
         }
     } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
         conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
-    } else if (idle_ms != 0 && silent_ms >= idle_ms && rpc_conn_holds(conn->rpc) == 0) {
+    } else if (idle_ms != 0 && silent_ms >= idle_ms && rpc_conn_holds(conn->rpc) == 0 &&
+               !rpc_conn_is_waiting(conn->rpc)) {
         conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
     } else if (is_stuck(conn, silent_ms)) {
         conn_close(conn, LOG_WARNING, "more unread replies than max-output");

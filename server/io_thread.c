@@ -59,6 +59,12 @@ void io_thread_wake(struct io_thread *thread)
     uv_async_send(&thread->wake);
 }
 
+void io_thread_wake_to_run(struct io_thread *thread)
+{
+    atomic_store(&thread->run_wanted, true);
+    io_thread_wake(thread);
+}
+
 /* ---- connections ---- */
 
 /* How long until the next look at silent connections: a quarter of the shortest limit, within bounds. */
@@ -273,6 +279,9 @@ static void on_wake(uv_async_t *wake)
 {
     struct io_thread *thread = wake->data;
     take_arrivals(thread);
+    if (atomic_exchange(&thread->run_wanted, false)) {
+        io_thread_want_run(thread);
+    }
     if (thread->is_main) {
         server_woken(thread->server);
     }
@@ -307,7 +316,7 @@ struct io_thread *io_thread_create(struct server *server, bool is_main)
     thread->server = server;
     thread->is_main = is_main;
     thread->read_budget = READ_BUDGET;
-    thread->rpc = rpc_thread_create(server->service);
+    thread->rpc = rpc_thread_create(server->service, thread);
     if (thread->rpc == NULL) {
         goto fail_rpc;
     }

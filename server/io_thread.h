@@ -57,6 +57,7 @@ struct io_thread {
 
     _Atomic unsigned load;    /* connections, those on their way included; any thread reads */
     _Atomic bool stop_wanted; /* any thread sets it */
+    _Atomic bool run_wanted;  /* any thread sets it: rpc_thread_run() has something to do */
     uv_mutex_t mutex;         /* guards the arrivals, in order */
     struct arrival *first, *last;
 };
@@ -79,6 +80,8 @@ bool io_thread_adopt(struct io_thread *thread, int fd, bool is_tcp, uint64_t cli
 void io_thread_stop(struct io_thread *thread);
 /* Makes the loop turn. */
 void io_thread_wake(struct io_thread *thread);
+/* Makes it turn and run what has come from elsewhere. */
+void io_thread_wake_to_run(struct io_thread *thread);
 
 /* ---- for its connections ---- */
 

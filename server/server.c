@@ -42,6 +42,12 @@ static void on_defect(void *arg, const char *message)
     log_write(&server->log, LOG_ERROR, "a defect of heapd: %s", message);
 }
 
+static void on_wake(void *arg, void *user)
+{
+    (void)arg;
+    io_thread_wake_to_run(user);
+}
+
 /* ---- configuration ---- */
 
 /* Makes room for the connections that are wanted, or the wish smaller. */
@@ -196,7 +202,7 @@ static bool create_service(struct server *server, struct reason *reason)
 {
     struct rpc_host host = {
         .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect,
-        .options = on_options, .set_options = on_set_options};
+        .options = on_options, .set_options = on_set_options, .wake = on_wake};
     fit_clients(server, &server->config.limits);
     use_limits(server, &server->config.limits);
     server->service = rpc_service_create(&server->config.limits, &host);

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 #include "../../protocol/rpc.h"
 #include "../support/match.h"
@@ -30,6 +31,9 @@ struct rpc_fixture {
     struct match_bindings bindings;
     unsigned shutdowns; /* how often server.shutdown was heard of */
     char logged[512];   /* the last defect that was logged */
+    pthread_mutex_t mutex; /* guards `wakes` */
+    pthread_cond_t woken;
+    unsigned wakes; /* how often the thread was woken and has not run since */
 };
 
 static inline void fixture_on_shutdown(void *arg)
@@ -48,6 +52,27 @@ static inline void fixture_on_error(void *arg, const char *message)
 {
     struct rpc_fixture *f = arg;
     snprintf(f->logged, sizeof(f->logged), "%s", message);
+}
+
+static inline void fixture_on_wake(void *arg, void *user)
+{
+    struct rpc_fixture *f = arg;
+    assert_ptr_equal(user, f);
+    pthread_mutex_lock(&f->mutex);
+    f->wakes++;
+    pthread_cond_signal(&f->woken);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* Waits until somebody has something for the thread to do. */
+static inline void fixture_await_wake(struct rpc_fixture *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    while (f->wakes == 0) {
+        pthread_cond_wait(&f->woken, &f->mutex);
+    }
+    f->wakes = 0;
+    pthread_mutex_unlock(&f->mutex);
 }
 
 /* Two of a daemon's options. */
@@ -71,10 +96,13 @@ static inline struct rpc_fixture *fixture_open(const struct rpc_limits *limits)
                             .shutdown = fixture_on_shutdown,
                             .figures = fixture_on_figures,
                             .log_error = fixture_on_error,
-                            .options = fixture_on_options};
+                            .options = fixture_on_options,
+                            .wake = fixture_on_wake};
+    pthread_mutex_init(&f->mutex, NULL);
+    pthread_cond_init(&f->woken, NULL);
     f->service = rpc_service_create(limits, &host);
     assert_non_null(f->service);
-    f->thread = rpc_thread_create(f->service);
+    f->thread = rpc_thread_create(f->service, f);
     assert_non_null(f->thread);
     f->conn = rpc_conn_create(f->thread, 1, f);
     assert_non_null(f->conn);
@@ -117,8 +145,8 @@ static inline void fixture_hear(struct rpc_fixture *f, struct rpc_conn *conn)
     rpc_conn_sent(conn, len);
 }
 
-/* Runs the thread until nothing is left, and hears what all connections have to say. */
-static inline void fixture_run(struct rpc_fixture *f)
+/* Runs the thread until nothing is left but questions, and hears what all connections have to say. */
+static inline void fixture_run_once(struct rpc_fixture *f)
 {
     bool more;
     do {
@@ -128,6 +156,16 @@ static inline void fixture_run(struct rpc_fixture *f)
             fixture_hear(f, conn);
         }
     } while (more);
+}
+
+/* The same until the first connection has all its answers. */
+static inline void fixture_run(struct rpc_fixture *f)
+{
+    fixture_run_once(f);
+    while (rpc_conn_is_waiting(f->conn)) {
+        fixture_await_wake(f);
+        fixture_run_once(f);
+    }
 }
 
 static inline void fixture_forget(struct rpc_fixture *f)
@@ -235,6 +273,8 @@ static inline void fixture_close(struct rpc_fixture *f)
     rpc_thread_destroy(f->thread);
     assert_int_equal(rpc_service_check(f->service), 0);
     rpc_service_destroy(f->service);
+    pthread_cond_destroy(&f->woken);
+    pthread_mutex_destroy(&f->mutex);
     free(f->said);
     free(f);
 }

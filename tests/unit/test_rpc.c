@@ -661,7 +661,7 @@ static void test_rpc_answers_noise_the_same_in_any_pieces(void **state)
 static void *add_on_a_thread(void *arg)
 {
     struct rpc_service *service = arg;
-    struct rpc_thread *thread = rpc_thread_create(service);
+    struct rpc_thread *thread = rpc_thread_create(service, NULL);
     struct rpc_conn *conn = rpc_conn_create(thread, 5, NULL);
     const char *line = "{\"id\":1,\"method\":\"dict.incr\",\"params\":[\"d\",\"n\"]}\n"
                        "{\"id\":1,\"method\":\"stats\",\"params\":[\"gil\"]}\n";

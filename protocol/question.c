@@ -1,0 +1,217 @@
+/* question.c -- requests that walk the heap for long: a thread of their own answers them, one at a time.
+ *
+ *   I/O thread   question_ask()   the request stays at the head of its connection, which runs nothing more
+ *   worker       work()           takes the oldest question, lets the handler write the reply into a buffer of
+ *                                 the question's own, puts it on the asking thread's `answers` and wakes that
+ *   I/O thread   question_take()  rpc.c appends the answer to the connection's replies and goes on with it
+ *
+ * So a question costs other clients no more than the slices of the GIL that its handler takes, and the I/O
+ * threads never wait for one.
+ *
+ * The request lies in its turn, of which the question is a user, so that it outlives its connection.  When
+ * that goes, question_forget() cancels: the handler gives up at its next look at call->cancel, and the answer
+ * is thrown away.  A thread that was cancelled on is never woken: what its host waits on may be closed by then.
+ *
+ * Locking: the desk's mutex guards the queue and the threads' answers; nobody waits for the GIL or another lock
+ * with it.  A question's other fields are its maker's until it is queued, then the worker's, then its thread's;
+ * but `conn` is always its thread's.
+ * Start at question_ask() and work().
+ */
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+bool method_asks_always(const method_arg *args)
+{
+    (void)args;
+    return true;
+}
+
+bool request_is_question(const struct request *request)
+{
+    return request->method != NULL && request->method->asks != NULL && request->method->asks(request->args);
+}
+
+/* ---- the worker ---- */
+
+/* Runs the handler; a second time after a full collection when memory was short. */
+static void answer(struct rpc_service *service, struct question *question)
+{
+    const struct request *request = question->request;
+    struct call call = {
+        .service = service,
+        .heap = service->heap,
+        .args = request->args,
+        .method = request->method,
+        .out = &question->out,
+        .result_max = RPC_LIMIT(service, max_output),
+        .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
+        .cancel = &question->cancel,
+        .fault = &question->fault,
+    };
+    question->is_answered = reply_attempt(&call, request);
+    if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR) {
+        struct heap_collection collection;
+        heap_enter(service->heap);
+        heap_collect(&collection, service->heap, 2);
+        heap_leave(service->heap);
+        question->is_answered = reply_attempt(&call, request);
+    }
+}
+
+/* Gives the question back to its thread.  The mutex is held. */
+static void give_back(struct rpc_service *service, struct question *question)
+{
+    struct rpc_thread *thread = question->thread;
+    question->next = thread->answers;
+    thread->answers = question;
+    atomic_store_explicit(&thread->has_answers, true, memory_order_release);
+    pthread_cond_broadcast(&service->desk.answered);
+    if (!atomic_load_explicit(&question->cancel, memory_order_relaxed) && service->host.wake != NULL) {
+        service->host.wake(service->host.arg, thread->user);
+    }
+}
+
+static void *work(void *arg)
+{
+    struct rpc_service *service = arg;
+    struct question_desk *desk = &service->desk;
+    pthread_mutex_lock(&desk->mutex);
+    for (;;) {
+        while (desk->first == NULL && !desk->is_ending) {
+            pthread_cond_wait(&desk->asked, &desk->mutex);
+        }
+        struct question *question = desk->first;
+        if (question == NULL) {
+            break;
+        }
+        desk->first = question->next;
+        pthread_mutex_unlock(&desk->mutex);
+        if (!atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
+            answer(service, question);
+        }
+        pthread_mutex_lock(&desk->mutex);
+        give_back(service, question);
+    }
+    pthread_mutex_unlock(&desk->mutex);
+    return NULL;
+}
+
+/* ---- the desk ---- */
+
+bool question_desk_init(struct question_desk *desk)
+{
+    if (pthread_mutex_init(&desk->mutex, NULL) != 0) {
+        return false;
+    }
+    /* Conditions without attributes cannot fail here. */
+    pthread_cond_init(&desk->asked, NULL);
+    pthread_cond_init(&desk->answered, NULL);
+    return true;
+}
+
+void question_desk_fini(struct question_desk *desk)
+{
+    pthread_mutex_lock(&desk->mutex);
+    desk->is_ending = true;
+    pthread_cond_signal(&desk->asked);
+    pthread_mutex_unlock(&desk->mutex);
+    if (desk->has_worker) {
+        pthread_join(desk->worker, NULL);
+    }
+    pthread_cond_destroy(&desk->answered);
+    pthread_cond_destroy(&desk->asked);
+    pthread_mutex_destroy(&desk->mutex);
+}
+
+/* ---- the asking thread ---- */
+
+/* Puts it behind those that wait; makes the worker when it is the first ever.  false: no thread could be made. */
+static bool enqueue(struct rpc_service *service, struct question *question)
+{
+    struct question_desk *desk = &service->desk;
+    pthread_mutex_lock(&desk->mutex);
+    if (!desk->has_worker) {
+        desk->has_worker = pthread_create(&desk->worker, NULL, work, service) == 0;
+    }
+    bool has_worker = desk->has_worker;
+    if (has_worker) {
+        *(desk->first == NULL ? &desk->first : &desk->last->next) = question;
+        desk->last = question;
+        pthread_cond_signal(&desk->asked);
+    }
+    pthread_mutex_unlock(&desk->mutex);
+    return has_worker;
+}
+
+bool question_ask(struct rpc_conn *conn)
+{
+    struct rpc_thread *thread = conn->thread;
+    struct question *question = calloc(1, sizeof(*question));
+    if (question == NULL) {
+        return false;
+    }
+    question->thread = thread;
+    question->conn = conn;
+    question->request = conn->first;
+    out_init(&question->out, 0);
+    if (!enqueue(thread->service, question)) {
+        free(question);
+        return false;
+    }
+    conn->question = question;
+    question->request->turn->users++;
+    thread->questions++;
+    return true;
+}
+
+void question_forget(struct rpc_conn *conn)
+{
+    struct question *question = conn->question;
+    if (question == NULL) {
+        return;
+    }
+    struct question_desk *desk = &conn->thread->service->desk;
+    pthread_mutex_lock(&desk->mutex);
+    atomic_store_explicit(&question->cancel, true, memory_order_relaxed);
+    pthread_mutex_unlock(&desk->mutex);
+    question->conn = NULL;
+    conn->question = NULL;
+}
+
+struct question *question_take(struct rpc_thread *thread)
+{
+    struct question_desk *desk = &thread->service->desk;
+    if (!atomic_load_explicit(&thread->has_answers, memory_order_acquire)) {
+        return NULL;
+    }
+    pthread_mutex_lock(&desk->mutex);
+    struct question *question = thread->answers;
+    thread->answers = question->next;
+    if (thread->answers == NULL) {
+        atomic_store_explicit(&thread->has_answers, false, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&desk->mutex);
+    return question;
+}
+
+void question_destroy(struct question *question)
+{
+    question->thread->questions--;
+    thread_release_turn(question->thread, question->request->turn);
+    out_fini(&question->out);
+    free(question);
+}
+
+void question_wait_for_all(struct rpc_thread *thread)
+{
+    struct question_desk *desk = &thread->service->desk;
+    while (thread->questions > 0) {
+        pthread_mutex_lock(&desk->mutex);
+        while (thread->answers == NULL) {
+            pthread_cond_wait(&desk->answered, &desk->mutex);
+        }
+        pthread_mutex_unlock(&desk->mutex);
+        question_destroy(question_take(thread));
+    }
+}
