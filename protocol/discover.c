@@ -57,6 +57,9 @@ static json_t *param_schema(const struct param *param)
     case PARAM_ENUM:
         j_schema = words_schema(param->words);
         break;
+    case PARAM_WORDS:
+        j_schema = json_pack("{s:s, s:o}", "type", "array", "items", words_schema(param->words));
+        break;
     case PARAM_OBJECT:
         j_schema = json_pack("{s:s}", "type", "object");
         break;
@@ -156,7 +159,7 @@ char *rpc_discover_text(void)
 static void write_param(FILE *page, const struct param *param)
 {
     fprintf(page, "- `%s` (%s", param->name, method_kind_word(param->kind));
-    if (param->kind == PARAM_ENUM) {
+    if (param->kind == PARAM_ENUM || param->kind == PARAM_WORDS) {
         for (unsigned i = 0; param->words[i] != NULL; i++) {
             fprintf(page, "%s`\"%s\"`", i == 0 ? ": " : ", ", param->words[i]);
         }

@@ -56,8 +56,9 @@ const char *method_role_word(enum method_role role)
 const char *method_kind_word(enum param_kind kind)
 {
     static const char *const WORDS[] = {
-        [PARAM_TARGET] = "target", [PARAM_VALUE] = "value", [PARAM_KEY] = "key",   [PARAM_STR] = "str",
-        [PARAM_INT] = "int",       [PARAM_BOOL] = "bool",   [PARAM_ENUM] = "enum", [PARAM_OBJECT] = "object", [PARAM_SECONDS] = "seconds"};
+        [PARAM_TARGET] = "target", [PARAM_VALUE] = "value",   [PARAM_KEY] = "key",   [PARAM_STR] = "str",
+        [PARAM_INT] = "int",       [PARAM_BOOL] = "bool",     [PARAM_ENUM] = "enum", [PARAM_WORDS] = "list",
+        [PARAM_OBJECT] = "object", [PARAM_SECONDS] = "seconds"};
     return WORDS[kind];
 }
 

@@ -31,6 +31,7 @@ enum param_kind {
     PARAM_INT,     /* an int from min to max: integer */
     PARAM_BOOL,    /* kind is JSON_KIND_TRUE or JSON_KIND_FALSE */
     PARAM_ENUM,    /* one of words: integer is its index */
+    PARAM_WORDS,   /* a list of words, repeats allowed: integer is the set of them, 1 << index each */
     PARAM_OBJECT,  /* a JSON object, as written */
     PARAM_SECONDS, /* a number above 0 and at most max seconds: integer is microseconds, at least 1 */
 };
@@ -40,7 +41,7 @@ struct param {
     enum param_kind kind;
     bool optional;
     int64_t min, max;         /* of a PARAM_INT, and max of a PARAM_SECONDS */
-    const char *const *words; /* of a PARAM_ENUM, ends with NULL */
+    const char *const *words; /* of a PARAM_ENUM or PARAM_WORDS, ends with NULL */
     const char *fallback;     /* JSON text of what an optional parameter is when left out; NULL: see doc */
     const char *doc;          /* one sentence */
 };
@@ -128,7 +129,7 @@ extern const unsigned METHOD_COUNT;
 extern const char *const METHOD_EXAMPLE_SETUP[];
 
 const char *method_role_word(enum method_role role);
-/* "target", "value", "key", "str", "int", "bool", "enum", "object", "seconds". */
+/* "target", "value", "key", "str", "int", "bool", "enum", "list", "object", "seconds". */
 const char *method_kind_word(enum param_kind kind);
 
 /* A hash index of the table. */

@@ -87,23 +87,54 @@ static enum params_result check_int(struct binding *binding, const struct param 
     return refuse(binding, param, what);
 }
 
-static enum params_result check_enum(struct binding *binding, const struct param *param, method_arg *arg)
+/* The index of the parameter's word that the value is; -1: it is none of them. */
+static int64_t find_word(const struct param *param, const struct json_value *value)
+{
+    if (value->kind == JSON_KIND_STRING) {
+        struct json_string string = json_string_of(value);
+        for (int64_t i = 0; param->words[i] != NULL; i++) {
+            if (json_string_equals(&string, param->words[i], strlen(param->words[i]))) {
+                return i;
+            }
+        }
+    }
+    return -1;
+}
+
+static enum params_result refuse_word(struct binding *binding, const struct param *param, const char *wanted)
 {
     char what[160];
-    size_t len = 0;
-    struct json_string string = {"", 0, false};
-    if (arg->kind == JSON_KIND_STRING) {
-        string = json_string_of(arg);
-    }
-    for (int64_t i = 0; param->words[i] != NULL; i++) {
-        const char *word = param->words[i];
-        if (arg->kind == JSON_KIND_STRING && json_string_equals(&string, word, strlen(word))) {
-            arg->integer = i;
-            return PARAMS_OK;
-        }
-        len += (size_t)snprintf(what + len, sizeof(what) - len, "%s\"%s\"", i == 0 ? "one of " : ", ", word);
+    size_t len = (size_t)snprintf(what, sizeof(what), "%s ", wanted);
+    for (int64_t i = 0; param->words[i] != NULL && len < sizeof(what); i++) {
+        len += (size_t)snprintf(what + len, sizeof(what) - len, "%s\"%s\"", i == 0 ? "" : ", ", param->words[i]);
     }
     return refuse(binding, param, what);
+}
+
+static enum params_result check_enum(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    arg->integer = find_word(param, arg);
+    return arg->integer >= 0 ? PARAMS_OK : refuse_word(binding, param, "one of");
+}
+
+static enum params_result check_words(struct binding *binding, const struct param *param, method_arg *arg)
+{
+    struct json_cursor cursor;
+    struct json_value item;
+    if (arg->kind != JSON_KIND_ARRAY) {
+        return refuse_word(binding, param, "a list of some of");
+    }
+    arg->integer = 0;
+    json_cursor_within(&cursor, arg);
+    json_enter(&cursor);
+    while (json_next_item(&cursor) && json_scan_value(&cursor, &item)) {
+        int64_t word = find_word(param, &item);
+        if (word < 0) {
+            return refuse_word(binding, param, "a list of some of");
+        }
+        arg->integer |= INT64_C(1) << word;
+    }
+    return PARAMS_OK;
 }
 
 static enum params_result check_seconds(struct binding *binding, const struct param *param, method_arg *arg)
@@ -142,6 +173,8 @@ static enum params_result check(struct binding *binding, const struct param *par
                    : refuse(binding, param, "true or false");
     case PARAM_ENUM:
         return check_enum(binding, param, arg);
+    case PARAM_WORDS:
+        return check_words(binding, param, arg);
     case PARAM_OBJECT:
         return arg->kind == JSON_KIND_OBJECT ? PARAMS_OK : refuse(binding, param, "an object");
     case PARAM_SECONDS:
