@@ -59,6 +59,7 @@ static struct request *new_request(struct turn *turn, unsigned args)
         request->method = NULL;
         request->id = NULL;
         request->id_len = 0;
+        request->bytes = 0;
         request->flags = 0;
         request->error = RPC_OK;
         request->reply = NULL;
@@ -410,6 +411,7 @@ static struct request *finish_request(struct envelope *envelope)
 static struct request *read_element(struct rpc_conn *conn, struct json_cursor *cursor)
 {
     struct envelope envelope;
+    const char *start = cursor->at;
     envelope.conn = conn;
     envelope.turn = conn->thread->turn;
     envelope.seen = 0;
@@ -439,6 +441,8 @@ static struct request *read_element(struct rpc_conn *conn, struct json_cursor *c
     struct request *request = finish_request(&envelope);
     if (request == NULL) {
         conn_must_close(conn, "no memory for its requests");
+    } else {
+        request->bytes = (size_t)(cursor->at - start);
     }
     return request;
 }

@@ -154,6 +154,7 @@ bool question_ask(struct rpc_conn *conn)
     question->thread = thread;
     question->conn = conn;
     question->request = conn->first;
+    question->asked = slowlog_ticks();
     out_init(&question->out, 0);
     if (!enqueue(thread->service, question)) {
         free(question);

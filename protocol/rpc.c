@@ -77,6 +77,35 @@ static void count_request(struct rpc_thread *thread, const struct request *reque
 
 /* ---- one request ---- */
 
+/* A request took `held` ticks, after the thread's `waited`: an entry of the slowlog, if that was long. */
+static void note_time(struct rpc_conn *conn, const struct method *method, uint64_t held, size_t bytes_in,
+                      size_t bytes_out)
+{
+    struct slowlog *slowlog = &conn->thread->service->slowlog;
+    uint64_t waited = conn->thread->waited;
+    if (method == NULL || !slowlog_is_slow(slowlog, held + waited)) {
+        return;
+    }
+    struct slowlog_entry entry = {
+        .client = conn->client,
+        .method = method->name,
+        .us = slowlog_us(slowlog, held + waited),
+        .gil_wait_us = slowlog_us(slowlog, waited),
+        .gil_hold_us = method->needs_gil ? slowlog_us(slowlog, held) : 0,
+        .bytes_in = bytes_in,
+        .bytes_out = bytes_out,
+    };
+    slowlog_add(slowlog, &entry);
+}
+
+/* Ticks since the request in hand could begin; the next one begins now. */
+static uint64_t take_time(struct rpc_thread *thread)
+{
+    uint64_t now = slowlog_ticks(), held = now - thread->began;
+    thread->began = now;
+    return held;
+}
+
 /* The reply that was ready when the request was read. */
 static void send_ready(struct rpc_conn *conn, const struct request *request)
 {
@@ -200,6 +229,8 @@ static void fail_question(struct rpc_conn *conn, const struct request *request)
 static void run_first(struct rpc_conn *conn)
 {
     struct request *request = conn->first;
+    const struct method *method = request->method;
+    size_t bytes_in = request->bytes, out_before = conn->out.len;
     if ((request->flags & REQUEST_BATCH_FIRST) != 0) {
         conn->batch_start = conn->out.len;
         conn->batch_replies = 0;
@@ -217,6 +248,7 @@ static void run_first(struct rpc_conn *conn)
         }
     }
     finish_first(conn);
+    note_time(conn, method, take_time(conn->thread), bytes_in, conn->out.len - out_before);
 }
 
 /* The answer to the connection's question takes its place among the replies. */
@@ -234,6 +266,8 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
     } else if (!notification) {
         out_bytes(&conn->out, question->out.data, question->out.len);
     }
+    conn->thread->waited = 0;
+    note_time(conn, request->method, slowlog_ticks() - question->asked, request->bytes, question->out.len);
     finish_first(conn);
 }
 
@@ -317,6 +351,8 @@ static bool run_without_heap(struct rpc_thread *thread)
 {
     struct rpc_conn *next;
     bool needs_heap = false;
+    thread->waited = 0;
+    thread->began = slowlog_ticks();
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
         next = conn->ready.next;
         compact_output(conn);
@@ -368,6 +404,8 @@ static void bury(struct rpc_thread *thread)
 /* Milliseconds that a run may take before the loop gets to look at sockets and signals again; one request,
  * or one batch, may take longer. */
 #define RUN_SHARE_MS 5
+/* Milliseconds between two looks at how long a tick of the slowlog's clock is. */
+#define AIM_MS 1000
 
 /* A clock that is cheap enough to ask after each request; it moves every few milliseconds. */
 static uint64_t coarse_ms(void)
@@ -380,7 +418,8 @@ static uint64_t coarse_ms(void)
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
 static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
 {
-    struct heap *heap = conn->thread->service->heap;
+    struct rpc_thread *thread = conn->thread;
+    struct heap *heap = thread->service->heap;
     bool late = false;
     make_session(conn);
     while (!late && may_go_on(conn)) {
@@ -388,7 +427,9 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         heap_settle(heap);
         heap_gc_poll(heap);
         if (heap_wanted(heap)) {
+            take_time(thread);
             heap_yield(heap);
+            thread->waited += take_time(thread);
         }
         late = coarse_ms() > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
     }
@@ -413,9 +454,15 @@ static void run_with_heap(struct rpc_thread *thread)
     struct heap *heap = thread->service->heap;
     struct rpc_conn *next;
     bool late = false;
+    take_time(thread);
     heap_enter(heap);
+    thread->waited = take_time(thread);
     bury(thread);
-    uint64_t deadline_ms = coarse_ms() + RUN_SHARE_MS;
+    uint64_t now_ms = coarse_ms(), deadline_ms = now_ms + RUN_SHARE_MS;
+    if (now_ms - thread->aimed_ms >= AIM_MS) {
+        slowlog_aim(&thread->service->slowlog);
+        thread->aimed_ms = now_ms;
+    }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
         if (may_go_on(conn)) {

@@ -118,6 +118,7 @@ struct request {
     const struct method *method; /* NULL: it is answered with `reply` */
     const char *id;              /* as written; NULL: none */
     size_t id_len;
+    size_t bytes;         /* of its text */
     unsigned flags;       /* enum request_flag */
     enum rpc_error error; /* of `reply`, for the counters */
     const char *reply;    /* text, without newline; NULL for a notification */
@@ -178,6 +179,9 @@ struct rpc_thread {
     struct rpc_conn *buried; /* destroyed, their sessions still alive; linked by ready.next */
     struct rpc_counters counters;
     struct fault fault; /* of the request in hand */
+    uint64_t began;     /* slowlog_ticks() when the request in hand could begin to run */
+    uint64_t waited;    /* ticks of this run that its requests waited for the GIL */
+    uint64_t aimed_ms;  /* when slowlog_aim() was called last */
     struct out scratch; /* for replies that are written before their time */
 
     uint32_t questions;        /* asked, and not destroyed */
@@ -236,6 +240,7 @@ struct question {
     struct rpc_conn *conn;         /* whose first request it is; NULL: that is gone.  The thread's */
     const struct request *request; /* lies in a turn of which the question is a user */
     _Atomic bool cancel;           /* nobody wants the answer any more; set under the desk's mutex */
+    uint64_t asked;                /* slowlog_ticks() when it was asked */
     bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
     struct out out;
     struct fault fault;
