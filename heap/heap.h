@@ -220,7 +220,8 @@ HEAP_MUST_USE enum heap_error heap_hold(struct heap *heap, struct heap_session *
 HEAP_MUST_USE enum heap_error heap_unhold(struct heap *heap, struct heap_session *session, heap_ref obj);
 /* How often the session holds the object. */
 uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref obj);
-/* Moves every hold of `from` to `to`, which may then be above its limit, and destroys `from`.  HEAP_MEMORY. */
+/* Moves every hold of `from` to `to`, which may then be above its limit, and destroys `from`.  HEAP_MEMORY;
+ * HEAP_LIMIT_HOLDS when both hold one immortal more than 4294967295 times together. */
 HEAP_MUST_USE enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, struct heap_session *from);
 /* Calls `row` for each session that holds the object.  Linear in sessions. */
 void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uint64_t session, uint64_t holds),
@@ -241,7 +242,7 @@ HEAP_MUST_USE enum heap_error heap_name_unbind(struct heap *heap, const char *na
 bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
                     const char **name, size_t *name_len, heap_ref *obj);
 
-/* Calls `row` for each name bound to the object; its cost is that of the object's names alone. */
+/* Calls `row` for each name bound to the object, newest first; its cost is that of the object's names alone. */
 void heap_names_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, const char *name, size_t len), void *arg);
 
 /* ---- atoms ---- */
@@ -471,8 +472,8 @@ uint64_t heap_referent_count(const struct heap *heap, heap_ref obj);
 struct heap_storage {
     uint64_t address;    /* of the process */
     uint32_t size_class; /* bytes of a block of its class */
-    uint32_t pool;       /* number of its pool, of its arena */
-    uint32_t arena;
+    uint32_t pool;       /* which of its arena's pools, from 0, as in struct heap_arena_figures */
+    uint32_t arena;      /* number of the arena, as there */
 };
 void heap_storage(struct heap_storage *storage, const struct heap *heap, heap_ref obj);
 

@@ -13,8 +13,12 @@
  * end come 0s.  So names may contain NUL, a name comes before those it begins, and the order of the leaves is
  * that of the bytes, which for UTF-8 is that of the code points.
  *
+ * The other way round, the names of one object are a list, newest first, that starts in a map from handle
+ * slots; so to ask for an object's names costs what they are, and a name leaves its list in one step.
+ *
  * Each name owns one reference of its object, counted in the refcount and in the roots of the handle entry.
- * Invariants: the bits of the inner nodes on a path ascend; heap->name_count is the number of leaves.
+ * Invariants: the bits of the inner nodes on a path ascend; heap->name_count is the number of leaves; each
+ * leaf is on the list of its slot, and on no other.
  * Checker: name_check().   Start at heap_name_bind().
  */
 #include "heap_internal.h"
@@ -42,11 +46,14 @@ struct leaf {
     uint32_t ref;  /* the object */
     uint32_t slot; /* its handle slot */
     uint32_t len;
-    char text[]; /* `len` bytes */
+    struct leaf *newer, *older; /* names of the same object; NULL: none */
+    char text[];                /* `len` bytes */
 };
 
 struct name_table {
     struct node *root; /* NULL: no names */
+    /* Handle slot -> address of the newest name of its object: a map32 has 32 bits, so each keeps a half. */
+    struct map32 newest_low, newest_high;
 };
 
 /* A name that is asked for. */
@@ -185,6 +192,10 @@ static void inner_free(struct heap *heap, struct inner *inner)
 bool name_init(struct heap *heap)
 {
     heap->names = pymalloc_table_alloc(&heap->pm, sizeof *heap->names);
+    if (heap->names != NULL) {
+        map32_init(&heap->names->newest_low, &heap->pm);
+        map32_init(&heap->names->newest_high, &heap->pm);
+    }
     return heap->names != NULL;
 }
 
@@ -212,8 +223,82 @@ void name_fini(struct heap *heap)
     if (node != NULL) {
         leaf_free(heap, leaf_of(node));
     }
+    map32_fini(&heap->names->newest_low);
+    map32_fini(&heap->names->newest_high);
     pymalloc_table_free(&heap->pm, heap->names, sizeof *heap->names);
     heap->names = NULL;
+}
+
+/* ---- the names of one object ---- */
+
+/* NULL: the object of the slot has no name. */
+static struct leaf *newest_of(const struct name_table *names, uint32_t slot)
+{
+    const uint32_t *low = map32_find(&names->newest_low, slot);
+    if (low == NULL) {
+        return NULL;
+    }
+    return (struct leaf *)((uintptr_t)*map32_find(&names->newest_high, slot) << 32 | *low);
+}
+
+/* Makes the map's entry of a slot, unless it is there; its address may then be NULL.  false: no memory. */
+static bool newest_reserve(struct name_table *names, uint32_t slot)
+{
+    if (map32_find(&names->newest_low, slot) != NULL) {
+        return true;
+    }
+    if (map32_put(&names->newest_low, slot) == NULL) {
+        return false;
+    }
+    if (map32_put(&names->newest_high, slot) == NULL) {
+        map32_remove(&names->newest_low, slot);
+        return false;
+    }
+    return true;
+}
+
+/* NULL takes the entry away; else it has been reserved. */
+static void newest_set(struct name_table *names, uint32_t slot, struct leaf *leaf)
+{
+    if (leaf == NULL) {
+        map32_remove(&names->newest_low, slot);
+        map32_remove(&names->newest_high, slot);
+    } else {
+        *map32_find(&names->newest_low, slot) = (uint32_t)(uintptr_t)leaf;
+        *map32_find(&names->newest_high, slot) = (uint32_t)((uintptr_t)leaf >> 32);
+    }
+}
+
+/* Puts a leaf in front of the names of its slot, whose entry has been reserved. */
+static void names_link(struct name_table *names, struct leaf *leaf)
+{
+    leaf->newer = NULL;
+    leaf->older = newest_of(names, leaf->slot);
+    if (leaf->older != NULL) {
+        leaf->older->newer = leaf;
+    }
+    newest_set(names, leaf->slot, leaf);
+}
+
+static void names_unlink(struct name_table *names, struct leaf *leaf)
+{
+    if (leaf->older != NULL) {
+        leaf->older->newer = leaf->newer;
+    }
+    if (leaf->newer != NULL) {
+        leaf->newer->older = leaf->older;
+    } else {
+        newest_set(names, leaf->slot, leaf->older);
+    }
+}
+
+void heap_names_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, const char *name, size_t len), void *arg)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t slot = handle_slot_if_any(heap, obj);
+    for (const struct leaf *leaf = slot == 0 ? NULL : newest_of(heap->names, slot); leaf != NULL; leaf = leaf->older) {
+        row(arg, leaf->text, leaf->len);
+    }
 }
 
 /* ---- finding ---- */
@@ -287,6 +372,7 @@ static enum heap_error bind_new(struct heap *heap, struct key key, heap_ref obj,
     if (heap->limits.max_names != 0 && counter_read(&heap->name_count) >= heap->limits.max_names) {
         return HEAP_LIMIT_NAMES;
     }
+    struct name_table *names = heap->names;
     struct leaf *leaf = pymalloc_table_alloc(&heap->pm, leaf_bytes(key.len));
     if (leaf == NULL) {
         return HEAP_MEMORY;
@@ -294,16 +380,47 @@ static enum heap_error bind_new(struct heap *heap, struct key key, heap_ref obj,
     *leaf = (struct leaf){.ref = obj, .slot = slot, .len = (uint32_t)key.len};
     memcpy(leaf->text, key.text, key.len);
     struct inner *inner = NULL;
-    if (heap->names->root != NULL) {
+    if (names->root != NULL) {
         inner = pymalloc_table_alloc(&heap->pm, sizeof *inner);
         if (inner == NULL) {
-            leaf_free(heap, leaf);
-            return HEAP_MEMORY;
+            goto fail_inner;
         }
     }
-    tree_insert(heap->names, leaf, inner);
+    if (!newest_reserve(names, slot)) {
+        goto fail_newest;
+    }
+    tree_insert(names, leaf, inner);
+    names_link(names, leaf);
     take(heap, obj, slot);
     counter_add(&heap->name_count, 1);
+    return HEAP_OK;
+
+fail_newest:
+    if (inner != NULL) {
+        inner_free(heap, inner);
+    }
+fail_inner:
+    leaf_free(heap, leaf);
+    return HEAP_MEMORY;
+}
+
+/* A name that is bound gets another object. */
+static enum heap_error bind_again(struct heap *heap, struct leaf *leaf, heap_ref obj, uint32_t slot)
+{
+    struct name_table *names = heap->names;
+    heap_ref old = leaf->ref;
+    uint32_t old_slot = leaf->slot;
+    if (!newest_reserve(names, slot)) {
+        return HEAP_MEMORY;
+    }
+    take(heap, obj, slot);
+    if (slot != old_slot) {
+        names_unlink(names, leaf);
+        leaf->ref = obj;
+        leaf->slot = slot;
+        names_link(names, leaf);
+    }
+    drop(heap, old, old_slot);
     return HEAP_OK;
 }
 
@@ -322,16 +439,7 @@ enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, 
     }
     struct key key = {.text = name, .len = len};
     struct leaf *leaf = tree_find(heap->names, key);
-    if (leaf == NULL) {
-        return bind_new(heap, key, obj, slot);
-    }
-    heap_ref old = leaf->ref;
-    uint32_t old_slot = leaf->slot;
-    take(heap, obj, slot);
-    leaf->ref = obj;
-    leaf->slot = slot;
-    drop(heap, old, old_slot);
-    return HEAP_OK;
+    return leaf == NULL ? bind_new(heap, key, obj, slot) : bind_again(heap, leaf, obj, slot);
 }
 
 enum heap_error heap_name_unbind(struct heap *heap, const char *name, size_t len)
@@ -359,6 +467,7 @@ enum heap_error heap_name_unbind(struct heap *heap, const char *name, size_t len
     }
     heap_ref obj = leaf->ref;
     uint32_t slot = leaf->slot;
+    names_unlink(heap->names, leaf);
     leaf_free(heap, leaf);
     counter_sub(&heap->name_count, 1);
     drop(heap, obj, slot);
@@ -389,10 +498,20 @@ static bool path_ascends(struct node *node, struct key key)
     return true;
 }
 
+/* Its neighbours on the list of its object know it, or the map does when it is the newest. */
+static bool is_listed(const struct name_table *names, const struct leaf *leaf)
+{
+    const struct leaf *newer = leaf->newer, *older = leaf->older;
+    bool newer_ok = newer != NULL ? newer->older == leaf && newer->slot == leaf->slot
+                                  : newest_of(names, leaf->slot) == leaf;
+    return newer_ok && (older == NULL || (older->newer == leaf && older->slot == leaf->slot));
+}
+
 uint32_t name_check(struct heap *heap, FILE *why)
 {
-    uint32_t problems = 0;
-    uint64_t count = 0;
+    const struct name_table *names = heap->names;
+    uint32_t problems = map32_check(&names->newest_low, why) + map32_check(&names->newest_high, why);
+    uint64_t count = 0, newest = 0;
     uint64_t limit = counter_read(&heap->name_count);
     struct leaf *leaf = tree_after(heap->names, (struct key){.text = "", .len = 0}, true);
     for (; leaf != NULL && count <= limit; count++) {
@@ -406,8 +525,18 @@ uint32_t name_check(struct heap *heap, FILE *why)
                     leaf->text, leaf->ref);
             problems++;
         }
+        if (!is_listed(names, leaf)) {
+            fprintf(why, "the name %.*s is not on the list of its object's names\n", (int)leaf->len, leaf->text);
+            problems++;
+        }
+        newest += leaf->newer == NULL;
         struct leaf *next = tree_after(heap->names, leaf_key(leaf), false);
         leaf = next;
+    }
+    if (newest != names->newest_low.count || newest != names->newest_high.count) {
+        fprintf(why, "%llu objects have names, the map says %u and %u\n", (unsigned long long)newest,
+                names->newest_low.count, names->newest_high.count);
+        problems++;
     }
     if (count != limit) {
         fprintf(why, "there are %s names than the %llu counted\n", count > limit ? "more" : "fewer",

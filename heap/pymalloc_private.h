@@ -1,7 +1,8 @@
-/* pymalloc_private.h -- what arena.c, pymalloc.c, pymalloc_check.c and raw.c share; nobody else includes it.
+/* pymalloc_private.h -- what arena.c, pymalloc.c, pymalloc_check.c, raw.c and storage.c share; nobody else includes it.
  *
  *   pymalloc.c   magazines and pools      arena.c            arenas and the reserved stretches
  *   raw.c        malloc, counted          pymalloc_check.c   proves that all of it agrees
+ *   storage.c    where objects lie, what arenas look like
  */
 #ifndef HEAPD_HEAP_PYMALLOC_PRIVATE_H
 #define HEAPD_HEAP_PYMALLOC_PRIVATE_H

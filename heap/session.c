@@ -59,9 +59,10 @@ uint64_t heap_session_release_all(struct heap *heap, struct heap_session *sessio
     return released;
 }
 
-uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
+/* Takes a session that holds nothing off the list, and frees it. */
+static void session_free(struct heap *heap, struct heap_session *session)
 {
-    uint64_t released = heap_session_release_all(heap, session);
+    map32_fini(&session->holds);
     if (session->prev != NULL) {
         session->prev->next = session->next;
     } else {
@@ -72,6 +73,12 @@ uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
     }
     counter_sub(&heap->session_count, 1);
     pymalloc_table_free(&heap->pm, session, sizeof *session);
+}
+
+uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
+{
+    uint64_t released = heap_session_release_all(heap, session);
+    session_free(heap, session);
     return released;
 }
 
@@ -130,6 +137,83 @@ uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref
     uint32_t slot = handle_slot_if_any(heap, obj);
     uint32_t *n = slot != 0 ? map32_find(&session->holds, slot) : NULL;
     return n != NULL ? *n : 0;
+}
+
+/* ---- merging ---- */
+
+/* Makes room in `to` for every slot of `from`.  HEAP_LIMIT_HOLDS: more holds on one immortal than can be counted. */
+static enum heap_error reserve_slots(struct map32 *to, const struct map32 *from)
+{
+    uint64_t position = 0;
+    uint32_t slot, n;
+    while (map32_next(from, &position, &slot, &n)) {
+        const uint32_t *there = map32_put(to, slot);
+        if (there == NULL) {
+            return HEAP_MEMORY;
+        }
+        if (*there > UINT32_MAX - n) {
+            return HEAP_LIMIT_HOLDS;
+        }
+    }
+    return HEAP_OK;
+}
+
+/* Takes away what reserve_slots() has made: slots that are held no time. */
+static void unreserve_slots(struct map32 *to, const struct map32 *from)
+{
+    uint64_t position = 0;
+    uint32_t slot, n;
+    while (map32_next(from, &position, &slot, &n)) {
+        const uint32_t *there = map32_find(to, slot);
+        if (there != NULL && *there == 0) {
+            map32_remove(to, slot);
+        }
+    }
+}
+
+static void add_slots(struct map32 *to, const struct map32 *from)
+{
+    uint64_t position = 0;
+    uint32_t slot, n;
+    while (map32_next(from, &position, &slot, &n)) {
+        *map32_find(to, slot) += n;
+    }
+}
+
+enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, struct heap_session *from)
+{
+    GIL_ASSERT_HELD(heap);
+    HEAP_ASSERT(to != from);
+    /* The shorter map goes into the longer, so that a connection that joins a large session costs nothing. */
+    bool from_is_shorter = from->holds.count <= to->holds.count;
+    struct map32 *longer = from_is_shorter ? &to->holds : &from->holds;
+    struct map32 *shorter = from_is_shorter ? &from->holds : &to->holds;
+    enum heap_error error = reserve_slots(longer, shorter);
+    if (error != HEAP_OK) {
+        unreserve_slots(longer, shorter);
+        return error;
+    }
+    add_slots(longer, shorter);
+    struct map32 merged = *longer, spent = *shorter;
+    to->holds = merged;
+    from->holds = spent;
+    counter_add(&to->total, counter_read(&from->total));
+    session_free(heap, from);
+    return HEAP_OK;
+}
+
+/* ---- who holds ---- */
+
+void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uint64_t session, uint64_t holds),
+                     void *arg)
+{
+    GIL_ASSERT_HELD(heap);
+    for (struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
+        uint64_t holds = heap_holds_of(heap, session, obj);
+        if (holds > 0) {
+            row(arg, session->number, holds);
+        }
+    }
 }
 
 void session_count_holds(struct heap *heap, uint32_t *roots)
