@@ -52,6 +52,11 @@ char *cli_bind_usage(const struct cli_method *method)
         fputs(param->is_required ? " " : " [", out);
         if (param->kind == CLI_KIND_BOOL) {
             fprintf(out, "--%s|--no-%s", param->name, param->name);
+        } else if (param->kind == CLI_KIND_PERIOD) {
+            fprintf(out, "--%s[=SECONDS]", param->name);
+        } else if (param->letter != '\0') {
+            fprintf(out, "-%c ", param->letter);
+            put_upper(out, param->name);
         } else {
             if (!param->is_required) {
                 fprintf(out, "--%s ", param->name);
@@ -148,6 +153,18 @@ static char *number_text(char **problem, const char *word)
     return NULL;
 }
 
+/* A time to wait: some, and not for ever. */
+static char *period_text(char **problem, const char *word)
+{
+    char *end = NULL;
+    double seconds = strtod(word, &end);
+    if (end == word || *end != '\0' || !(seconds > 0) || seconds > 86400) {
+        refuse(problem, "must be seconds, like 5 or 0.5, not %s", word);
+        return NULL;
+    }
+    return number_text(problem, word);
+}
+
 /* a,b,c as an array of strs; a word that begins with [ is a JSON array already. */
 static char *list_text(char **problem, const char *word)
 {
@@ -197,6 +214,8 @@ char *cli_bind_value(char **problem, enum cli_kind kind, const char *word)
         return NULL;
     case CLI_KIND_LIST:
         return list_text(problem, word);
+    case CLI_KIND_PERIOD:
+        return period_text(problem, word);
     }
     return NULL;
 }
@@ -317,10 +336,30 @@ static bool bind_option(struct binder *binder)
     if (value == NULL && param->kind == CLI_KIND_BOOL) {
         return set_value(binder, param, "true");
     }
+    if (value == NULL && param->kind == CLI_KIND_PERIOD) {
+        return set_value(binder, param, "1");
+    }
     if (value == NULL && binder->at == binder->count) {
         return refuse(binder->problem, "%s: --%s needs a value", method->name, param->name);
     }
     return set_value(binder, param, value != NULL ? value : binder->words[binder->at++]);
+}
+
+/* One -o, at binder->at, with its value in the same word or the next. */
+static bool bind_letter(struct binder *binder)
+{
+    const char *option = binder->words[binder->at++];
+    const struct cli_param *param = cli_method_letter(binder->call->method, option[1]);
+    if (param == NULL) {
+        return refuse_option(binder, option);
+    }
+    if (option[2] != '\0') {
+        return set_value(binder, param, option + 2);
+    }
+    if (binder->at == binder->count) {
+        return refuse(binder->problem, "%s: %s needs a value", binder->call->method->name, option);
+    }
+    return set_value(binder, param, binder->words[binder->at++]);
 }
 
 /* First pass.  A - alone, and a - with a digit or a point behind it, is no option. */
@@ -343,9 +382,7 @@ static bool bind_options(struct binder *binder)
         } else if (strcmp(word, "--json") == 0) {
             binder->call->wants_json = true;
             binder->at++;
-        } else if (strncmp(word, "--", 2) != 0) {
-            return refuse_option(binder, word);
-        } else if (!bind_option(binder)) {
+        } else if (!(word[1] == '-' ? bind_option(binder) : bind_letter(binder))) {
             return false;
         }
     }
@@ -359,7 +396,8 @@ static bool bind_positions(struct binder *binder)
     const struct cli_method *method = call->method;
     size_t next = 0;
     for (size_t i = 0; i < binder->plain_count; i++) {
-        while (next < method->param_count && call->values[next] != NULL) {
+        while (next < method->param_count &&
+               (call->values[next] != NULL || method->params[next].kind == CLI_KIND_PERIOD)) {
             next++;
         }
         if (next == method->param_count) {
@@ -417,7 +455,7 @@ char *cli_call_params(const struct cli_call *call)
     const char *separator = "";
     fputc('{', out);
     for (size_t i = 0; i < call->method->param_count; i++) {
-        if (call->values[i] != NULL) {
+        if (call->values[i] != NULL && !call->method->params[i].is_local) {
             char *name = cli_json_quote(call->method->params[i].name);
             fprintf(out, "%s%s:%s", separator, name != NULL ? name : "\"\"", call->values[i]);
             free(name);

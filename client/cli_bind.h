@@ -23,7 +23,7 @@ bool cli_bind(struct cli_call *call, char **problem, const struct cli_method *me
               char *const *words, const char *program);
 void cli_call_fini(struct cli_call *call);
 
-/* cli_call_params -- the params as a JSON object, new (free()); NULL: no memory. */
+/* cli_call_params -- the params that are for the daemon as a JSON object, new (free()); NULL: no memory. */
 char *cli_call_params(const struct cli_call *call);
 
 /* cli_call_value -- the JSON text given for a parameter; NULL: not given, or the method has none such. */

@@ -129,7 +129,7 @@ static const struct cli_param *option_param(const struct cli_method *method, con
         return NULL;
     }
     const struct cli_param *param = cli_method_param(method, word + 2, strlen(word + 2));
-    return param != NULL && param->kind != CLI_KIND_BOOL ? param : NULL;
+    return param != NULL && param->kind != CLI_KIND_BOOL && param->kind != CLI_KIND_PERIOD ? param : NULL;
 }
 
 /* Which parameter the last word is for, if it is no option; NULL: none is left. */

@@ -118,6 +118,8 @@ static const char *kind_help(const struct cli_param *param)
         return "yes or no";
     case CLI_KIND_LIST:
         return "word,word..";
+    case CLI_KIND_PERIOD:
+        return "seconds";
     }
     return "";
 }

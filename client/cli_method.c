@@ -178,6 +178,47 @@ void cli_table_destroy(struct cli_table *table)
     free(table);
 }
 
+/* Appends `count` params to those of `method`, which are moved. */
+static bool add_params(struct cli_method *method, const struct cli_param *params, size_t count)
+{
+    struct cli_param *all = reallocarray(method->params, method->param_count + count + 1, sizeof *all);
+    if (all == NULL) {
+        return false;
+    }
+    memcpy(all + method->param_count, params, count * sizeof *all);
+    method->params = all;
+    method->param_count += count;
+    return true;
+}
+
+bool cli_table_add(struct cli_table *table, const struct cli_method *method)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        if (strcmp(table->methods[i].name, method->name) == 0) {
+            return add_params(&table->methods[i], method->params, method->param_count);
+        }
+    }
+    struct cli_method *methods = reallocarray(table->methods, table->count + 1, sizeof *methods);
+    if (methods == NULL) {
+        return false;
+    }
+    table->methods = methods;
+    const char **names = reallocarray(table->names, table->count + 1, sizeof *names);
+    if (names == NULL) {
+        return false;
+    }
+    table->names = names;
+    struct cli_method *added = &methods[table->count];
+    *added = *method;
+    added->params = NULL;
+    added->param_count = 0;
+    if (!add_params(added, method->params, method->param_count)) {
+        return false;
+    }
+    names[table->count++] = added->name;
+    return true;
+}
+
 const struct cli_method *cli_table_find(const struct cli_table *table, const char *name)
 {
     for (size_t i = 0; i < table->count; i++) {
@@ -197,6 +238,16 @@ const struct cli_param *cli_method_param(const struct cli_method *method, const 
             same++;
         }
         if (same == len && own[len] == '\0') {
+            return &method->params[i];
+        }
+    }
+    return NULL;
+}
+
+const struct cli_param *cli_method_letter(const struct cli_method *method, char letter)
+{
+    for (size_t i = 0; i < method->param_count; i++) {
+        if (letter != '\0' && method->params[i].letter == letter) {
             return &method->params[i];
         }
     }

@@ -20,17 +20,20 @@ enum cli_kind {
     CLI_KIND_NUMBER,
     CLI_KIND_BOOL, /* --hold, --no-hold; true, false by position */
     CLI_KIND_LIST, /* words separated by commas, or a JSON array */
+    CLI_KIND_PERIOD, /* seconds: --watch=5, or --watch alone for one second; never by position */
 };
 
 /* One parameter.  Strings and JSON are borrowed from the document. */
 struct cli_param {
     const char *name;
+    char letter; /* -o stands for --output; 0: there is no such */
     enum cli_kind kind;
     bool is_required;
     bool is_name;            /* it takes a bound name, or one to bind: names complete it */
     const char *doc;         /* "" if there is none */
     const json_t *j_default; /* NULL: none is told */
     const json_t *j_words;   /* array of what it may be, or NULL */
+    bool is_local;           /* heapctl's own: it is not sent */
 };
 
 struct cli_method {
@@ -56,8 +59,14 @@ struct cli_table {
 struct cli_table *cli_table_create_steal(json_t *j_document);
 void cli_table_destroy(struct cli_table *table);
 
+/* cli_table_add -- one more method, all of it but `params` borrowed.  Where the table has one of that name
+ * it is extended by these params instead.  Returns false when memory is short. */
+bool cli_table_add(struct cli_table *table, const struct cli_method *method);
+
 /* Both: NULL if there is none of that name.  A parameter's dashes may stand for underscores. */
 const struct cli_method *cli_table_find(const struct cli_table *table, const char *name);
 const struct cli_param *cli_method_param(const struct cli_method *method, const char *name, size_t len);
+/* cli_method_letter -- the parameter that -LETTER stands for, or NULL. */
+const struct cli_param *cli_method_letter(const struct cli_method *method, char letter);
 
 #endif

@@ -139,6 +139,31 @@ char *cli_print_cell(const char *member, const json_t *j_value)
     return text;
 }
 
+void cli_grid_add_words(struct cli_grid *grid, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        cli_grid_add_steal(grid, strdup(words[i]), false);
+    }
+}
+
+void cli_grid_add_member(struct cli_grid *grid, const char *member, const json_t *j_value)
+{
+    cli_grid_add_steal(grid, j_value != NULL ? cli_print_cell(member, j_value) : NULL,
+                       json_is_number(j_value));
+}
+
+void cli_grid_add_change(struct cli_grid *grid, const char *member, json_int_t change)
+{
+    json_t *j_change = json_integer(change);
+    char *text = cli_print_cell(member, j_change), *signed_text = NULL;
+    if (change == 0 || text == NULL || asprintf(&signed_text, "%s%s", change > 0 ? "+" : "", text) < 0) {
+        signed_text = NULL;
+    }
+    cli_grid_add_steal(grid, signed_text, true);
+    free(text);
+    json_decref(j_change);
+}
+
 /* ---- shapes ---- */
 
 static bool is_scalar(const json_t *j_value)
@@ -313,8 +338,7 @@ static void put_table(const struct printer *printer, const json_t *j_rows, size_
     json_decref(j_columns);
 }
 
-/* An object on its member's line: "count 3, max_us 1.2 ms".  Of many counters only those that count. */
-static void put_inline(FILE *out, const json_t *j_object)
+void cli_print_inline(FILE *out, const json_t *j_object)
 {
     const char *key, *separator = "";
     json_t *j_member;
@@ -341,7 +365,7 @@ static void put_member(const struct printer *printer, const char *member, const 
     if (is_literal(member, j_value)) {
         cli_json_put_wrapped(printer->out, j_value, indent, column, printer->style->width);
     } else if (json_is_object(j_value)) {
-        put_inline(printer->out, j_value);
+        cli_print_inline(printer->out, j_value);
     } else if (json_is_array(j_value) && json_array_size(j_value) == 0) {
         fputs("none", printer->out);
     } else if (json_is_array(j_value)) {

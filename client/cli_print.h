@@ -40,6 +40,17 @@ void cli_grid_write(const struct cli_grid *grid, FILE *out, const struct cli_sty
                     bool has_heading);
 void cli_grid_destroy(struct cli_grid *grid);
 
+/* cli_grid_add_words -- `count` cells that stand as they are: a heading, or constants. */
+void cli_grid_add_words(struct cli_grid *grid, const char *const *words, size_t count);
+/* cli_grid_add_member -- a cell with cli_print_cell(); NULL: an empty one. */
+void cli_grid_add_member(struct cli_grid *grid, const char *member, const json_t *j_value);
+/* cli_grid_add_change -- a signed number: +12, -1.5 KiB; an empty cell for 0. */
+void cli_grid_add_change(struct cli_grid *grid, const char *member, json_int_t change);
+
+/* cli_print_inline -- an object as "count 3, max_us 1.2 ms", without a newline.  Of more than four counters
+ * only those that count. */
+void cli_print_inline(FILE *out, const json_t *j_object);
+
 /* cli_print_cell -- a scalar, or JSON on one line, as text for a cell: escaped, with the unit that `member`
  * asks for.  New (free()); NULL: no memory. */
 char *cli_print_cell(const char *member, const json_t *j_value);

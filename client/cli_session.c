@@ -1,8 +1,9 @@
 /* cli_session.c -- runs commands: words to a request, the reply to text.   Start at cli_session_execute(). */
 #include "cli_session.h"
 
-#include "cli_bind.h"
+#include "cli_command.h"
 #include "cli_complete.h"
+#include "cli_event.h"
 #include "cli_help.h"
 #include "cli_json.h"
 #include "cli_nearest.h"
@@ -68,8 +69,7 @@ static void complain_json(const struct cli_session *session, const struct heapd_
     json_decref(j_error);
 }
 
-/* Says why the last call failed.  Returns what to exit with. */
-static enum cli_exit complain_reply(const struct cli_session *session, bool as_json)
+enum cli_exit cli_session_complain_reply(const struct cli_session *session, bool as_json)
 {
     const struct heapd_error *error = heapd_last_error(session->client);
     if (error->status != HEAPD_ERROR) {
@@ -82,6 +82,28 @@ static enum cli_exit complain_reply(const struct cli_session *session, bool as_j
     }
     cli_session_complain(session, "%s (%s)", error->message, error->word);
     return CLI_EXIT_ERROR;
+}
+
+/* ---- events ---- */
+
+/* Events that come while something else is done, between the output for people and apart from that of
+ * programs: on stderr, as JSON for those who asked for JSON. */
+static void show_event(void *arg, json_t *j_params)
+{
+    const struct cli_session *session = arg;
+    struct cli_style style = cli_style_of(stderr);
+    fflush(stdout);
+    if (session->json) {
+        cli_event_put_json(stderr, &style, j_params);
+    } else {
+        fputs("event ", stderr);
+        cli_event_put(stderr, &style, j_params);
+    }
+}
+
+void cli_session_show_events(struct cli_session *session)
+{
+    heapd_on_event(session->client, show_event, session);
 }
 
 /* ---- opening ---- */
@@ -122,7 +144,7 @@ static enum cli_exit send_token(struct cli_session *session, const char *path)
     }
     enum heapd_status status = heapd_callf(session->client, NULL, "auth", "{s:s}", "token", token);
     free(token);
-    return status == HEAPD_OK ? CLI_EXIT_OK : complain_reply(session, session->json);
+    return status == HEAPD_OK ? CLI_EXIT_OK : cli_session_complain_reply(session, session->json);
 }
 
 static enum cli_exit connect_daemon(struct cli_session *session, const struct cli_options *options)
@@ -131,7 +153,7 @@ static enum cli_exit connect_daemon(struct cli_session *session, const struct cl
     if (heapd_connect(session->client, options->url) == HEAPD_OK) {
         return CLI_EXIT_OK;
     }
-    enum cli_exit code = complain_reply(session, session->json);
+    enum cli_exit code = cli_session_complain_reply(session, session->json);
     if (code == CLI_EXIT_CONNECTION) {
         const char *url = getenv("HEAPD_URL");
         bool is_default = options->url == NULL && (url == NULL || *url == '\0');
@@ -145,10 +167,10 @@ static enum cli_exit discover(struct cli_session *session)
 {
     json_t *j_document = NULL;
     if (heapd_call(session->client, &j_document, "rpc.discover", NULL) != HEAPD_OK) {
-        return complain_reply(session, session->json);
+        return cli_session_complain_reply(session, session->json);
     }
     session->table = cli_table_create_steal(j_document);
-    if (session->table == NULL) {
+    if (session->table == NULL || !cli_command_add_all(session->table)) {
         cli_session_complain(session, "what %s says of its methods is no OpenRPC document",
                              heapd_address(session->client));
         return CLI_EXIT_CONNECTION;
@@ -167,6 +189,7 @@ enum cli_exit cli_session_open(struct cli_session *session, const struct cli_opt
         cli_session_complain(session, "no memory");
         return CLI_EXIT_ERROR;
     }
+    cli_session_show_events(session);
     enum cli_exit code = connect_daemon(session, options);
     if (code == CLI_EXIT_OK && options->token_file != NULL) {
         code = send_token(session, options->token_file);
@@ -179,6 +202,95 @@ void cli_session_close(struct cli_session *session)
     cli_table_destroy(session->table);
     heapd_client_destroy(session->client);
     *session = (struct cli_session){0};
+}
+
+/* ---- for commands that are more than one method ---- */
+
+bool cli_session_wants_json(const struct cli_session *session, const struct cli_call *call)
+{
+    return session->json || call->wants_json;
+}
+
+enum cli_exit cli_session_askf(struct cli_session *session, const struct cli_call *call, json_t **result,
+                               const char *method, const char *format, ...)
+{
+    json_t *j_params = NULL;
+    if (format != NULL) {
+        va_list arguments;
+        va_start(arguments, format);
+        j_params = json_vpack_ex(NULL, 0, format, arguments);
+        va_end(arguments);
+    }
+    enum heapd_status status = heapd_call(session->client, result, method, j_params);
+    json_decref(j_params);
+    return status == HEAPD_OK ? CLI_EXIT_OK
+                              : cli_session_complain_reply(session, cli_session_wants_json(session, call));
+}
+
+enum cli_exit cli_session_ask_for(struct cli_session *session, const struct cli_call *call, json_t **result,
+                                  const char *method)
+{
+    json_t *j_params = json_object();
+    for (size_t i = 0; i < call->method->param_count; i++) {
+        const char *value = call->values[i];
+        if (value != NULL && !call->method->params[i].is_local) {
+            json_object_set_new(j_params, call->method->params[i].name,
+                                json_loads(value, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL));
+        }
+    }
+    enum heapd_status status =
+        heapd_call(session->client, result, method, json_object_size(j_params) > 0 ? j_params : NULL);
+    json_decref(j_params);
+    return status == HEAPD_OK ? CLI_EXIT_OK
+                              : cli_session_complain_reply(session, cli_session_wants_json(session, call));
+}
+
+json_t *cli_session_try(struct cli_session *session, const char *method, const char *format, ...)
+{
+    json_t *j_params = NULL, *j_result = NULL;
+    if (format != NULL) {
+        va_list arguments;
+        va_start(arguments, format);
+        j_params = json_vpack_ex(NULL, 0, format, arguments);
+        va_end(arguments);
+    }
+    heapd_call(session->client, &j_result, method, j_params);
+    json_decref(j_params);
+    return j_result;
+}
+
+json_t *cli_session_try_each(struct cli_session *session, const char *method, const json_t *j_objects,
+                             const json_t *j_more)
+{
+    json_t *j_results = json_array();
+    size_t i;
+    json_t *j_object;
+    json_array_foreach(j_objects, i, j_object)
+    {
+        json_t *j_params = j_more != NULL ? json_copy(cli_json_mutable(j_more)) : json_object();
+        json_object_set(j_params, "object", j_object);
+        heapd_send(session->client, method, j_params);
+        json_decref(j_params);
+    }
+    while (heapd_due(session->client) > 0) {
+        json_t *j_result = NULL;
+        enum heapd_status status = heapd_receive(session->client, &j_result);
+        if (status != HEAPD_OK && status != HEAPD_ERROR && heapd_result_text(session->client, NULL) == NULL) {
+            break;
+        }
+        json_array_append_new(j_results, j_result != NULL ? j_result : json_null());
+    }
+    while (json_array_size(j_results) < json_array_size(j_objects)) {
+        json_array_append_new(j_results, json_null());
+    }
+    return j_results;
+}
+
+void cli_session_print_json(const struct cli_session *session)
+{
+    size_t len;
+    const char *text = heapd_result_text(session->client, &len);
+    cli_print_json(stdout, &session->style, text != NULL ? text : "null", text != NULL ? len : 4);
 }
 
 /* ---- holds ---- */
@@ -255,7 +367,7 @@ static void print_reply(const struct cli_session *session, const struct cli_call
     }
 }
 
-static enum cli_exit send_call(struct cli_session *session, const struct cli_call *call)
+enum cli_exit cli_session_send_call(struct cli_session *session, const struct cli_call *call)
 {
     char *params = cli_call_params(call);
     if (params == NULL) {
@@ -263,13 +375,13 @@ static enum cli_exit send_call(struct cli_session *session, const struct cli_cal
         return CLI_EXIT_ERROR;
     }
     json_t *j_result = NULL;
-    bool as_json = session->json || call->wants_json;
+    bool as_json = cli_session_wants_json(session, call);
     bool has_params = strcmp(params, "{}") != 0;
     heapd_call_text(session->client, &j_result, call->method->name, has_params ? params : NULL);
     free(params);
     /* A result that the JSON library cannot hold is there as text. */
     if (heapd_result_text(session->client, NULL) == NULL) {
-        enum cli_exit code = complain_reply(session, as_json);
+        enum cli_exit code = cli_session_complain_reply(session, as_json);
         if (strcmp(heapd_last_error(session->client)->word, "invalid_params") == 0 && !as_json) {
             char *usage = cli_bind_usage(call->method);
             fprintf(stderr, "usage: %s%s\n", session->program, usage != NULL ? usage : call->method->name);
@@ -297,7 +409,8 @@ static enum cli_exit run_method(struct cli_session *session, const struct cli_me
     if (call.wants_help) {
         cli_help_method(stdout, &session->style, method, session->program);
     } else {
-        code = send_call(session, &call);
+        const struct cli_command *command = cli_command_find(method->name);
+        code = command != NULL ? command->run(session, &call) : cli_session_send_call(session, &call);
     }
     cli_call_fini(&call);
     return code;

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "cli_bind.h"
 #include "cli_method.h"
 #include "cli_print.h"
 #include "heapd_client.h"
@@ -48,6 +49,40 @@ void cli_session_close(struct cli_session *session);
 /* cli_session_execute -- runs one command, words[0], and prints its result on stdout, or what is wrong on
  * stderr.  `count` is at least 1. */
 enum cli_exit cli_session_execute(struct cli_session *session, size_t count, char *const *words);
+
+/* ---- for commands that are more than one method ---- */
+
+/* cli_session_wants_json -- whether this command's replies are printed as they came. */
+bool cli_session_wants_json(const struct cli_session *session, const struct cli_call *call);
+
+/* cli_session_askf -- one request, its params packed as by json_pack(format, ...), NULL: none.  `*result`
+ * is new.  Complains when there is none, and returns what to exit with. */
+enum cli_exit cli_session_askf(struct cli_session *session, const struct cli_call *call, json_t **result,
+                               const char *method, const char *format, ...);
+
+/* cli_session_ask_for -- the same with what was typed for the method's own params. */
+enum cli_exit cli_session_ask_for(struct cli_session *session, const struct cli_call *call, json_t **result,
+                                  const char *method);
+
+/* cli_session_try -- what adds to an answer but is not needed for it: new, or NULL without a complaint. */
+json_t *cli_session_try(struct cli_session *session, const char *method, const char *format, ...);
+
+/* cli_session_try_each -- `method` of each of the objects (ids), in one pipeline: a new array of as many
+ * results, null where there is none; NULL: no memory.  `j_more`: an object of further params, or NULL. */
+json_t *cli_session_try_each(struct cli_session *session, const char *method, const json_t *j_objects,
+                             const json_t *j_more);
+
+/* cli_session_complain_reply -- says why the last call failed.  Returns what to exit with. */
+enum cli_exit cli_session_complain_reply(const struct cli_session *session, bool as_json);
+
+/* cli_session_show_events -- events are printed on stderr as they come, which is how a session begins. */
+void cli_session_show_events(struct cli_session *session);
+
+/* cli_session_print_json -- the last result as it came, on a line of stdout. */
+void cli_session_print_json(const struct cli_session *session);
+
+/* cli_session_send_call -- what was typed as one request, its result printed. */
+enum cli_exit cli_session_send_call(struct cli_session *session, const struct cli_call *call);
 
 /* cli_session_note_holds -- says on stderr which holds end with the session, if any. */
 void cli_session_note_holds(const struct cli_session *session);

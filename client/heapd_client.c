@@ -958,6 +958,25 @@ static enum heapd_status drop_abandoned(struct heapd_client *client, int64_t dea
     return status;
 }
 
+/* Takes the next line, which must be an event, and delivers it. */
+static enum heapd_status next_event(struct heapd_client *client, int64_t deadline)
+{
+    char *line = NULL;
+    size_t len = 0;
+    enum heapd_status status = next_line(client, &line, &len, deadline);
+    if (status != HEAPD_OK) {
+        return status;
+    }
+    json_t *j_line = json_loadb(line, len, JSON_ALLOW_NUL, NULL);
+    if (json_object_get(j_line, "method") != NULL) {
+        deliver_event(client, j_line);
+    } else {
+        status = fail_out_of_step(client, line, "a reply that nothing asked for");
+    }
+    json_decref(j_line);
+    return status;
+}
+
 enum heapd_status heapd_wait_event(struct heapd_client *client)
 {
     call_begins(client);
@@ -965,19 +984,44 @@ enum heapd_status heapd_wait_event(struct heapd_client *client)
     uint64_t events = client->events;
     enum heapd_status status = drop_abandoned(client, deadline);
     while (status == HEAPD_OK && client->events == events) {
-        char *line = NULL;
-        size_t len = 0;
-        status = next_line(client, &line, &len, deadline);
-        if (status != HEAPD_OK) {
-            break;
+        status = next_event(client, deadline);
+    }
+    return status;
+}
+
+/* Whether a whole line is in the input. */
+static bool has_line(struct heapd_client *client)
+{
+    const struct buffer *in = &client->in;
+    const char *fresh = in->bytes + client->scanned;
+    size_t len = in->end - client->scanned;
+    const char *newline = len > 0 ? memchr(fresh, '\n', len) : NULL;
+    if (newline == NULL) {
+        client->scanned = in->end;
+    }
+    return newline != NULL;
+}
+
+enum heapd_status heapd_take_events(struct heapd_client *client, size_t *count)
+{
+    call_begins(client);
+    uint64_t before = client->events;
+    enum heapd_status status = drop_abandoned(client, call_deadline(client));
+    bool has_more = true;
+    while (status == HEAPD_OK && (has_line(client) || has_more)) {
+        if (has_line(client)) {
+            status = next_event(client, NEVER);
+            continue;
         }
-        json_t *j_line = json_loadb(line, len, JSON_ALLOW_NUL, NULL);
-        if (json_object_get(j_line, "method") != NULL) {
-            deliver_event(client, j_line);
-        } else {
-            status = fail_out_of_step(client, line, "a reply that nothing asked for");
-        }
-        json_decref(j_line);
+        size_t end = client->in.end - client->in.start;
+        status = client->input_ended ? HEAPD_OK : read_some(client);
+        has_more = client->in.end - client->in.start > end;
+    }
+    if (status == HEAPD_OK && client->input_ended) {
+        status = fail(client, HEAPD_CLOSED, "the daemon at %s closed the connection", client->address);
+    }
+    if (count != NULL) {
+        *count = (size_t)(client->events - before);
     }
     return status;
 }

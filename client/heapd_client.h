@@ -155,6 +155,12 @@ void heapd_on_event(struct heapd_client *client, heapd_event_callback *callback,
 /* heapd_wait_event -- returns after at least one event was delivered.  HEAPD_USAGE while replies are due. */
 enum heapd_status heapd_wait_event(struct heapd_client *client);
 
+/* heapd_take_events -- delivers the events that are there, perhaps none, without waiting for more: for a
+ * program that waits for heapd_fd() to become readable itself.  `count`, which may be NULL, is how many.
+ * HEAPD_CLOSED when the daemon has closed the connection and all that it said before was delivered;
+ * `*count` is set then, too.  HEAPD_USAGE while replies are due. */
+enum heapd_status heapd_take_events(struct heapd_client *client, size_t *count);
+
 /* ---- raw lines: batches, broken input, other envelopes ---- */
 
 /* heapd_send_line -- queues `len` bytes and a newline.  Replies to it are read with heapd_read_line(). */
