@@ -353,6 +353,106 @@ static void test_name_long_path_is_freed(void **state)
     heap_destroy(heap); /* bound names are no leak */
 }
 
+/* ---- the names of an object ---- */
+
+/* What heap_names_of() says, each name with a space behind it. */
+struct said {
+    char text[1024];
+    size_t len;
+};
+
+static void say(void *arg, const char *name, size_t len)
+{
+    struct said *said = arg;
+    assert_true(said->len + len + 2 <= sizeof said->text);
+    memcpy(said->text + said->len, name, len);
+    said->len += len;
+    said->text[said->len++] = ' ';
+}
+
+static void assert_names_of(struct heap *heap, heap_ref obj, const char *expected)
+{
+    struct said said = {.len = 0};
+    heap_names_of(heap, obj, say, &said);
+    said.text[said.len] = '\0';
+    assert_string_equal(said.text, expected);
+}
+
+static void test_name_names_of_an_object_are_told_newest_first(void **state)
+{
+    struct heap *heap = *state;
+    heap_ref list = new_list(heap);
+    assert_names_of(heap, list, "");
+    bind(heap, "a", list);
+    bind(heap, "b", list);
+    bind(heap, "c", list);
+    heap_ref other = bind_new(heap, "z", 1);
+    heap_decref(heap, list);
+    assert_names_of(heap, list, "c b a ");
+    bind(heap, "b", list); /* to what it was bound to: nothing changes */
+    assert_names_of(heap, list, "c b a ");
+    unbind(heap, "b"); /* from the middle, */
+    assert_names_of(heap, list, "c a ");
+    bind(heap, "c", other); /* from the front, */
+    assert_names_of(heap, list, "a ");
+    assert_names_of(heap, other, "c z ");
+    unbind(heap, "z"); /* and from the end */
+    assert_names_of(heap, other, "c ");
+    bind(heap, "none", heap_none(heap));
+    assert_names_of(heap, heap_none(heap), "none ");
+    fixture_check(heap);
+    unbind(heap, "none");
+    assert_names_of(heap, heap_none(heap), "");
+    unbind(heap, "a");
+    unbind(heap, "c");
+}
+
+static void count_row(void *arg, const char *name, size_t len)
+{
+    (void)name;
+    (void)len;
+    ++*(int *)arg;
+}
+
+/* Names that go from object to object, as they come: each object's list is what a model says. */
+static void test_name_lists_follow_random_changes(void **state)
+{
+    enum { NAMES = 40, OBJECTS = 5, STEPS = 4000 };
+    struct heap *heap = *state;
+    struct process_random random;
+    process_random_init(&random);
+    heap_ref objects[OBJECTS];
+    int bound[NAMES]; /* number of the object; -1: none */
+    for (int i = 0; i < OBJECTS; i++) {
+        objects[i] = keep(heap, new_list(heap));
+    }
+    memset(bound, -1, sizeof bound);
+    for (int step = 0; step < STEPS; step++) {
+        int n = (int)process_random_below(&random, NAMES), object = (int)process_random_below(&random, OBJECTS);
+        char name = (char)(' ' + n);
+        if (process_random_below(&random, 3) == 0) {
+            assert_int_equal(heap_name_unbind(heap, &name, 1), bound[n] < 0 ? HEAP_NAME : HEAP_OK);
+            bound[n] = -1;
+        } else {
+            OK(heap_name_bind(heap, &name, 1, objects[object]));
+            bound[n] = object;
+        }
+        int names[OBJECTS] = {0}, expected = 0;
+        for (int i = 0; i < NAMES; i++) {
+            expected += bound[i] == object;
+        }
+        heap_names_of(heap, objects[object], count_row, &names[object]);
+        assert_int_equal(names[object], expected);
+        if (step % 500 == 0) {
+            assert_int_equal(name_check(heap, stderr), 0);
+        }
+    }
+    for (int i = 0; i < NAMES; i++) {
+        char name = (char)(' ' + i);
+        assert_int_equal(heap_name_unbind(heap, &name, 1), bound[i] < 0 ? HEAP_NAME : HEAP_OK);
+    }
+}
+
 /* ---- the checker ---- */
 
 static void test_name_checker_finds_damage(void **state)
@@ -386,6 +486,17 @@ static void test_name_checker_finds_damage(void **state)
     assert_int_not_equal(name_check(heap, nowhere), 0);
     *cast.changed = 'k';
     assert_int_equal(name_check(heap, stderr), 0);
+
+    /* In front of the text lie the links to its object's newer and older names. */
+    char *links[2], *wrong[2];
+    memcpy(links, cast.changed - sizeof links, sizeof links);
+    assert_null(links[0]);
+    assert_null(links[1]);
+    wrong[0] = wrong[1] = cast.changed - 32; /* the name itself */
+    memcpy(cast.changed - sizeof wrong, wrong, sizeof wrong);
+    assert_int_not_equal(name_check(heap, nowhere), 0);
+    memcpy(cast.changed - sizeof links, links, sizeof links);
+    assert_int_equal(name_check(heap, stderr), 0);
     fclose(nowhere);
     for (char name = 'a'; name <= 'z'; name++) {
         OK(heap_name_unbind(heap, &name, 1));
@@ -407,6 +518,8 @@ int main(void)
         TEST(test_name_may_contain_nul),
         TEST(test_name_many_behave_as_a_sorted_list),
         cmocka_unit_test(test_name_long_path_is_freed),
+        TEST(test_name_names_of_an_object_are_told_newest_first),
+        TEST(test_name_lists_follow_random_changes),
         TEST(test_name_checker_finds_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
