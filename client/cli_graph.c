@@ -478,13 +478,29 @@ static const char *format_of(const char *path)
     return NULL;
 }
 
-static enum cli_exit save(const struct graph *graph, const char *path)
+/* What has become of it, on stdout. */
+static void report(const struct graph *graph, const char *path, bool as_json)
+{
+    size_t objects = graph->picture.node_count, references = graph->picture.edge_count;
+    if (as_json) {
+        json_t *j_report = json_pack("{s:s,s:I,s:I}", "path", path, "objects", (json_int_t)objects,
+                                     "references", (json_int_t)references);
+        char *text = json_dumps(j_report, JSON_COMPACT);
+        puts(text != NULL ? text : "null");
+        free(text);
+        json_decref(j_report);
+    } else {
+        cli_json_put_text(stdout, path, strlen(path), "");
+        printf(": %zu objects, %zu references\n", objects, references);
+    }
+}
+
+static enum cli_exit save(const struct graph *graph, const char *path, bool as_json)
 {
     const char *format = format_of(path);
     enum cli_exit code = strcmp(format, "dot") == 0 ? save_dot(graph, path) : save_drawn(graph, path, format);
     if (code == CLI_EXIT_OK) {
-        printf("%s: %zu objects, %zu references\n", path, graph->picture.node_count,
-               graph->picture.edge_count);
+        report(graph, path, as_json);
     }
     if (graph->is_cut) {
         cli_session_complain(graph->session, "the picture ends at %zu objects; --limit N shows more",
@@ -537,7 +553,7 @@ enum cli_exit cli_graph(struct cli_session *session, const struct cli_call *call
         code = wants_all ? draw_all(&graph, call) : draw_object(&graph, call);
     }
     if (code == CLI_EXIT_OK) {
-        code = save(&graph, path);
+        code = save(&graph, path, cli_session_wants_json(session, call));
     }
     cli_picture_fini(&graph.picture);
     json_decref(j_path);

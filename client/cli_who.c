@@ -11,7 +11,7 @@ json_t *cli_who_ask(struct cli_session *session)
     return cli_session_try(session, "server.clients", NULL);
 }
 
-static void put_member(FILE *out, const char *separator, const json_t *j_client, const char *member)
+static void put_client_member(FILE *out, const char *separator, const json_t *j_client, const char *member)
 {
     const json_t *j_text = json_object_get(j_client, member);
     if (json_string_length(j_text) > 0) {
@@ -25,8 +25,8 @@ static void put_client(FILE *out, const json_t *j_client)
     const json_t *j_number = json_object_get(j_client, "client");
     if (json_is_integer(j_number)) {
         fprintf(out, " (client %" JSON_INTEGER_FORMAT, json_integer_value(j_number));
-        put_member(out, ", ", j_client, "transport");
-        put_member(out, " ", j_client, "peer");
+        put_client_member(out, ", ", j_client, "transport");
+        put_client_member(out, " ", j_client, "peer");
     } else {
         fputs(" (leased, nobody is connected", out);
     }

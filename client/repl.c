@@ -3,22 +3,27 @@
  * Tab completes the word before the cursor: a unique candidate replaces it, several are listed after what
  * they have in common was filled in.  Ctrl-C drops the line, Ctrl-D on an empty one ends the session.
  * The history is $XDG_STATE_HOME/heapctl_history, else ~/.heapctl_history, readable to its owner only;
- * lines with a token in them are not kept.   Start at repl_run().
+ * lines with a token in them are not kept.
+ * Events that arrive while a line is edited are written above it: instead of libedit's own function a wait
+ * for the keyboard and the daemon both reads the characters.   Start at repl_run().
  */
 #include "repl.h"
 
 #include "cli_complete.h"
+#include "cli_event.h"
 #include "cli_json.h"
 #include "cli_run.h"
 #include "cli_words.h"
 
 #include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define HISTORY_LINES_MAX 1000
 /* Candidates beyond this many are counted instead of listed. */
@@ -31,6 +36,8 @@ struct repl {
     History *history;
     char prompt[8];
     char *history_path; /* owned; NULL: no home, nothing is kept */
+    bool is_cleared;    /* an event was written where the line that is edited stood */
+    bool is_alone;      /* the connection is gone, which the next command will say */
 };
 
 static struct repl *repl_of(EditLine *edit)
@@ -227,6 +234,79 @@ static void remember(struct repl *repl, const char *line)
     save_history(repl);
 }
 
+/* ---- events above the line ---- */
+
+static void put_above(void *arg, json_t *j_params)
+{
+    struct repl *repl = arg;
+    const struct cli_style *style = &repl->session->style;
+    if (!repl->is_cleared) {
+        fputs("\r\033[K", stdout);
+        repl->is_cleared = true;
+    }
+    if (repl->session->json) {
+        cli_event_put_json(stdout, style, j_params);
+    } else {
+        fputs("event ", stdout);
+        cli_event_put(stdout, style, j_params);
+    }
+}
+
+/* Writes what has come from the daemon above the line, and the line again below. */
+static void show_events_above(struct repl *repl)
+{
+    repl->is_cleared = false;
+    heapd_on_event(repl->session->client, put_above, repl);
+    repl->is_alone = heapd_take_events(repl->session->client, NULL) != HEAPD_OK;
+    cli_session_show_events(repl->session);
+    fflush(stdout);
+    if (repl->is_cleared) {
+        el_set(repl->edit, EL_REFRESH);
+    }
+}
+
+/* One byte of the keyboard, what the daemon says being shown meanwhile.  0: the end, -1: an error. */
+static int read_byte(struct repl *repl, char *byte)
+{
+    for (;;) {
+        struct pollfd fds[2] = {{STDIN_FILENO, POLLIN, 0},
+                                {repl->is_alone ? -1 : heapd_fd(repl->session->client), POLLIN, 0}};
+        int ready = poll(fds, 2, -1);
+        if (ready < 0 && errno == EINTR) { /* libedit has noted the new size of the window */
+            el_set(repl->edit, EL_REFRESH);
+        } else if (ready < 0 || fds[0].revents != 0) {
+            ssize_t n = ready < 0 ? -1 : read(STDIN_FILENO, byte, 1);
+            if (n >= 0 || errno != EINTR) {
+                return (int)n;
+            }
+        } else if (fds[1].revents != 0) {
+            show_events_above(repl);
+        }
+    }
+}
+
+/* What libedit calls for each character. */
+static int read_character(EditLine *edit, wchar_t *character)
+{
+    struct repl *repl = repl_of(edit);
+    mbstate_t state = {0};
+    for (;;) {
+        char byte;
+        int n = read_byte(repl, &byte);
+        if (n <= 0) {
+            return n;
+        }
+        size_t size = mbrtowc(character, &byte, 1, &state);
+        if (size == (size_t)-1) { /* not in the locale's encoding: the byte as it is */
+            *character = (unsigned char)byte;
+            return 1;
+        }
+        if (size != (size_t)-2) {
+            return 1;
+        }
+    }
+}
+
 /* ---- the prompt ---- */
 
 static bool repl_init(struct repl *repl, struct cli_session *session)
@@ -248,6 +328,7 @@ static bool repl_init(struct repl *repl, struct cli_session *session)
     el_set(repl->edit, EL_EDITOR, "emacs");
     el_set(repl->edit, EL_SIGNAL, 1);
     el_set(repl->edit, EL_HIST, history, repl->history);
+    el_wset(repl->edit, EL_GETCFN, read_character);
     /* The wide form keeps the strings as they are; the narrow one copies them and never frees the copies. */
     el_wset(repl->edit, EL_ADDFN, L"heapctl-complete", L"complete the word", complete);
     el_wset(repl->edit, EL_ADDFN, L"heapctl-drop-line", L"drop the line", drop_line);

@@ -386,6 +386,52 @@ static void test_heapd_client_delivers_events_between_replies(void **state)
     assert_int_equal(heapd_wait_event(pair->client), HEAPD_TIMEOUT);
 }
 
+/* What is there is delivered, whole lines only, and nothing is waited for. */
+static void test_heapd_client_takes_the_events_that_are_there(void **state)
+{
+    struct pair *pair = *state;
+    static const char event[] = "{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":{\"event\":\"gc\"}}\n";
+    int events = 0;
+    size_t count = 7;
+    heapd_on_event(pair->client, count_event, &events);
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_OK);
+    assert_int_equal(count, 0);
+    say(pair, event);
+    say(pair, event);
+    say(pair, "{\"jsonrpc\":\"2.0\",\"met");
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_OK);
+    assert_int_equal(count, 0);
+    say(pair, "hod\":\"event\",\"params\":{\"event\":\"gc\"}}\n");
+    assert_int_equal(heapd_take_events(pair->client, NULL), HEAPD_OK);
+    assert_int_equal(events, 3);
+    /* Those that were read together with a reply are there, too. */
+    say(pair, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}\n");
+    say(pair, event);
+    assert_int_equal(heapd_call(pair->client, NULL, "m", NULL), HEAPD_OK);
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(heapd_send(pair->client, "m", NULL), HEAPD_OK);
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_USAGE);
+    say(pair, "{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":1}\n");
+    assert_int_equal(heapd_receive(pair->client, NULL), HEAPD_OK);
+    say(pair, event);
+    close(pair->peer);
+    pair->peer = -1;
+    assert_int_equal(heapd_take_events(pair->client, &count), HEAPD_CLOSED);
+    assert_int_equal(count, 1);
+    assert_int_equal(events, 5);
+}
+
+static void test_heapd_client_take_events_refuses_replies(void **state)
+{
+    struct pair *pair = *state;
+    say(pair, "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":1}\n");
+    assert_int_equal(heapd_take_events(pair->client, NULL), HEAPD_PROTOCOL);
+    assert_error(pair, HEAPD_PROTOCOL, "nothing asked for");
+}
+
 static void test_heapd_client_raw_lines_go_and_come_as_they_are(void **state)
 {
     struct pair *pair = *state;
@@ -490,6 +536,8 @@ int main(void)
         WITH_PAIR(test_heapd_client_receives_in_order),
         WITH_PAIR(test_heapd_client_pipeline_cannot_block),
         WITH_PAIR(test_heapd_client_delivers_events_between_replies),
+        WITH_PAIR(test_heapd_client_takes_the_events_that_are_there),
+        WITH_PAIR(test_heapd_client_take_events_refuses_replies),
         WITH_PAIR(test_heapd_client_raw_lines_go_and_come_as_they_are),
         cmocka_unit_test(test_heapd_client_explains_addresses),
         cmocka_unit_test(test_heapd_client_default_address_follows_the_environment),
