@@ -79,6 +79,7 @@ struct call {
     const method_arg *args; /* of the method's parameters, in the order of its row */
     struct out *out;        /* where the result goes */
     size_t result_start;    /* where in `out` the reply begins: bounds its size */
+    size_t value_start;     /* where in `out` the result itself begins */
     size_t result_max;      /* bytes the reply may have; 0: no limit */
     bool is_notification;   /* nobody will read the result: take no hold that only it would tell of */
     uint64_t freed;         /* objects that died by it so far */

@@ -125,7 +125,9 @@ bool method_session_resume(struct call *call);
 bool method_session_close(struct call *call);
 bool method_subscribe(struct call *call);
 bool method_unsubscribe(struct call *call);
+extern const char *const METHOD_EVENT_WORDS[];
 bool method_server_clients(struct call *call);
+bool method_server_clients_asks(const method_arg *args);
 bool method_server_kill(struct call *call);
 
 /* method_server.c */

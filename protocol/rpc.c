@@ -3,11 +3,13 @@
  *   rpc_thread_run   requests at the head of a queue that need no GIL run first; then the GIL is taken once,
  *                    and every other request of every connection runs in order; between two requests it is
  *                    handed over when somebody waits
- *   run_first        head of the reply, the method's handler; behind it the death of what the request killed,
- *                    and an automatic collection when one is due
+ *   run_first        head of the reply, the method's handler, the death of what the request killed; then what
+ *                    all that made sessions hear (event.c) goes in front of the reply, and an automatic
+ *                    collection runs when one is due
  *   questions        go to a worker (question.c); their connections wait for it, and nobody else
  *
- * This is the only file that takes the GIL for requests.  Ended connections' sessions are released here, too.
+ * This is the only file that takes the GIL for requests.  Connections that have come or gone enter and leave
+ * their sessions here, too.
  *
  * A reply is written straight behind those that wait.  A handler that fails has what it wrote cut off, and an
  * error takes its place; so a reply is whole or not there.  The replies of a batch grow into one line, and
@@ -43,6 +45,12 @@ void reply_error(struct out *out, bool is_short, const char *id, size_t id_len, 
     out_char(out, '}');
 }
 
+/* An element of a batch that is not its first. */
+static bool is_within_batch(const struct request *request)
+{
+    return (request->flags & (REQUEST_IN_BATCH | REQUEST_BATCH_FIRST)) == REQUEST_IN_BATCH;
+}
+
 /* What stands before a reply within a batch. */
 static void begin_reply(struct rpc_conn *conn, const struct request *request)
 {
@@ -69,10 +77,15 @@ static void count_error(struct rpc_thread *thread, enum rpc_error error)
     rpc_count(&thread->counters.errors[error]);
 }
 
-static void count_request(struct rpc_thread *thread, const struct request *request)
+static void count_request(struct rpc_conn *conn, const struct request *request)
 {
+    struct rpc_counters *counters = &conn->thread->counters;
     bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
-    rpc_count(notification ? &thread->counters.notifications : &thread->counters.requests);
+    rpc_count(notification ? &counters->notifications : &counters->requests);
+    rpc_count(&conn->requests);
+    if (request->method != NULL) {
+        atomic_store_explicit(&conn->last_method, request->method, memory_order_relaxed);
+    }
 }
 
 /* ---- one request ---- */
@@ -143,11 +156,26 @@ bool reply_attempt(struct call *call, const struct request *request)
     }
     reply_head(out, (request->flags & REQUEST_SHORT) != 0, request->id, request->id_len);
     out_text(out, "\"result\":");
+    call->value_start = out->len;
     if (!request->method->handler(call)) {
         return false;
     }
     out_char(out, '}');
     return true;
+}
+
+/* After a handler that held the GIL: what died by it is taken apart, and the world told. */
+static void settle(struct call *call, bool done, uint64_t session)
+{
+    struct rpc_service *service = call->service;
+    if (done && call->method->role == ROLE_WRITE && event_is_watched(service, 1u << EVENT_JOURNAL) &&
+        !call->out->failed) {
+        event_journal(call, session);
+    }
+    heap_settle(call->heap);
+    if (event_is_watched(service, 1u << EVENT_PRESSURE)) {
+        event_check_pressure(service);
+    }
 }
 
 /* A request of a method.  When memory is short the handler gets a second chance after a full collection. */
@@ -156,6 +184,8 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
     bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
+    bool needs_gil = request->method->needs_gil;
+    uint64_t session = needs_gil ? conn->session->number : 0;
     if (!notification) {
         begin_reply(conn, request);
     }
@@ -163,7 +193,7 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
         .service = thread->service,
         .heap = heap,
         .conn = conn,
-        .session = conn->session,
+        .session = needs_gil ? conn->session->heap : NULL,
         .args = request->args,
         .method = request->method,
         .out = &conn->out,
@@ -173,10 +203,13 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
         .fault = &thread->fault,
     };
     bool done = reply_attempt(&call, request);
-    if (!done && thread->fault.error == RPC_MEMORY_ERROR && request->method->needs_gil) {
+    if (!done && thread->fault.error == RPC_MEMORY_ERROR && needs_gil) {
         struct heap_collection collection;
         heap_collect(&collection, heap, 2);
         done = reply_attempt(&call, request);
+    }
+    if (needs_gil) {
+        settle(&call, done, session);
     }
     if (!done) {
         send_fault(conn, request, call.result_start);
@@ -189,7 +222,7 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
 static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
 {
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
-    if ((request->flags & REQUEST_IN_BATCH) == 0 || max == 0 || conn->out.len - conn->batch_start <= max) {
+    if ((request->flags & REQUEST_IN_BATCH) == 0 || max == 0 || conn->out.len - conn->line_start <= max) {
         return false;
     }
     fault_set(&conn->thread->fault, RPC_LIMIT_EXCEEDED,
@@ -210,6 +243,9 @@ static void finish_first(struct rpc_conn *conn)
     unsigned flags = conn->first->flags;
     end_request(conn, flags, (flags & REQUEST_NOTIFICATION) == 0);
     conn_drop_first(conn);
+    if (conn->events.len > 0 && !conn_line_is_open(conn)) {
+        event_insert(conn);
+    }
     if (conn->out.failed) {
         conn_must_close(conn, "no memory for its replies");
     }
@@ -231,11 +267,11 @@ static void run_first(struct rpc_conn *conn)
     struct request *request = conn->first;
     const struct method *method = request->method;
     size_t bytes_in = request->bytes, out_before = conn->out.len;
-    if ((request->flags & REQUEST_BATCH_FIRST) != 0) {
-        conn->batch_start = conn->out.len;
+    if (!is_within_batch(request)) {
+        conn->line_start = conn->out.len;
         conn->batch_replies = 0;
     }
-    count_request(conn->thread, request);
+    count_request(conn, request);
     if (!batch_is_full(conn, request)) {
         if (request->method == NULL) {
             send_ready(conn, request);
@@ -287,12 +323,6 @@ static void take_answers(struct rpc_thread *thread)
 
 /* ---- a connection's share of the turn ---- */
 
-/* An element of a batch that is not its first. */
-static bool is_within_batch(const struct request *request)
-{
-    return (request->flags & (REQUEST_IN_BATCH | REQUEST_BATCH_FIRST)) == REQUEST_IN_BATCH;
-}
-
 /* Whether the connection may run another request in this run: it rests when it has written its share.  Only
  * between lines, so that a batch is one piece. */
 static bool may_go_on(struct rpc_conn *conn)
@@ -300,7 +330,8 @@ static bool may_go_on(struct rpc_conn *conn)
     if (conn->question != NULL) {
         return false;
     }
-    if (conn->must_close != NULL) {
+    bool is_over = conn->must_close != NULL || (conn_is(&conn->is_killed) && !conn_line_is_open(conn));
+    if (is_over) {
         conn_drop_requests(conn);
     }
     if (conn->first == NULL) {
@@ -315,7 +346,7 @@ static bool may_go_on(struct rpc_conn *conn)
 static void close_if_unread(struct rpc_conn *conn)
 {
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
-    if (max != 0 && conn_unsent(conn) > max) {
+    if (max != 0 && conn_unread(conn) > max) {
         conn_must_close(conn, "more unread replies than max-output");
     }
 }
@@ -326,7 +357,7 @@ static void compact_output(struct rpc_conn *conn)
     if (conn->sent > conn->out.len / 2) {
         memmove(conn->out.data, conn->out.data + conn->sent, conn_unsent(conn));
         conn->out.len -= conn->sent;
-        conn->batch_start -= conn->sent;
+        conn->line_start -= conn->sent;
         conn->sent = 0;
     }
 }
@@ -337,6 +368,7 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
     if (conn->first == NULL || conn->question != NULL) {
         conn_list_remove_ready(thread, conn);
     }
+    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
     conn_list_add_notice(thread, conn);
 }
 
@@ -363,8 +395,9 @@ static bool run_without_heap(struct rpc_thread *thread)
             run_first(conn);
             may = may_go_on(conn);
         }
-        needs_heap |= may;
-        if (!may) {
+        bool needs = may || conn->events_due;
+        needs_heap |= needs;
+        if (!needs) {
             leave_turn(thread, conn);
         }
     }
@@ -373,31 +406,37 @@ static bool run_without_heap(struct rpc_thread *thread)
 
 /* ---- with the GIL ---- */
 
-/* The session of a connection that needs the heap for the first time.  GIL: held. */
-static void make_session(struct rpc_conn *conn)
-{
-    if (conn->session != NULL) {
-        return;
-    }
-    conn->session = heap_session_create(conn->thread->service->heap);
-    if (conn->session == NULL) {
-        conn_must_close(conn, "no memory for its session");
-        return;
-    }
-    atomic_fetch_sub_explicit(&conn->thread->service->sessions_unmade, 1, memory_order_relaxed);
-}
-
-/* Ends the sessions of the connections that are gone.  GIL: held. */
+/* Takes the connections that are gone out of their sessions.  GIL: held. */
 static void bury(struct rpc_thread *thread)
 {
     struct heap *heap = thread->service->heap;
     while (thread->buried != NULL) {
         struct rpc_conn *conn = thread->buried;
         thread->buried = conn->ready.next;
-        heap_session_destroy(heap, conn->session);
+        session_bury(conn);
         free(conn);
         heap_settle(heap);
         heap_gc_poll(heap);
+        if (event_is_watched(thread->service, 1u << EVENT_PRESSURE)) {
+            event_check_pressure(thread->service);
+        }
+    }
+}
+
+/* Sends events to connections that were called for, and gives those up that were killed.  GIL: held. */
+static void look_at_told(struct rpc_thread *thread)
+{
+    struct rpc_conn *conn;
+    while ((conn = thread->told.first) != NULL) {
+        conn_list_remove_told(thread, conn);
+        if (conn_is(&conn->is_gone) || conn->must_close != NULL) {
+            continue;
+        }
+        if (conn_is(&conn->is_killed) && !conn->ends_itself) {
+            conn_must_close(conn, "killed by server.kill");
+        } else {
+            event_deliver(conn);
+        }
     }
 }
 
@@ -415,17 +454,32 @@ static uint64_t coarse_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Runs the connection's first request, and a collection when it is due, with what both make sessions hear.
+ * GIL: held. */
+static void run_first_with_heap(struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    service->book.acting = conn;
+    run_first(conn);
+    heap_gc_poll(service->heap);
+    service->book.acting = NULL;
+    if (conn->events.len > 0 && !conn_line_is_open(conn)) {
+        conn->line_start = conn->out.len;
+        event_insert(conn);
+    }
+}
+
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
 static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
 {
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
     bool late = false;
-    make_session(conn);
+    if (conn->session == NULL) {
+        conn_must_close(conn, "no memory for its session");
+    }
     while (!late && may_go_on(conn)) {
-        run_first(conn);
-        heap_settle(heap);
-        heap_gc_poll(heap);
+        run_first_with_heap(conn);
         if (heap_wanted(heap)) {
             take_time(thread);
             heap_yield(heap);
@@ -433,7 +487,28 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         }
         late = coarse_ms() > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
     }
+    if (conn->session != NULL && conn->must_close == NULL) {
+        session_note_kept(conn->session);
+        event_deliver(conn);
+    }
     return late;
+}
+
+/* What came from elsewhere.  GIL: held. */
+static void catch_up(struct rpc_thread *thread)
+{
+    atomic_store_explicit(&thread->has_told, false, memory_order_relaxed);
+    bury(thread);
+    session_admit(thread);
+    session_look_at_leases(thread->service);
+    look_at_told(thread);
+}
+
+/* Whether there is such. */
+static bool has_to_catch_up(struct rpc_thread *thread)
+{
+    return thread->buried != NULL || thread->arrived.first != NULL ||
+           atomic_load_explicit(&thread->has_told, memory_order_acquire) || session_leases_are_due(thread->service);
 }
 
 /* The time is up: who has had a share goes behind the others, and the server is told who waits, so that it
@@ -457,7 +532,7 @@ static void run_with_heap(struct rpc_thread *thread)
     take_time(thread);
     heap_enter(heap);
     thread->waited = take_time(thread);
-    bury(thread);
+    catch_up(thread);
     uint64_t now_ms = coarse_ms(), deadline_ms = now_ms + RUN_SHARE_MS;
     if (now_ms - thread->aimed_ms >= AIM_MS) {
         slowlog_aim(&thread->service->slowlog);
@@ -465,7 +540,7 @@ static void run_with_heap(struct rpc_thread *thread)
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
-        if (may_go_on(conn)) {
+        if (conn->events_due || may_go_on(conn)) {
             late = run_share(conn, deadline_ms);
             leave_turn(thread, conn);
             if (late) {
@@ -473,6 +548,7 @@ static void run_with_heap(struct rpc_thread *thread)
             }
         }
     }
+    look_at_told(thread);
     heap_leave(heap);
 }
 
@@ -501,7 +577,7 @@ static void change_turn(struct rpc_thread *thread)
 bool rpc_thread_run(struct rpc_thread *thread)
 {
     take_answers(thread);
-    if (run_without_heap(thread) || thread->buried != NULL) {
+    if (run_without_heap(thread) || has_to_catch_up(thread)) {
         run_with_heap(thread);
     }
     change_turn(thread);

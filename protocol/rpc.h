@@ -114,11 +114,19 @@ void rpc_thread_destroy(struct rpc_thread *thread);
 
 /* ---- connections ---- */
 
-/* `client` is the connection's number, from 1, never reused; `user` comes back from rpc_conn_user().
- * NULL: no memory. */
-struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, void *user);
-/* Ends the session: its holds are released in the thread's next run.  The pointer is void at once. */
-void rpc_conn_destroy(struct rpc_conn *conn);
+/* Who is at the other end. */
+#define RPC_PEER_BYTES 64
+struct rpc_peer {
+    const char *transport; /* "unix" or "tcp"; static */
+    const char *name;      /* its address or user, for a person; cut where it is longer than RPC_PEER_BYTES - 1 */
+};
+
+/* `client` is the connection's number, from 1, never reused; `user` comes back from rpc_conn_user().  The next
+ * rpc_thread_run(), which is due now, gives it a session.  NULL: no memory. */
+struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, const struct rpc_peer *peer, void *user);
+/* Its session ends in the thread's next run, which is due now, unless others are in it or it has a lease.
+ * `reason`, static, is told to subscribers.  The pointer is void at once. */
+void rpc_conn_destroy(struct rpc_conn *conn, const char *reason);
 void *rpc_conn_user(const struct rpc_conn *conn);
 
 /* Where the next bytes go: at least 1 byte of room (a read of `suggested` is handy).  NULL: no memory.
@@ -141,6 +149,8 @@ struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
  * is held back, so that its line is one piece. */
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
+/* Bytes of replies that are not sent; events are not counted. */
+size_t rpc_conn_unread(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
 /* Whether requests of it have not run: read no more of it until they have. */
@@ -152,8 +162,8 @@ void rpc_conn_rest(struct rpc_conn *conn);
 void rpc_conn_resume(struct rpc_conn *conn);
 /* Must be closed at once, with the reason for the log: more unread output than max-output, no memory. */
 const char *rpc_conn_must_close(const struct rpc_conn *conn);
-/* Holds of its session, for the idle time limit. */
-uint64_t rpc_conn_holds(const struct rpc_conn *conn);
+/* Whether its session holds or subscribes to something, or a request waits: silence is no reason to close it. */
+bool rpc_conn_is_kept(const struct rpc_conn *conn);
 /* Writes the line for a connection that is turned away (limit_exceeded of max-clients, which is `max` now)
  * into `line`, with newline and NUL. */
 #define RPC_DISMISSAL_BYTES 256

@@ -77,9 +77,47 @@ void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn)
     list_remove(&thread->notice, &conn->notice, offsetof(struct rpc_conn, notice));
 }
 
+void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->told, conn, &conn->told, offsetof(struct rpc_conn, told));
+}
+
+void conn_list_remove_told(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->told, &conn->told, offsetof(struct rpc_conn, told));
+}
+
+void conn_list_add_joined(struct conn_list *list, struct rpc_conn *conn)
+{
+    list_add(list, conn, &conn->joined, offsetof(struct rpc_conn, joined));
+}
+
+void conn_list_remove_joined(struct conn_list *list, struct rpc_conn *conn)
+{
+    list_remove(list, &conn->joined, offsetof(struct rpc_conn, joined));
+}
+
+void conn_list_add_arrived(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->arrived, conn, &conn->arrived, offsetof(struct rpc_conn, arrived));
+}
+
+void conn_list_remove_arrived(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->arrived, &conn->arrived, offsetof(struct rpc_conn, arrived));
+}
+
 /* ---- life ---- */
 
-struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, void *user)
+/* Bytes came or went. */
+static void note_activity(struct rpc_conn *conn)
+{
+    atomic_store_explicit(&conn->active_ms, rpc_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
+    atomic_store_explicit(&conn->in_bytes, conn->partial == NULL ? 0 : conn->partial->used, memory_order_relaxed);
+}
+
+struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, const struct rpc_peer *peer, void *user)
 {
     struct rpc_conn *conn = calloc(1, sizeof(*conn));
     if (conn == NULL) {
@@ -88,12 +126,18 @@ struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, voi
     conn->thread = thread;
     conn->client = client;
     conn->user = user;
+    conn->transport = peer->transport;
+    snprintf(conn->peer, sizeof(conn->peer), "%s", peer->name);
     out_init(&conn->out, 0);
-    atomic_fetch_add_explicit(&thread->service->sessions_unmade, 1, memory_order_relaxed);
+    out_init(&conn->events, 0);
+    conn->opened_ms = rpc_now_ms();
+    note_activity(conn);
+    conn_list_add_arrived(thread, conn);
+    atomic_fetch_add_explicit(&thread->service->arrivals, 1, memory_order_relaxed);
     return conn;
 }
 
-void rpc_conn_destroy(struct rpc_conn *conn)
+void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
 {
     struct rpc_thread *thread = conn->thread;
     conn_list_remove_ready(thread, conn);
@@ -102,11 +146,15 @@ void rpc_conn_destroy(struct rpc_conn *conn)
     conn_drop_requests(conn);
     free(conn->partial);
     out_fini(&conn->out);
-    if (conn->session == NULL) {
-        atomic_fetch_sub_explicit(&thread->service->sessions_unmade, 1, memory_order_relaxed);
+    out_fini(&conn->events);
+    if (conn->arrived.linked) {
+        conn_list_remove_arrived(thread, conn);
+        atomic_fetch_sub_explicit(&thread->service->arrivals, 1, memory_order_relaxed);
         free(conn);
         return;
     }
+    conn->reason = reason;
+    atomic_store_explicit(&conn->is_gone, true, memory_order_relaxed);
     conn->ready.next = thread->buried;
     thread->buried = conn;
 }
@@ -116,9 +164,9 @@ void *rpc_conn_user(const struct rpc_conn *conn)
     return conn->user;
 }
 
-uint64_t rpc_conn_holds(const struct rpc_conn *conn)
+bool rpc_conn_is_kept(const struct rpc_conn *conn)
 {
-    return conn->session == NULL ? 0 : heap_session_holds(conn->session);
+    return conn->first != NULL || conn_is(&conn->is_kept);
 }
 
 void conn_must_close(struct rpc_conn *conn, const char *reason)
@@ -281,7 +329,7 @@ static void queue(struct rpc_conn *conn)
 void rpc_conn_received(struct rpc_conn *conn, size_t n)
 {
     size_t len = conn->reading_prefix + n;
-    if (conn->must_close != NULL) {
+    if (conn->must_close != NULL || conn->ends_itself) {
         return;
     }
     if (is_tls_hello(conn, conn->reading, len)) {
@@ -296,13 +344,14 @@ void rpc_conn_received(struct rpc_conn *conn, size_t n)
         size_t done = read_lines(conn, data, len);
         keep_partial(conn, data + done, len - done);
     }
+    note_activity(conn);
     queue(conn);
 }
 
 void rpc_conn_received_eof(struct rpc_conn *conn)
 {
     conn->eof = true;
-    if (conn->must_close == NULL && conn->partial != NULL) {
+    if (conn->must_close == NULL && !conn->ends_itself && conn->partial != NULL) {
         /* The scanner wants a line to end in a control character; the block has padding for it. */
         conn->partial->bytes[conn->partial->used] = '\n';
         received_in_partial(conn, conn->partial->used);
@@ -314,19 +363,25 @@ void rpc_conn_received_eof(struct rpc_conn *conn)
 
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
 {
-    bool is_in_batch = conn->question != NULL && (conn->first->flags & REQUEST_IN_BATCH) != 0;
-    *len = (is_in_batch ? conn->batch_start : conn->out.len) - conn->sent;
+    *len = (conn_line_is_open(conn) ? conn->line_start : conn->out.len) - conn->sent;
     return conn->out.data == NULL ? "" : conn->out.data + conn->sent;
 }
 
 void rpc_conn_sent(struct rpc_conn *conn, size_t n)
 {
     conn->sent += n;
+    note_activity(conn);
+    if (conn->event_bytes > conn_unsent(conn)) {
+        conn->event_bytes = conn_unsent(conn);
+    }
+    if (conn->events_due && conn_unsent(conn) < EVENT_UNREAD_BYTES / 2) {
+        conn_list_add_ready(conn->thread, conn);
+    }
     if (conn->sent < conn->out.len) {
         return;
     }
     conn->sent = 0;
-    conn->batch_start = 0;
+    conn->line_start = 0;
     out_truncate(&conn->out, 0);
     if (conn->out.room > OUT_KEEP_BYTES) {
         out_fini(&conn->out);
@@ -334,9 +389,14 @@ void rpc_conn_sent(struct rpc_conn *conn, size_t n)
     }
 }
 
+size_t rpc_conn_unread(const struct rpc_conn *conn)
+{
+    return conn_unread(conn);
+}
+
 bool rpc_conn_is_finished(const struct rpc_conn *conn)
 {
-    return conn->eof && conn->first == NULL;
+    return (conn->eof || conn->ends_itself) && conn->first == NULL;
 }
 
 bool rpc_conn_is_waiting(const struct rpc_conn *conn)

@@ -8,11 +8,14 @@
  *   params.c        the parameters of a request against the method's row (no GIL)
  *   rpc.c           a turn: the GIL, running requests, writing replies
  *   question.c      requests that a worker thread answers
+ *   session.c       sessions: who is in which, leases
+ *   event.c         events: who is told, and when
  *   call.c          what the handlers (method_*.c) share
  *
  * A connection with requests is on its thread's `ready` list; one that the server has to look after is on
- * its `notice` list.  Threads and what hangs from them belong to one thread and have no locks; a service's
- * atomics may be touched by anybody, the rest of it is guarded by its mutex or never changes.
+ * its `notice` list.  Threads and what hangs from them belong to one thread and have no locks, but for what
+ * says that the GIL guards it: sessions, and which connection is in which.  A service's atomics may be touched
+ * by anybody, the rest of it is guarded by its mutex or the GIL, or never changes.
  */
 #ifndef HEAPD_PROTOCOL_RPC_INTERNAL_H
 #define HEAPD_PROTOCOL_RPC_INTERNAL_H
@@ -45,6 +48,9 @@ struct rpc_counters {
     _Atomic uint64_t errors[RPC_ERROR_COUNT];
 };
 
+/* Room for 128 random bits in hex. */
+#define RPC_TOKEN_BYTES 33
+
 /* The questions of a service, and the worker that answers them. */
 struct question_desk {
     pthread_mutex_t mutex;   /* guards what follows, and the threads' `answers` */
@@ -55,6 +61,31 @@ struct question_desk {
     struct question *first, *last; /* that wait for the worker; last is void when first is NULL */
 };
 
+/* A doubly linked list through connections. */
+struct conn_link {
+    struct rpc_conn *prev, *next;
+    bool linked;
+};
+struct conn_list {
+    struct rpc_conn *first, *last;
+};
+
+/* The sessions of a service and who wants to hear what.  The GIL guards all but the atomics. */
+#define SESSION_BUCKETS 4096u
+struct session_book {
+    struct rpc_session *first, *last;                /* all, oldest first */
+    struct rpc_session *listeners;                   /* those that subscribe to something */
+    struct session_number *numbers[SESSION_BUCKETS]; /* by number */
+    struct rpc_session *tokens[SESSION_BUCKETS];     /* the leased ones, by token */
+    unsigned watched;                                /* union of the listeners' subscriptions */
+    bool is_pressed;         /* the last `pressure` event said high; false while nobody listens */
+    struct rpc_conn *acting; /* whose request runs just now; NULL: nobody's */
+    struct out line;         /* the event in hand */
+    struct out text;         /* the change that a `journal` event tells */
+    _Atomic uint64_t leased;  /* sessions with a lease */
+    _Atomic uint64_t look_ms; /* when a lease may have run out, CLOCK_MONOTONIC; 0: none runs */
+};
+
 struct rpc_service {
     struct heap *heap;
     struct rpc_shared_limits limits;
@@ -62,11 +93,12 @@ struct rpc_service {
     struct method_index index;
     struct slowlog slowlog;
     struct question_desk desk;
-    char heap_token[33]; /* random, in hex: tells one heap from the next */
+    struct session_book book;
+    char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
-    _Atomic uint64_t sessions_unmade; /* connections that have not needed a heap session yet */
-    pthread_mutex_t mutex;            /* guards what follows */
+    _Atomic uint64_t arrivals; /* connections that are not in a session yet */
+    pthread_mutex_t mutex;     /* guards what follows */
     struct rpc_thread *threads;
     struct rpc_counters retired; /* of threads that are gone; atomics for uniformity */
     char *discovery;             /* the text of rpc.discover; NULL until somebody asked */
@@ -93,6 +125,10 @@ struct rpc_counts {
 void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts);
 /* The text of rpc.discover, made when first asked for; NULL: no memory.  Valid as long as the service. */
 const char *rpc_service_discovery(struct rpc_service *service);
+/* CLOCK_MONOTONIC in milliseconds. */
+uint64_t rpc_now_ms(void);
+/* false: there are no random bits to be had. */
+bool rpc_make_token(char token[RPC_TOKEN_BYTES]);
 /* Whole seconds since it was created. */
 uint64_t rpc_service_uptime_s(const struct rpc_service *service);
 /* rpc_service_set_limits() with the GIL held. */
@@ -131,21 +167,30 @@ bool request_is_question(const struct request *request);
 
 /* ---- connections ---- */
 
-/* A doubly linked list through the connections of a thread. */
-struct conn_link {
-    struct rpc_conn *prev, *next;
-    bool linked;
-};
-struct conn_list {
-    struct rpc_conn *first, *last;
-};
-
 struct rpc_conn {
     struct rpc_thread *thread;
-    struct heap_session *session; /* NULL until the first request that needs the heap */
     uint64_t client;
     void *user;
     struct conn_link ready, notice;
+    struct conn_link arrived; /* of the thread, while it is in no session */
+    const char *reason;       /* why it was destroyed; static */
+    const char *transport;    /* "unix", "tcp"; static */
+    char peer[RPC_PEER_BYTES];
+    uint64_t opened_ms; /* CLOCK_MONOTONIC */
+
+    /* guarded by the GIL */
+    struct rpc_session *session; /* NULL before it has arrived */
+    struct conn_link joined;     /* of the session */
+    struct conn_link told;       /* of the thread: its session's events, or its end, are to be looked at */
+
+    /* for server.clients, and what others do to it; any thread */
+    _Atomic uint64_t requests;  /* that have been run */
+    _Atomic(const struct method *) last_method; /* NULL: none so far */
+    _Atomic uint64_t active_ms; /* when bytes came or went last */
+    _Atomic uint64_t in_bytes, out_bytes;
+    _Atomic bool is_gone;   /* destroyed; buried in the thread's next run */
+    _Atomic bool is_killed; /* server.kill: runs nothing more */
+    _Atomic bool is_kept;   /* its session holds or subscribes to something */
 
     /* input */
     struct frame frame;
@@ -154,6 +199,7 @@ struct rpc_conn {
     size_t reading_prefix;      /* how many of the unfinished line are in front of them there */
     bool reading_partial;       /* `reading` is in `partial`, not in the thread's turn */
     bool eof;                   /* nothing comes any more */
+    bool ends_itself;           /* it has killed itself: what it is owed is sent, then it closes */
 
     /* requests that have not run */
     struct request *first, *last;
@@ -163,7 +209,10 @@ struct rpc_conn {
     struct out out;
     size_t sent;            /* bytes of out that are on their way */
     size_t unsent_before;   /* unsent bytes when the run under way began */
-    size_t batch_start;     /* where in out the batch under way begins; void outside of one */
+    size_t event_bytes;     /* how many of the unsent bytes are events, at least */
+    bool events_due;        /* events of its session wait until there is room; then it is ready */
+    struct out events;      /* caused by the line under way: go in front of its reply */
+    size_t line_start;      /* where in out the reply of the line under way begins; void between lines */
     uint64_t batch_replies; /* how many of its elements were answered */
     const char *must_close; /* why; NULL: it need not */
 };
@@ -176,7 +225,10 @@ struct rpc_thread {
     struct turn *idle;       /* empty ones */
     struct conn_list ready;  /* with requests to run, in order of arrival */
     struct conn_list notice; /* for rpc_thread_next() */
-    struct rpc_conn *buried; /* destroyed, their sessions still alive; linked by ready.next */
+    struct conn_list arrived; /* not yet in a session */
+    struct rpc_conn *buried;  /* destroyed, still in their sessions; linked by ready.next */
+    struct conn_list told;    /* whose events, or end, are to be looked at; guarded by the GIL */
+    _Atomic bool has_told;    /* another thread has put one there */
     struct rpc_counters counters;
     struct fault fault; /* of the request in hand */
     uint64_t began;     /* slowlog_ticks() when the request in hand could begin to run */
@@ -194,10 +246,34 @@ void conn_list_add_notice(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_ready(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn);
 
-/* Bytes of replies that wait. */
+/* Within these lists: the GIL is held. */
+void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_remove_told(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_add_joined(struct conn_list *list, struct rpc_conn *conn);
+void conn_list_remove_joined(struct conn_list *list, struct rpc_conn *conn);
+void conn_list_add_arrived(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_remove_arrived(struct rpc_thread *thread, struct rpc_conn *conn);
+
+/* Bytes that wait to be sent. */
 static inline size_t conn_unsent(const struct rpc_conn *conn)
 {
     return conn->out.len - conn->sent;
+}
+/* Those of replies, which max-output bounds. */
+static inline size_t conn_unread(const struct rpc_conn *conn)
+{
+    return conn_unsent(conn) - conn->event_bytes;
+}
+/* Whether the reply of a batch has begun and goes on: nothing else may be written. */
+static inline bool conn_line_is_open(const struct rpc_conn *conn)
+{
+    const struct request *first = conn->first;
+    return first != NULL && (first->flags & REQUEST_IN_BATCH) != 0 &&
+           ((first->flags & REQUEST_BATCH_FIRST) == 0 || conn->question != NULL);
+}
+static inline bool conn_is(const _Atomic bool *flag)
+{
+    return atomic_load_explicit(flag, memory_order_relaxed);
 }
 /* The connection cannot go on; the first reason stays. */
 void conn_must_close(struct rpc_conn *conn, const char *reason);
@@ -208,6 +284,124 @@ void conn_drop_requests(struct rpc_conn *conn);
 
 /* Lets go of a turn; keeps it for later when nobody uses it. */
 void thread_release_turn(struct rpc_thread *thread, struct turn *turn);
+
+/* ---- session.c ---- */
+
+/* A number that a session is found by: its own, or that of one that was merged into it. */
+struct session_number {
+    struct session_number *next; /* of its bucket */
+    struct session_number *more; /* of its session */
+    uint64_t number;
+    struct rpc_session *session;
+};
+
+/* Events that wait for a connection to read them, as lines. */
+struct event_queue {
+    struct out lines;  /* from `start` on they wait */
+    size_t start;
+    uint64_t count;
+    uint64_t lost; /* that were dropped behind the last of them */
+};
+
+struct rpc_session {
+    struct rpc_session *prev, *next; /* of the book */
+    struct heap_session *heap;       /* its holds */
+    uint64_t number;
+    struct session_number *numbers; /* all it is found by */
+    struct conn_list conns;         /* that are in it, in order of joining */
+    struct rpc_session *prev_listener, *next_listener; /* of the book, while `subscribed` */
+    unsigned subscribed;                               /* set of 1 << enum event_kind */
+    struct event_queue waiting;
+    bool is_kept;                 /* it held or subscribed to something when that was looked at last */
+    char token[RPC_TOKEN_BYTES];  /* "": no lease */
+    struct rpc_session *next_token; /* of its bucket, when leased */
+    uint64_t lease_ms;            /* when leased */
+    uint64_t ends_ms;             /* when leased and without connections: when it ends */
+};
+
+/* GIL: held in all of these. */
+
+/* The session of that number, or that has taken it in; NULL: it has ended. */
+struct rpc_session *session_find(struct rpc_service *service, uint64_t number);
+/* The leased session of that token; NULL: there is none. */
+struct rpc_session *session_find_token(struct rpc_service *service, const char *token, size_t len);
+/* Puts the connections that have arrived into sessions of their own; who finds no memory is left for the next time. */
+void session_admit(struct rpc_thread *thread);
+/* Takes a connection that is gone out of its session, which ends if it was the last and there is no lease.
+ * What died with it is not settled. */
+void session_bury(struct rpc_conn *conn);
+/* Ends the sessions whose lease has run out.  What died with them is settled. */
+void session_look_at_leases(struct rpc_service *service);
+/* Whether that is due.  GIL: either. */
+bool session_leases_are_due(struct rpc_service *service);
+/* A new lease, and a token if it has none.  false: no random bits. */
+bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms);
+/* Everything of the connection's session goes into `to`, and it ends.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to);
+/* Each connection of this one's session gets a new one, and it ends.  *released: its holds.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error session_close(uint64_t *released, struct rpc_conn *conn);
+/* The connection runs nothing more and will be closed.  Its session lets go, unless it is leased.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn);
+/* Notes whether it holds or subscribes to something, for the idle time limit. */
+void session_note_kept(struct rpc_session *session);
+/* Ends all sessions; all connections must be gone. */
+void session_end_all(struct rpc_service *service);
+
+/* ---- event.c ---- */
+
+/* The words of `subscribe`, in the order of PROTOCOL section 7. */
+#define EVENT_MAP(X)                                                                                         \
+    X(EVENT_GC, "gc")                                                                                        \
+    X(EVENT_FINALIZED, "finalized")                                                                          \
+    X(EVENT_WEAKREF, "weakref")                                                                              \
+    X(EVENT_PRESSURE, "pressure")                                                                            \
+    X(EVENT_CLIENTS, "clients")                                                                              \
+    X(EVENT_JOURNAL, "journal")                                                                              \
+    X(EVENT_LOST, "lost")
+
+enum event_kind {
+#define X(kind, word) kind,
+    EVENT_MAP(X)
+#undef X
+    EVENT_KIND_COUNT
+};
+const char *event_word(enum event_kind kind);
+
+/* Unread output above this: events wait in the session instead. */
+#define EVENT_UNREAD_BYTES 65536u
+
+/* The heap's events go to the service's sessions. */
+void event_observe_heap(struct rpc_service *service);
+void event_fini(struct rpc_service *service);
+
+/* GIL: held from here on. */
+
+/* Whether somebody subscribes to it. */
+static inline bool event_is_watched(const struct rpc_service *service, unsigned kinds)
+{
+    return (service->book.watched & kinds) != 0;
+}
+void event_subscribe(struct rpc_service *service, struct rpc_session *session, unsigned kinds);
+/* `clients`; reason NULL: none. */
+void event_client(const struct rpc_conn *conn, const char *what, const char *reason);
+/* `pressure`, if it has changed. */
+void event_check_pressure(struct rpc_service *service);
+/* `journal`: the call has succeeded, and its reply is whole; `session` is the number of the one it came from. */
+void event_journal(const struct call *call, uint64_t session);
+
+void event_queue_fini(struct event_queue *queue);
+/* What waits in `from` waits in `to`. */
+void event_queue_move(struct rpc_service *service, struct event_queue *to, struct event_queue *from);
+static inline bool event_queue_is_empty(const struct event_queue *queue)
+{
+    return queue->count == 0 && queue->lost == 0;
+}
+/* The session's events are to be looked at by the thread of its first connection, which is woken. */
+void event_call_for(struct rpc_session *session);
+/* Sends the first connection what waits for its session, as far as there is room.  Its own thread only. */
+void event_deliver(struct rpc_conn *conn);
+/* Puts the events of the line under way in front of its reply.  Its own thread only.  GIL: either. */
+void event_insert(struct rpc_conn *conn);
 
 /* ---- envelope.c ---- */
 

@@ -9,7 +9,7 @@
 /* Microseconds from which a request is worth an entry in the slowlog. */
 #define SLOWLOG_US_DEFAULT 10000u
 
-static uint64_t now_ms(void)
+uint64_t rpc_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -30,8 +30,7 @@ static void store_limits(struct rpc_service *service, const struct rpc_limits *l
 #undef X
 }
 
-/* 128 random bits in hex. */
-static bool make_token(char token[33])
+bool rpc_make_token(char token[RPC_TOKEN_BYTES])
 {
     unsigned char bytes[16];
     if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes)) {
@@ -54,7 +53,7 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (service->heap == NULL) {
         goto fail_heap;
     }
-    if (!make_token(service->heap_token) || pthread_mutex_init(&service->mutex, NULL) != 0) {
+    if (!rpc_make_token(service->heap_token) || pthread_mutex_init(&service->mutex, NULL) != 0) {
         goto fail_token;
     }
     if (!slowlog_init(&service->slowlog, SLOWLOG_US_DEFAULT)) {
@@ -65,8 +64,9 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     }
     store_limits(service, limits);
     service->host = *host;
-    service->started_ms = now_ms();
+    service->started_ms = rpc_now_ms();
     method_index_init(&service->index);
+    event_observe_heap(service);
     return service;
 
 fail_desk:
@@ -83,6 +83,10 @@ fail_heap:
 void rpc_service_destroy(struct rpc_service *service)
 {
     question_desk_fini(&service->desk);
+    heap_enter(service->heap);
+    session_end_all(service);
+    heap_leave(service->heap);
+    event_fini(service);
     heap_destroy(service->heap);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
@@ -125,7 +129,7 @@ void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t 
 
 uint64_t rpc_service_uptime_s(const struct rpc_service *service)
 {
-    return (now_ms() - service->started_ms) / 1000;
+    return (rpc_now_ms() - service->started_ms) / 1000;
 }
 
 const char *rpc_service_discovery(struct rpc_service *service)

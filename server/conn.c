@@ -74,11 +74,11 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-/* Ends the session. */
-static void end_session(struct conn *conn)
+/* It is in no session any more. */
+static void end_session(struct conn *conn, const char *why)
 {
     if (conn->rpc != NULL) {
-        rpc_conn_destroy(conn->rpc);
+        rpc_conn_destroy(conn->rpc, why);
         conn->rpc = NULL;
         io_thread_want_run(conn->thread);
     }
@@ -92,7 +92,7 @@ void conn_close(struct conn *conn, enum log_level level, const char *why)
     }
     log_write(&thread->server->log, level, "client %llu closed: %s", (unsigned long long)conn->client, why);
     conn->is_closing = true;
-    end_session(conn);
+    end_session(conn, why);
     io_thread_remove(thread, conn);
     uv_close(&conn->handle.any, on_closed);
 }
@@ -198,7 +198,7 @@ static void refuse_http(struct conn *conn)
               (unsigned long long)conn->client);
     conn->is_ended = true;
     conn->active_ms = uv_now(&conn->thread->loop);
-    end_session(conn);
+    end_session(conn, "speaks HTTP");
     (void)!uv_try_write(&conn->handle.stream, &buf, 1);
     shutdown(file_of(conn), SHUT_WR);
     io_thread_look_soon(conn->thread);
@@ -301,21 +301,21 @@ static bool start_reading(struct conn *conn)
 static bool is_done(const struct conn *conn, size_t unsent)
 {
     bool answered = conn->is_draining ? !rpc_conn_is_waiting(conn->rpc) : rpc_conn_is_finished(conn->rpc);
-    return conn->is_ended && answered && unsent == 0;
+    return answered && unsent == 0;
 }
 
-/* Whether more replies are unread than max-output allows. */
-static bool is_above_limit(const struct conn *conn, size_t unsent)
+/* Whether so many bytes of replies are more than max-output allows to be unread. */
+static bool is_above_limit(const struct conn *conn, size_t unread)
 {
     uint64_t max = atomic_load_explicit(&conn->thread->server->max_output, memory_order_relaxed);
-    return max != 0 && unsent > max;
+    return max != 0 && unread > max;
 }
 
 /* Whether it would be unfair to write more replies at once, and perhaps go beyond max-output, before the
  * client has had a moment to read. */
 static bool is_crowded(const struct conn *conn, size_t unsent)
 {
-    return unsent > RPC_OUTPUT_HIGH_BYTES / 2 || is_above_limit(conn, unsent + unsent);
+    return unsent > RPC_OUTPUT_HIGH_BYTES / 2 || is_above_limit(conn, 2 * rpc_conn_unread(conn->rpc));
 }
 
 void conn_flush(struct conn *conn)
@@ -341,11 +341,11 @@ void conn_flush(struct conn *conn)
         io_thread_rest(conn->thread, conn);
     } else if (is_waiting) {
         rpc_conn_resume(conn->rpc);
-        if (rpc_conn_wants_run(conn->rpc)) {
-            io_thread_want_run(conn->thread);
-        }
-    } else if (is_above_limit(conn, unsent)) {
+    } else if (is_above_limit(conn, rpc_conn_unread(conn->rpc))) {
         io_thread_look_soon(conn->thread);
+    }
+    if (rpc_conn_wants_run(conn->rpc)) {
+        io_thread_want_run(conn->thread);
     }
     if (conn->is_ended || is_waiting || unsent > RPC_OUTPUT_HIGH_BYTES) {
         stop_reading(conn);
@@ -370,9 +370,7 @@ void conn_drain(struct conn *conn)
 /* A client with more unread replies than it may have, which has read none for a while. */
 static bool is_stuck(const struct conn *conn, uint64_t silent_ms)
 {
-    size_t unsent;
-    rpc_conn_output(conn->rpc, &unsent);
-    return silent_ms >= STUCK_MS && is_above_limit(conn, unsent);
+    return silent_ms >= STUCK_MS && is_above_limit(conn, rpc_conn_unread(conn->rpc));
 }
 
 /* Whether the peer of a TCP connection does not even acknowledge what was sent to it. */
@@ -397,8 +395,7 @@ void conn_check_silence(struct conn *conn, uint64_t now)
         }
     } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
         conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
-    } else if (idle_ms != 0 && silent_ms >= idle_ms && rpc_conn_holds(conn->rpc) == 0 &&
-               !rpc_conn_is_waiting(conn->rpc)) {
+    } else if (idle_ms != 0 && silent_ms >= idle_ms && !rpc_conn_is_kept(conn->rpc)) {
         conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
     } else if (is_stuck(conn, silent_ms)) {
         conn_close(conn, LOG_WARNING, "more unread replies than max-output");
@@ -441,8 +438,11 @@ static bool start(struct conn *conn, struct io_thread *thread, int fd, bool is_t
 
 void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
 {
+    char name[PEER_NAME_BYTES];
+    struct rpc_peer peer = {.transport = is_tcp ? "tcp" : "unix", .name = name};
     struct conn *conn = calloc(1, sizeof *conn);
-    struct rpc_conn *rpc = conn == NULL ? NULL : rpc_conn_create(thread->rpc, client, conn);
+    peer_name(fd, is_tcp, name);
+    struct rpc_conn *rpc = conn == NULL ? NULL : rpc_conn_create(thread->rpc, client, &peer, conn);
     if (rpc == NULL) {
         log_write(&thread->server->log, LOG_WARNING, "no memory for a connection");
         free(conn);
@@ -452,6 +452,7 @@ void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
     }
     conn->rpc = rpc;
     conn->client = client;
+    io_thread_want_run(thread);
     log_write(&thread->server->log, LOG_DEBUG, "client %llu connected over %s", (unsigned long long)client,
               is_tcp ? "TCP" : "a Unix socket");
     start(conn, thread, fd, is_tcp);

@@ -4,8 +4,8 @@
  *              check  on_check: rpc_thread_run() runs everything in one GIL hold,
  *                     then one write for each connection that rpc_thread_next() names
  *
- *   wants_run  set by whoever gives rpc_thread_run() something to do: input, an ended session, requests
- *              that wait.  While it is set `busy` is active, so that a poll cannot sleep on it.
+ *   wants_run  set by whoever gives rpc_thread_run() something to do: input, a connection that has come or
+ *              gone, requests that wait, what other threads wake it for.  While it is set `busy` is active, so that a poll cannot sleep on it.
  *   pace       a connection whose replies are not read as fast as they come rests, so that others do not
  *              notice; each 20 ms it runs on for a share.  At 1 MiB each one that does not read at all has
  *              reached max-output, and is closed, within two seconds, and one that reads 50 MiB/s never.

@@ -1,9 +1,11 @@
 /* peer.c -- the other end of a connection, as the kernel knows it. */
 #include "peer.h"
 
+#include <arpa/inet.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,6 +45,37 @@ bool peer_is_allowed(int fd, uid_t *uid)
     }
     *uid = peer.uid;
     return peer.uid == 0 || peer.uid == geteuid();
+}
+
+static void tcp_name(int fd, char name[PEER_NAME_BYTES])
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof peer;
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) != 0) {
+        snprintf(name, PEER_NAME_BYTES, "gone");
+    } else if (peer.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer;
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+        snprintf(name, PEER_NAME_BYTES, "[%s]:%u", host, (unsigned)ntohs(in6->sin6_port));
+    } else {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&peer;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        snprintf(name, PEER_NAME_BYTES, "%s:%u", host, (unsigned)ntohs(in->sin_port));
+    }
+}
+
+void peer_name(int fd, bool is_tcp, char name[PEER_NAME_BYTES])
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    if (is_tcp) {
+        tcp_name(fd, name);
+    } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
+        snprintf(name, PEER_NAME_BYTES, "gone");
+    } else {
+        snprintf(name, PEER_NAME_BYTES, "uid %lu pid %ld", (unsigned long)peer.uid, (long)peer.pid);
+    }
 }
 
 bool peer_owes_acknowledgement(int fd)

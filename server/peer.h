@@ -16,6 +16,10 @@ void peer_tune_tcp(int fd);
 /* Whether the peer of a Unix socket is root or has our uid; *uid is whose it is. */
 bool peer_is_allowed(int fd, uid_t *uid);
 
+/* Who it is, for a person: `127.0.0.1:40000`, `[::1]:40000`, or `uid 1000 pid 4711`. */
+#define PEER_NAME_BYTES 64
+void peer_name(int fd, bool is_tcp, char name[PEER_NAME_BYTES]);
+
 /* TCP: whether bytes that were sent are not yet known to have arrived. */
 bool peer_owes_acknowledgement(int fd);
 /* TCP: whether it has not acknowledged bytes for so long, though asked again and again, that it must be

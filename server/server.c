@@ -48,6 +48,35 @@ static void on_wake(void *arg, void *user)
     io_thread_wake_to_run(user);
 }
 
+static void on_lease(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    io_thread_want_run(server->threads[0]);
+}
+
+static void on_run_in(void *arg, uint64_t ms)
+{
+    struct server *server = arg;
+    atomic_store(&server->lease_due_ms, uv_hrtime() / 1000000 + ms + 1);
+    io_thread_wake(server->threads[0]);
+}
+
+static void on_log(void *arg, const char *line)
+{
+    struct server *server = arg;
+    log_write(&server->log, LOG_INFO, "%s", line);
+}
+
+/* Sets the timer anew when somebody has asked for another time. */
+static void arm_lease_timer(struct server *server)
+{
+    uint64_t due_ms = atomic_exchange(&server->lease_due_ms, 0), now_ms = uv_hrtime() / 1000000;
+    if (due_ms != 0 && !uv_is_closing((uv_handle_t *)&server->lease)) {
+        uv_update_time(&server->threads[0]->loop);
+        uv_timer_start(&server->lease, on_lease, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+    }
+}
+
 /* ---- configuration ---- */
 
 /* Makes room for the connections that are wanted, or the wish smaller. */
@@ -157,6 +186,7 @@ static void begin_stop(struct server *server)
 
 void server_woken(struct server *server)
 {
+    arm_lease_timer(server);
     if (atomic_load(&server->stop_wanted) && !server->is_stopping) {
         log_write(&server->log, LOG_INFO, "stopping: a client asked for it");
         begin_stop(server);
@@ -189,8 +219,17 @@ static void start_signals(struct server *server)
     }
 }
 
-static void close_signals(struct server *server)
+/* The timer of leases, which does not keep the loop alive. */
+static void init_lease_timer(struct server *server)
 {
+    uv_timer_init(&server->threads[0]->loop, &server->lease);
+    server->lease.data = server;
+    uv_unref((uv_handle_t *)&server->lease);
+}
+
+static void close_own_handles(struct server *server)
+{
+    uv_close((uv_handle_t *)&server->lease, NULL);
     for (size_t i = 0; i < 3; i++) {
         uv_close((uv_handle_t *)&server->signals[i], NULL);
     }
@@ -202,7 +241,8 @@ static bool create_service(struct server *server, struct reason *reason)
 {
     struct rpc_host host = {
         .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect,
-        .options = on_options, .set_options = on_set_options, .wake = on_wake};
+        .options = on_options, .set_options = on_set_options, .wake = on_wake,
+        .run_in = on_run_in, .log = on_log};
     fit_clients(server, &server->config.limits);
     use_limits(server, &server->config.limits);
     server->service = rpc_service_create(&server->config.limits, &host);
@@ -320,12 +360,13 @@ static int serve(struct server *server)
         return 1;
     }
     start_signals(server);
+    init_lease_timer(server);
     for (size_t i = 0; i < server->listener_count; i++) {
         listener_start(server->listeners[i]);
     }
     announce(server);
     io_thread_run(server->threads[0]);
-    close_signals(server);
+    close_own_handles(server);
     io_thread_run(server->threads[0]);
     struct log log = server->log;
     bool clean = tear_down(server);

@@ -47,11 +47,13 @@ struct server {
     struct address bound[CONFIG_LISTEN_MAX]; /* where they listen, real ports in it */
     size_t listener_count;
     uv_signal_t signals[3]; /* on the loop of threads[0], which they do not keep alive */
+    uv_timer_t lease;       /* the same: when a lease may have run out */
     bool is_stopping;
 
     /* any thread */
     _Atomic uint64_t max_clients;                          /* 0: no limit */
     _Atomic bool stop_wanted;
+    _Atomic uint64_t lease_due_ms; /* uv_hrtime() in ms, when `lease` is to be set to; 0: as it is */
     _Atomic unsigned threads_running;                      /* of threads[1..] */
     _Atomic uint64_t connections;                          /* open now */
     _Atomic uint64_t accepted;                             /* ever; the last one's number */

@@ -36,6 +36,9 @@ struct rpc_fixture {
     unsigned wakes; /* how often the thread was woken and has not run since */
 };
 
+/* Who every connection of a fixture comes from. */
+static const struct rpc_peer fixture_peer = {.transport = "unix", .name = "a test"};
+
 static inline void fixture_on_shutdown(void *arg)
 {
     ((struct rpc_fixture *)arg)->shutdowns++;
@@ -104,7 +107,7 @@ static inline struct rpc_fixture *fixture_open(const struct rpc_limits *limits)
     assert_non_null(f->service);
     f->thread = rpc_thread_create(f->service, f);
     assert_non_null(f->thread);
-    f->conn = rpc_conn_create(f->thread, 1, f);
+    f->conn = rpc_conn_create(f->thread, 1, &fixture_peer, f);
     assert_non_null(f->conn);
     return f;
 }
@@ -241,11 +244,12 @@ static inline void fail_call(struct rpc_fixture *f, const char *method, const ch
     tell(f, line, wanted);
 }
 
-/* Unbinds every name and ends the session. */
+/* Unbinds every name and ends the session, its lease too. */
 static inline void fixture_empty(struct rpc_fixture *f)
 {
-    rpc_conn_destroy(f->conn);
-    f->conn = rpc_conn_create(f->thread, 2, f);
+    say(f, "{\"method\":\"session.close\"}\n");
+    rpc_conn_destroy(f->conn, "end of test");
+    f->conn = rpc_conn_create(f->thread, 2, &fixture_peer, f);
     assert_non_null(f->conn);
     for (;;) {
         say(f, "{\"id\":1,\"method\":\"name.list\",\"params\":{\"limit\":1}}\n");
@@ -269,7 +273,7 @@ static inline void fixture_close(struct rpc_fixture *f)
     call(f, "heap.check", "{}", "{\"ok\":true,\"objects\":0,\"problems\":[]}");
     call(f, "stats", "[\"sessions\"]", "{\"count\":1,\"leased\":0,\"holds\":0}");
     assert_null(rpc_conn_must_close(f->conn));
-    rpc_conn_destroy(f->conn);
+    rpc_conn_destroy(f->conn, "end of test");
     rpc_thread_destroy(f->thread);
     assert_int_equal(rpc_service_check(f->service), 0);
     rpc_service_destroy(f->service);

@@ -303,7 +303,7 @@ static void test_rpc_notices_eof_without_requests(void **state)
 static void test_rpc_closes_on_tls_hello(void **state)
 {
     struct rpc_fixture *f = *state;
-    struct rpc_conn *conn = rpc_conn_create(f->thread, 9, f);
+    struct rpc_conn *conn = rpc_conn_create(f->thread, 9, &fixture_peer, f);
     fixture_feed(conn, "\x16", 1);
     assert_null(rpc_conn_must_close(conn));
     fixture_feed(conn, "\x03", 1);
@@ -311,7 +311,7 @@ static void test_rpc_closes_on_tls_hello(void **state)
     fixture_feed(conn, "\x01\n", 2);
     assert_false(rpc_thread_run(f->thread));
     assert_ptr_equal(rpc_thread_next(f->thread), conn);
-    rpc_conn_destroy(conn);
+    rpc_conn_destroy(conn, "end of test");
 }
 
 /* ---- limits ---- */
@@ -466,7 +466,7 @@ static void test_rpc_closes_who_does_not_read(void **state)
     (void)state;
     struct rpc_limits limits = small_limits();
     struct rpc_fixture *f = fixture_open(&limits);
-    struct rpc_conn *deaf = rpc_conn_create(f->thread, 2, NULL);
+    struct rpc_conn *deaf = rpc_conn_create(f->thread, 2, &fixture_peer, NULL);
     for (int i = 0; i < 200; i++) {
         fixture_feed(deaf, PING, strlen(PING));
     }
@@ -480,7 +480,7 @@ static void test_rpc_closes_who_does_not_read(void **state)
     assert_null(rpc_conn_must_close(deaf));
     assert_false(rpc_thread_run(f->thread));
     assert_non_null(rpc_conn_must_close(deaf));
-    rpc_conn_destroy(deaf);
+    rpc_conn_destroy(deaf, "end of test");
     assert_string_equal(say(f, PING), PONG); /* nobody else notices */
     fixture_close(f);
 }
@@ -494,7 +494,7 @@ static void test_rpc_rests_above_the_high_mark(void **state)
     text[400000] = '\0';
     sprintf(line, "{\"id\":1,\"method\":\"create\",\"params\":[\"%s\",\"big\"]}\n", text);
     say(f, line);
-    struct rpc_conn *greedy = rpc_conn_create(f->thread, 2, NULL);
+    struct rpc_conn *greedy = rpc_conn_create(f->thread, 2, &fixture_peer, NULL);
     const char *get = "{\"id\":7,\"method\":\"get\",\"params\":[\"big\"]}\n";
     for (int i = 0; i < 10; i++) {
         fixture_feed(greedy, get, strlen(get));
@@ -512,7 +512,7 @@ static void test_rpc_rests_above_the_high_mark(void **state)
     } while (more);
     assert_int_equal(total, 10 * (400000 + strlen("{\"id\":7,\"result\":\"\"}\n")));
     assert_true(runs >= 3);
-    rpc_conn_destroy(greedy);
+    rpc_conn_destroy(greedy, "end of test");
     fixture_run(f);
     free(text);
     free(line);
@@ -523,16 +523,17 @@ static void test_rpc_rests_above_the_high_mark(void **state)
 static void test_rpc_releases_holds_of_ended_connections(void **state)
 {
     struct rpc_fixture *f = *state;
-    struct rpc_conn *other = rpc_conn_create(f->thread, 2, NULL);
+    struct rpc_conn *other = rpc_conn_create(f->thread, 2, &fixture_peer, NULL);
     const char *lines =
         "{\"method\":\"create\",\"params\":[[1,[2]],\"a\"]}\n{\"method\":\"ref\",\"params\":[\"a\"]}\n"
         "{\"id\":1,\"method\":\"create\",\"params\":[[1000]]}\n";
     fixture_feed(other, lines, strlen(lines));
     fixture_run(f);
-    assert_int_equal(rpc_conn_holds(other), 2);
+    assert_true(rpc_conn_is_kept(other));
+    assert_false(rpc_conn_is_kept(f->conn));
     call(f, "stats", "[\"sessions\"]", "{\"count\":2,\"leased\":0,\"holds\":2}");
     call(f, "stats", "[\"objects\"]", "<has {\"live\":4}>");
-    rpc_conn_destroy(other);
+    rpc_conn_destroy(other, "end of test");
     assert_false(rpc_thread_run(f->thread));
     call(f, "stats", "[\"sessions\"]", "{\"count\":1,\"leased\":0,\"holds\":0}");
     call(f, "stats", "[\"objects\"]", "<has {\"live\":2}>");
@@ -662,7 +663,7 @@ static void *add_on_a_thread(void *arg)
 {
     struct rpc_service *service = arg;
     struct rpc_thread *thread = rpc_thread_create(service, NULL);
-    struct rpc_conn *conn = rpc_conn_create(thread, 5, NULL);
+    struct rpc_conn *conn = rpc_conn_create(thread, 5, &fixture_peer, NULL);
     const char *line = "{\"id\":1,\"method\":\"dict.incr\",\"params\":[\"d\",\"n\"]}\n"
                        "{\"id\":1,\"method\":\"stats\",\"params\":[\"gil\"]}\n";
     for (int i = 0; i < ADDS; i++) {
@@ -673,7 +674,7 @@ static void *add_on_a_thread(void *arg)
         rpc_conn_output(conn, &len);
         rpc_conn_sent(conn, len);
     }
-    rpc_conn_destroy(conn);
+    rpc_conn_destroy(conn, "end of test");
     rpc_thread_destroy(thread);
     return NULL;
 }

@@ -1,0 +1,364 @@
+/* session.c -- sessions: who holds what, whichever connection it came by, and for how long.
+ *
+ *   connection ----+
+ *   connection ----+--> session ---> heap_session (the holds)
+ *                          |
+ *                          +-- subscriptions, events that wait, a token with a lease
+ *
+ *   arrived    a connection of its thread's `arrived` list is in no session yet: that takes the GIL
+ *   joined     it is in one; a connection is alone in its session unless others have given its token
+ *   buried     it is gone; a session without connections ends, at once or when its lease has run out
+ *
+ * A session that is merged into another ends, but its number goes on to name the other one, so that what its
+ * finalizers and weakrefs tell still arrives.
+ *
+ * Leases: one look at them is due at book->look_ms, which the host is asked to see to; no session ends before
+ * the look.  A look may be in vain, when a connection has resumed meanwhile.  It is linear in sessions.
+ *
+ * Numbers and tokens are found through tables of fixed size; chains are short below a hundred thousand.
+ *
+ * The GIL guards everything here but where it says otherwise.
+ * Start at session_admit() and session_bury().
+ */
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+/* ---- the book ---- */
+
+static struct session_number **number_bucket(struct session_book *book, uint64_t number)
+{
+    return &book->numbers[number % SESSION_BUCKETS];
+}
+
+/* Tokens are random, so three of their digits are as good as a hash. */
+static struct rpc_session **token_bucket(struct session_book *book, const char *token)
+{
+    const char digits[4] = {token[0], token[1], token[2], '\0'};
+    return &book->tokens[strtoul(digits, NULL, 16) % SESSION_BUCKETS];
+}
+
+struct rpc_session *session_find(struct rpc_service *service, uint64_t number)
+{
+    const struct session_number *entry = *number_bucket(&service->book, number);
+    while (entry != NULL && entry->number != number) {
+        entry = entry->next;
+    }
+    return entry == NULL ? NULL : entry->session;
+}
+
+struct rpc_session *session_find_token(struct rpc_service *service, const char *token, size_t len)
+{
+    if (len != RPC_TOKEN_BYTES - 1) {
+        return NULL;
+    }
+    struct rpc_session *session = *token_bucket(&service->book, token);
+    while (session != NULL && memcmp(session->token, token, len) != 0) {
+        session = session->next_token;
+    }
+    return session;
+}
+
+static void forget_numbers(struct session_book *book, struct rpc_session *session)
+{
+    struct session_number *entry;
+    while ((entry = session->numbers) != NULL) {
+        struct session_number **link = number_bucket(book, entry->number);
+        while (*link != entry) {
+            link = &(*link)->next;
+        }
+        *link = entry->next;
+        session->numbers = entry->more;
+        free(entry);
+    }
+}
+
+/* The lease ends, and the token with it. */
+static void forget_token(struct session_book *book, struct rpc_session *session)
+{
+    if (session->token[0] == '\0') {
+        return;
+    }
+    struct rpc_session **link = token_bucket(book, session->token);
+    while (*link != session) {
+        link = &(*link)->next_token;
+    }
+    *link = session->next_token;
+    memset(session->token, 0, sizeof(session->token));
+    atomic_fetch_sub_explicit(&book->leased, 1, memory_order_relaxed);
+}
+
+/* ---- one session ---- */
+
+/* NULL: no memory. */
+static struct rpc_session *create(struct rpc_service *service)
+{
+    struct session_book *book = &service->book;
+    struct rpc_session *session = calloc(1, sizeof(*session));
+    struct session_number *number = malloc(sizeof(*number));
+    struct heap_session *heap = session == NULL || number == NULL ? NULL : heap_session_create(service->heap);
+    if (heap == NULL) {
+        free(number);
+        free(session);
+        return NULL;
+    }
+    session->heap = heap;
+    session->number = heap_session_number(heap);
+    struct session_number **bucket = number_bucket(book, session->number);
+    *number = (struct session_number){.next = *bucket, .number = session->number, .session = session};
+    *bucket = session->numbers = number;
+    session->prev = book->last;
+    *(book->last == NULL ? &book->first : &book->last->next) = session;
+    book->last = session;
+    return session;
+}
+
+/* Frees a session without connections whose holds are gone or elsewhere. */
+static void discard(struct rpc_service *service, struct rpc_session *session)
+{
+    struct session_book *book = &service->book;
+    event_subscribe(service, session, 0);
+    forget_token(book, session);
+    forget_numbers(book, session);
+    event_queue_fini(&session->waiting);
+    *(session->prev == NULL ? &book->first : &session->prev->next) = session->next;
+    *(session->next == NULL ? &book->last : &session->next->prev) = session->prev;
+    free(session);
+}
+
+/* Ends a session without connections; returns how many holds it had. */
+static uint64_t end(struct rpc_service *service, struct rpc_session *session)
+{
+    uint64_t released = heap_session_destroy(service->heap, session->heap);
+    discard(service, session);
+    return released;
+}
+
+void session_end_all(struct rpc_service *service)
+{
+    while (service->book.first != NULL) {
+        end(service, service->book.first);
+    }
+    heap_settle(service->heap);
+}
+
+void session_note_kept(struct rpc_session *session)
+{
+    bool is_kept = heap_session_holds(session->heap) > 0 || session->subscribed != 0;
+    if (is_kept != session->is_kept) {
+        session->is_kept = is_kept;
+        for (struct rpc_conn *conn = session->conns.first; conn != NULL; conn = conn->joined.next) {
+            atomic_store_explicit(&conn->is_kept, is_kept, memory_order_relaxed);
+        }
+    }
+}
+
+/* ---- joining and leaving ---- */
+
+static void join(struct rpc_session *session, struct rpc_conn *conn)
+{
+    conn->session = session;
+    conn_list_add_joined(&session->conns, conn);
+    atomic_store_explicit(&conn->is_kept, session->is_kept, memory_order_relaxed);
+}
+
+/* The host is to see to a look at the leases at that time, or is to do so earlier already. */
+static void plan_look(struct rpc_service *service, uint64_t at_ms)
+{
+    uint64_t planned = atomic_load_explicit(&service->book.look_ms, memory_order_relaxed);
+    if (planned != 0 && planned <= at_ms) {
+        return;
+    }
+    atomic_store_explicit(&service->book.look_ms, at_ms, memory_order_relaxed);
+    if (service->host.run_in != NULL) {
+        uint64_t now = rpc_now_ms();
+        service->host.run_in(service->host.arg, at_ms > now ? at_ms - now : 0);
+    }
+}
+
+/* Takes the connection out of its session, which then may be without any. */
+static void leave(struct rpc_conn *conn)
+{
+    struct rpc_session *session = conn->session;
+    bool was_first = session->conns.first == conn;
+    conn_list_remove_joined(&session->conns, conn);
+    conn->session = NULL;
+    if (session->conns.first == NULL && session->token[0] != '\0') {
+        session->ends_ms = rpc_now_ms() + session->lease_ms;
+        plan_look(conn->thread->service, session->ends_ms);
+    } else if (was_first && session->conns.first != NULL && !event_queue_is_empty(&session->waiting)) {
+        event_call_for(session);
+    }
+}
+
+void session_admit(struct rpc_thread *thread)
+{
+    struct rpc_service *service = thread->service;
+    struct rpc_conn *conn;
+    while ((conn = thread->arrived.first) != NULL) {
+        struct rpc_session *session = create(service);
+        if (session == NULL) {
+            return;
+        }
+        conn_list_remove_arrived(thread, conn);
+        atomic_fetch_sub_explicit(&service->arrivals, 1, memory_order_relaxed);
+        join(session, conn);
+        event_client(conn, "connected", NULL);
+    }
+}
+
+void session_bury(struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    struct rpc_session *session = conn->session;
+    conn_list_remove_told(conn->thread, conn);
+    leave(conn);
+    event_client(conn, "closed", conn_is(&conn->is_killed) ? "killed by server.kill" : conn->reason);
+    if (session->conns.first == NULL && session->token[0] == '\0') {
+        end(service, session);
+    }
+}
+
+/* ---- leases ---- */
+
+bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms)
+{
+    struct session_book *book = &service->book;
+    if (session->token[0] == '\0') {
+        if (!rpc_make_token(session->token)) {
+            session->token[0] = '\0';
+            return false;
+        }
+        struct rpc_session **bucket = token_bucket(book, session->token);
+        session->next_token = *bucket;
+        *bucket = session;
+        atomic_fetch_add_explicit(&book->leased, 1, memory_order_relaxed);
+    }
+    session->lease_ms = lease_ms;
+    return true;
+}
+
+bool session_leases_are_due(struct rpc_service *service)
+{
+    uint64_t at_ms = atomic_load_explicit(&service->book.look_ms, memory_order_relaxed);
+    return at_ms != 0 && rpc_now_ms() >= at_ms;
+}
+
+void session_look_at_leases(struct rpc_service *service)
+{
+    uint64_t now = rpc_now_ms(), next_ms = 0;
+    if (!session_leases_are_due(service)) {
+        return;
+    }
+    struct rpc_session *next;
+    for (struct rpc_session *session = service->book.first; session != NULL; session = next) {
+        next = session->next;
+        if (session->conns.first != NULL) {
+            continue;
+        }
+        if (session->ends_ms <= now) {
+            end(service, session);
+        } else if (next_ms == 0 || session->ends_ms < next_ms) {
+            next_ms = session->ends_ms;
+        }
+    }
+    atomic_store_explicit(&service->book.look_ms, 0, memory_order_relaxed);
+    if (next_ms != 0) {
+        plan_look(service, next_ms);
+    }
+    heap_settle(service->heap);
+    heap_gc_poll(service->heap);
+}
+
+/* ---- what requests do to sessions ---- */
+
+/* From here on the numbers of `from` name `to`.  The number of one that has done nothing is given up: nobody
+ * can have heard of it, and clients that come again and again would leave theirs behind. */
+static void move_numbers(struct rpc_session *to, struct rpc_session *from, bool is_fresh)
+{
+    struct session_number *entry;
+    while (!is_fresh && (entry = from->numbers) != NULL) {
+        from->numbers = entry->more;
+        entry->session = to;
+        entry->more = to->numbers;
+        to->numbers = entry;
+    }
+}
+
+enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to)
+{
+    struct rpc_service *service = conn->thread->service;
+    struct rpc_session *from = conn->session;
+    enum heap_error error = heap_session_merge(service->heap, to->heap, from->heap);
+    if (error != HEAP_OK) {
+        return error;
+    }
+    move_numbers(to, from, atomic_load_explicit(&conn->requests, memory_order_relaxed) <= 1);
+    event_queue_move(service, &to->waiting, &from->waiting);
+    event_subscribe(service, to, to->subscribed | from->subscribed);
+    while (from->conns.first != NULL) {
+        struct rpc_conn *moved = from->conns.first;
+        conn_list_remove_joined(&from->conns, moved);
+        join(to, moved);
+    }
+    discard(service, from);
+    session_note_kept(to);
+    return HEAP_OK;
+}
+
+/* As many new sessions as the old one has connections, which go into them.  HEAP_MEMORY: nothing has changed. */
+static enum heap_error scatter(struct rpc_service *service, struct rpc_session *old)
+{
+    struct rpc_session *last = service->book.last;
+    for (const struct rpc_conn *conn = old->conns.first; conn != NULL; conn = conn->joined.next) {
+        if (create(service) == NULL) {
+            while (service->book.last != last) {
+                end(service, service->book.last);
+            }
+            return HEAP_MEMORY;
+        }
+    }
+    /* The new ones are the last of the book, in order. */
+    for (struct rpc_session *fresh = last->next; fresh != NULL; fresh = fresh->next) {
+        struct rpc_conn *conn = old->conns.first;
+        conn_list_remove_joined(&old->conns, conn);
+        join(fresh, conn);
+    }
+    return HEAP_OK;
+}
+
+enum heap_error session_close(uint64_t *released, struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    struct rpc_session *old = conn->session;
+    enum heap_error error = scatter(service, old);
+    if (error == HEAP_OK) {
+        *released = end(service, old);
+    }
+    return error;
+}
+
+enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    struct rpc_session *session = conn->session;
+    *released = 0;
+    if (session->token[0] == '\0') {
+        *released = heap_session_release_all(service->heap, session->heap);
+        event_subscribe(service, session, 0);
+    } else {
+        struct rpc_session *fresh = create(service);
+        if (fresh == NULL) {
+            return HEAP_MEMORY;
+        }
+        leave(conn);
+        join(fresh, conn);
+    }
+    session_note_kept(conn->session);
+    atomic_store_explicit(&conn->is_killed, true, memory_order_relaxed);
+    conn->ends_itself = service->book.acting == conn;
+    if (!conn->ends_itself) {
+        event_call_for(conn->session);
+    }
+    return HEAP_OK;
+}
