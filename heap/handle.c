@@ -108,9 +108,11 @@ static uint32_t take_slot(struct heap *heap)
     return ++table->used;
 }
 
-/* An id more or less counts in the bytes of the object's type. */
-static void count_bytes(struct heap *heap, const struct object *o, int64_t bytes)
+/* An id more (1) or less (-1) counts in the bytes of the object's type. */
+static void count_id(struct heap *heap, const struct object *o, int64_t ids)
 {
+    int64_t bytes = ids * (int64_t)HANDLE_BYTES;
+    counter_add(&heap->id_count, (uint64_t)ids);
     counter_add(&heap->type_bytes[o->type], (uint64_t)bytes);
     if (o->type == HEAP_T_INSTANCE) {
         instance_count_bytes(heap, (const struct instance *)o, bytes);
@@ -171,7 +173,7 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
         ((struct container *)o)->handle = slot;
     }
     if (!object_is_immortal(o)) {
-        count_bytes(heap, o, HANDLE_BYTES);
+        count_id(heap, o, 1);
     }
     return slot;
 }
@@ -189,7 +191,7 @@ void handle_release(struct heap *heap, uint32_t ref)
         ((struct container *)o)->handle = 0;
     }
     return_slot(heap->handles, slot);
-    count_bytes(heap, o, -(int64_t)HANDLE_BYTES);
+    count_id(heap, o, -1);
 }
 
 uint32_t handle_ref(const struct heap *heap, uint32_t slot)

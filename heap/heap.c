@@ -59,6 +59,7 @@ static void forget_immortals(struct heap *heap)
 {
     atomic_store(&heap->created, 0);
     for (unsigned type = 0; type < HEAP_T_COUNT; type++) {
+        heap->immortal_bytes += counter_read(&heap->type_bytes[type]);
         atomic_store(&heap->type_objects[type], 0);
         atomic_store(&heap->type_bytes[type], 0);
     }

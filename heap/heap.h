@@ -587,6 +587,8 @@ HEAP_MUST_USE enum heap_error heap_diff(struct heap_growth **types, uint32_t *ty
 
 /* ---- figures ---- */
 
+#define HEAP_ID_BYTES 16u /* what an id costs, in the sizes of the object that has it */
+
 /* Bytes of the object with its own buffers, header, handle and the allocator's rounding. */
 uint64_t heap_sizeof(const struct heap *heap, heap_ref obj);
 
@@ -604,8 +606,11 @@ struct heap_class_figures {
 };
 
 struct heap_stats {
-    /* objects */
+    /* objects; while nothing changes, bytes + immortal_bytes == block_bytes + raw_bytes + ids * HEAP_ID_BYTES,
+     * and live == created - freed */
     uint64_t live, bytes, immortal, created, freed;
+    uint64_t immortal_bytes; /* which `bytes` does not have */
+    uint64_t ids;            /* of live objects: their entries lie in tables and count in `bytes` */
     uint64_t type_objects[HEAP_T_COUNT], type_bytes[HEAP_T_COUNT]; /* HEAP_T_INSTANCE: all classes together */
     /* allocator */
     uint64_t arenas, arenas_total, arenas_reclaimed, arenas_highwater, arena_bytes;

@@ -203,6 +203,12 @@ static void check_totals(struct check *check)
         problem(check, "%llu objects were made and %llu freed, but %llu live", (unsigned long long)stats.created,
                 (unsigned long long)stats.freed, (unsigned long long)stats.live);
     }
+    uint64_t objects = stats.bytes + stats.immortal_bytes, ids = stats.ids * HEAP_ID_BYTES;
+    if (objects != stats.block_bytes + stats.raw_bytes + ids) {
+        problem(check, "objects take %llu bytes, but blocks, raw blocks and ids are %llu + %llu + %llu",
+                (unsigned long long)objects, (unsigned long long)stats.block_bytes,
+                (unsigned long long)stats.raw_bytes, (unsigned long long)ids);
+    }
 }
 
 static void check_modules(struct check *check)

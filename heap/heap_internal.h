@@ -204,6 +204,8 @@ struct heap {
     counter_u64 created, freed;
     counter_u64 type_objects[HEAP_T_COUNT], type_bytes[HEAP_T_COUNT]; /* without immortals */
     counter_u64 session_count, hold_count, name_count;
+    counter_u64 id_count;    /* ids of what lives, without immortals */
+    uint64_t immortal_bytes; /* their blocks; never changes after heap_create() */
 };
 #define HEAP_SIGNATURE 0x6865617064686561u
 
@@ -365,7 +367,7 @@ uint32_t weakref_check(struct heap *heap, FILE *why);
 
 /* ---- handle.c ---- */
 
-#define HANDLE_BYTES 16u /* of an id's entry; counted with the object */
+#define HANDLE_BYTES HEAP_ID_BYTES /* of an id's entry; counted with the object */
 
 bool handle_init(struct heap *heap);
 void handle_fini(struct heap *heap);

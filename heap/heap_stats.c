@@ -15,6 +15,8 @@ static void object_figures(struct heap_stats *stats, const struct heap *heap)
         stats->live += stats->type_objects[type];
         stats->bytes += stats->type_bytes[type];
     }
+    stats->ids = counter_read(&heap->id_count);
+    stats->immortal_bytes = heap->immortal_bytes;
     stats->immortal = 3 + SMALL_INTS + 256 + 256 + 3; /* None and bools, ints, strs, bytes, the three empty ones */
 }
 

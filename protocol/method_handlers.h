@@ -65,6 +65,8 @@ bool method_sys_getsizeof(struct call *call);
 bool method_sys_intern(struct call *call);
 bool method_sys_getswitchinterval(struct call *call);
 bool method_sys_setswitchinterval(struct call *call);
+
+/* method_mallocstats.c */
 bool method_sys_debugmallocstats(struct call *call);
 
 /* method_gc.c */

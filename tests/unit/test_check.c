@@ -132,6 +132,8 @@ static void test_check_finds_wrong_totals_and_shapes(void **state)
     struct damaged d;
     build(&d, *state);
     DAMAGE(&d, d.heap->created, 1, "were made");
+    DAMAGE(&d, d.heap->id_count, 1, "blocks, raw blocks and ids");
+    DAMAGE(&d, d.heap->immortal_bytes, 1, "blocks, raw blocks and ids");
     DAMAGE(&d, d.heap->type_objects[HEAP_T_LIST], 5, "list objects");
     DAMAGE(&d, d.heap->type_bytes[HEAP_T_DICT], 1, "dict objects");
     struct instance *i = (struct instance *)container(&d, d.instance);
