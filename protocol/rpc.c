@@ -164,17 +164,15 @@ bool reply_attempt(struct call *call, const struct request *request)
     return true;
 }
 
-/* After a handler that held the GIL: what died by it is taken apart, and the world told. */
-static void settle(struct call *call, bool done, uint64_t session)
+/* What subscribers hear of the request itself; `session` is the number of the one it came from. */
+static void tell_listeners(const struct call *call, bool done, uint64_t session)
 {
-    struct rpc_service *service = call->service;
-    if (done && call->method->role == ROLE_WRITE && event_is_watched(service, 1u << EVENT_JOURNAL) &&
-        !call->out->failed) {
+    bool is_change = done && call->method->role == ROLE_WRITE && !call->out->failed;
+    if (is_change && event_is_watched(call->service, 1u << EVENT_JOURNAL)) {
         event_journal(call, session);
     }
-    heap_settle(call->heap);
-    if (event_is_watched(service, 1u << EVENT_PRESSURE)) {
-        event_check_pressure(service);
+    if (event_is_watched(call->service, 1u << EVENT_PRESSURE)) {
+        event_check_pressure(call->service);
     }
 }
 
@@ -209,7 +207,10 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
         done = reply_attempt(&call, request);
     }
     if (needs_gil) {
-        settle(&call, done, session);
+        heap_settle(heap);
+        if (thread->service->book.watched != 0) {
+            tell_listeners(&call, done, session);
+        }
     }
     if (!done) {
         send_fault(conn, request, call.result_start);
