@@ -13,7 +13,7 @@
  * Containers carry their slot in the header; atoms, few of which have one, in a map.
  * Invariant: entry.ref != 0 exactly if the object lives; queue length == waiting.   Checker: handle_check().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 #define ENTRIES_PER_LEAF 4096u
 #define LEAF_SHIFT 12
@@ -154,6 +154,11 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     }
     struct object *o = object_at(heap, ref);
     uint32_t *atom_slot = NULL;
+    visit_before_change(heap, ref);
+    slot = handle_slot_if_any(heap, ref); /* the visit may have made one */
+    if (slot != 0) {
+        return slot;
+    }
     if (ref_is_atom(ref)) {
         atom_slot = map32_put(&heap->handles->atoms, ref);
         if (atom_slot == NULL) {

@@ -14,6 +14,7 @@
  * Start at heap_create(); then object.c.
  */
 #include "edges.h"
+#include "visit.h"
 
 #include <sys/random.h>
 
@@ -205,6 +206,7 @@ void heap_fill_steal(struct heap *heap, heap_ref container, uint32_t i, heap_ref
     GIL_ASSERT_HELD(heap);
     uint32_t *hole = hole_at(heap, container, i);
     HEAP_ASSERT(*hole == 0);
+    visit_before_change(heap, container);
     *hole = obj;
 }
 
@@ -212,6 +214,7 @@ heap_ref heap_unfill(struct heap *heap, heap_ref container, uint32_t i)
 {
     GIL_ASSERT_HELD(heap);
     uint32_t *hole = hole_at(heap, container, i), obj = *hole;
+    visit_before_change(heap, container);
     *hole = 0;
     return obj;
 }

@@ -25,6 +25,7 @@
  * their keys.   Checker: table_check().   Start at table_find(), table_append(), table_remove().
  */
 #include "edges.h"
+#include "visit.h"
 
 /* ---- constants ---- */
 
@@ -487,6 +488,7 @@ enum heap_error table_reserve(struct heap *heap, struct table *t, uint32_t extra
     if (extra > TABLE_ENTRIES_MAX - t->fill) {
         return HEAP_TOO_LONG;
     }
+    visit_before_change(heap, object_ref(heap, t));
     uint32_t need = t->fill + extra;
     if (table_is_big(t)) {
         return reserve_big(heap, t, need);
@@ -669,6 +671,7 @@ static void trim_big(struct table *t)
 
 void table_remove(struct heap *heap, struct table *t, uint32_t number)
 {
+    visit_before_change(heap, object_ref(heap, t));
     memset(table_entry(t, number), 0, entry_bytes(t));
     t->live--;
     if (t->live == 0) {
@@ -693,6 +696,7 @@ void table_remove(struct heap *heap, struct table *t, uint32_t number)
 
 void table_clear(struct heap *heap, struct table *t)
 {
+    visit_before_change(heap, object_ref(heap, t));
     struct table old = *t;
     t->entries = NULL;
     t->head.head.n = 0;

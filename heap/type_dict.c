@@ -5,6 +5,7 @@
  * The table itself is table.c's.
  */
 #include "table.h"
+#include "visit.h"
 
 static struct table *dict_at(const struct heap *heap, heap_ref ref)
 {
@@ -51,6 +52,7 @@ enum heap_error heap_dict_get(heap_ref *value, struct heap *heap, heap_ref dict,
 /* Puts a value into an entry and drops the one that was there.  Steals `value`. */
 static void replace_value(struct heap *heap, struct table *t, uint32_t number, heap_ref value)
 {
+    visit_before_change(heap, object_ref(heap, t));
     heap_ref old = table_entry(t, number)[1];
     table_entry(t, number)[1] = value;
     heap_decref(heap, old);
@@ -227,9 +229,11 @@ static bool is_small_int(int64_t value)
  * not possible. */
 static bool add_in_place(struct heap *heap, struct object *o, int64_t sum)
 {
+    visit_before_change(heap, object_ref(heap, o)); /* which may give it an id */
     if (o->refcount != 1 || o->flags != 0 || is_small_int(sum)) {
         return false;
     }
+    visit_before_death(heap, object_ref(heap, o));
     ((struct number *)o)->value.i = sum;
     counter_add(&heap->created, 1);
     counter_add(&heap->freed, 1);

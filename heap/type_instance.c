@@ -8,6 +8,7 @@
  * Start at heap_attr_set_steal().
  */
 #include "edges.h"
+#include "visit.h"
 
 #define ROOM_HINT_MAX 31u /* attributes that new instances of a class get room for, if others had them */
 
@@ -231,6 +232,7 @@ enum heap_error heap_attr_set_steal(struct heap *heap, heap_ref instance, const 
 {
     GIL_ASSERT_HELD(heap);
     struct instance *i = instance_at(heap, instance);
+    visit_before_change(heap, instance);
     uint32_t position;
     enum heap_error error = attr_position(&position, heap, i, name, len);
     if (error == HEAP_OK && position != NOT_FOUND) {
@@ -295,6 +297,7 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
 {
     GIL_ASSERT_HELD(heap);
     struct instance *i = instance_at(heap, instance);
+    visit_before_change(heap, instance);
     uint32_t position;
     enum heap_error error = attr_position(&position, heap, i, name, len);
     if (error != HEAP_OK) {

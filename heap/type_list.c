@@ -7,6 +7,7 @@
  * Invariant: len <= room; a buffer has at least one slot.
  */
 #include "edges.h"
+#include "visit.h"
 
 #define LIST_LEN_MAX 0x40000000u /* references; a buffer of 4 GiB */
 
@@ -137,6 +138,7 @@ enum heap_error heap_list_create(heap_ref *list, struct heap *heap, uint32_t roo
 enum heap_error heap_list_append_steal(struct heap *heap, heap_ref list, heap_ref item)
 {
     struct list *l = list_at(heap, list);
+    visit_before_change(heap, list);
     if (list_is_inside(l) ? l->head.head.n == LIST_INSIDE_MAX : l->u.out.len == l->u.out.room) {
         enum heap_error error = make_room(heap, l, 1);
         if (error != HEAP_OK) {
@@ -162,6 +164,7 @@ static enum heap_error extend_by(struct heap *heap, heap_ref list, struct edges 
             return HEAP_LIMIT_REFS;
         }
     }
+    visit_before_change(heap, list);
     bool itself = from.refs == list_items(l);
     enum heap_error error = make_room(heap, l, n);
     if (error != HEAP_OK) {
@@ -203,6 +206,7 @@ enum heap_error heap_list_insert_steal(struct heap *heap, heap_ref list, uint32_
 {
     GIL_ASSERT_HELD(heap);
     struct list *l = list_at(heap, list);
+    visit_before_change(heap, list);
     enum heap_error error = make_room(heap, l, 1);
     if (error != HEAP_OK) {
         heap_decref(heap, item);
@@ -222,6 +226,7 @@ void heap_list_set_steal(struct heap *heap, heap_ref list, uint32_t i, heap_ref 
     GIL_ASSERT_HELD(heap);
     struct list *l = list_at(heap, list);
     HEAP_ASSERT(i < list_len(l));
+    visit_before_change(heap, list);
     uint32_t old = list_items(l)[i];
     list_items(l)[i] = item;
     heap_decref(heap, old);
@@ -233,6 +238,7 @@ heap_ref heap_list_pop(struct heap *heap, heap_ref list, uint32_t i)
     struct list *l = list_at(heap, list);
     uint32_t len = list_len(l);
     HEAP_ASSERT(i < len);
+    visit_before_change(heap, list);
     uint32_t *items = list_items(l);
     uint32_t item = items[i];
     memmove(items + i, items + i + 1, (len - i - 1) * sizeof *items);
@@ -246,6 +252,7 @@ void heap_list_clear(struct heap *heap, heap_ref list)
 {
     GIL_ASSERT_HELD(heap);
     struct list *l = list_at(heap, list);
+    visit_before_change(heap, list);
     struct list old = *l;
     l->head.head.n = 0;
     struct edges edges = list_edges(&old);

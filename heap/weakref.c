@@ -6,7 +6,7 @@
  *
  * Invariant: FLAG_WEAKREF on the target == the table has an entry for it.   Checker: weakref_check().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 static struct weakref *weakref_at(const struct heap *heap, uint32_t ref)
 {
@@ -57,6 +57,7 @@ enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref t
     if (newest == NULL) {
         return HEAP_MEMORY;
     }
+    visit_before_change(heap, weakref);
     w->target = target;
     w->head.head.n = shared;
     w->next = *newest;
@@ -100,6 +101,7 @@ void weakref_clear_all(struct heap *heap, uint32_t target)
     uint32_t ref = *map32_find(&heap->weakrefs, target);
     while (ref != 0) {
         struct weakref *w = weakref_at(heap, ref);
+        visit_before_change(heap, ref);
         ref = w->next;
         w->target = 0;
         w->next = 0;
