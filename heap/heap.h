@@ -494,6 +494,7 @@ void heap_storage(struct heap_storage *storage, const struct heap *heap, heap_re
 
 struct heap_picture;
 #define HEAP_NO_NODE 0xFFFFFFFFu
+#define HEAP_EDGE_BYTES 256 /* of an edge's name, with its NUL */
 
 /* What is copied of each object. */
 #define HEAP_PICTURE_GRAPH 0u
@@ -517,10 +518,17 @@ struct heap_node {
 /* GIL: either, once complete; so for all that follow. */
 uint32_t heap_picture_nodes(const struct heap_picture *picture);
 void heap_picture_node(struct heap_node *node, const struct heap_picture *picture, uint32_t i);
-/* The node of an object that lived at t0; HEAP_NO_NODE for an immortal or one made later. */
+/* The node of an object that lived at t0, which may have died; HEAP_NO_NODE for an immortal or one made later. */
 uint32_t heap_picture_find(const struct heap_picture *picture, heap_ref obj);
 /* The object of a node, borrowed; 0 if it has died since.  GIL: held. */
 heap_ref heap_picture_ref(const struct heap_picture *picture, uint32_t i);
+
+/* The two below are of a picture with HEAP_PICTURE_LABELS.
+ * The node as heap_repr() had it at t0, of a long str, bytes or int the beginning; returns its length. */
+size_t heap_picture_text(char *text, size_t size, const struct heap_picture *picture, uint32_t i);
+/* What edge `k` of node i is called, as heap_edge_name() has it; also of an edge to HEAP_NO_NODE.  Returns its
+ * length. */
+size_t heap_picture_edge_name(char text[HEAP_EDGE_BYTES], const struct heap_picture *picture, uint32_t i, uint32_t k);
 
 /* Roots at t0, in this order: names, sessions' holds (once an object and session), frozen objects, gc.garbage. */
 enum heap_root_kind { HEAP_ROOT_NAME, HEAP_ROOT_SESSION, HEAP_ROOT_FROZEN, HEAP_ROOT_GARBAGE };
@@ -558,7 +566,6 @@ HEAP_MUST_USE enum heap_error heap_referrers(heap_ref **refs, uint32_t *n, bool 
 /* How `container` refers to `obj`, for a person, into `text` (ended by NUL, cut where it is longer):
  * `[3]`, `['key']`, `[(1, 2)]`, `{}` for a set's member or a dict's key, `.attr`, `.__class__`.
  * false: it does not. */
-#define HEAP_EDGE_BYTES 256
 bool heap_edge_name(char text[HEAP_EDGE_BYTES], struct heap *heap, heap_ref container, heap_ref obj);
 /* The object as Python's repr has it, cut at `size` bytes; containers are told by type, id and length.  For a
  * person; returns its length. */
