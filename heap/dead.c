@@ -5,6 +5,9 @@
  * those that reach 0 are appended.  References on their way to be dropped pass through a ring that
  * prefetches their headers, because the children of a large graph are seldom in the cache.
  *
+ * Finalizers run between: only when the list and the ring are empty, one at a time, so that what one kills is
+ * gone before the next runs.
+ *
  * Invariant: a container on the list has refcount 0, FLAG_DEAD, no id, no weakrefs, and is untracked.
  * Start at dead_drain().
  */
@@ -107,6 +110,8 @@ void dead_drain(struct heap *heap)
             take_apart(heap, &ring, c);
         } else if (ring.count > 0) {
             ring_pop(heap, &ring);
+        } else if (heap->finalizers.dying.first != NULL) {
+            finalizer_run_dying(heap);
         } else {
             return;
         }
@@ -116,7 +121,7 @@ void dead_drain(struct heap *heap)
 uint64_t heap_settle(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    if (unlikely(heap->dead_head != 0)) {
+    if (unlikely(heap->dead_head != 0 || heap->finalizers.dying.first != NULL)) {
         dead_drain(heap);
     }
     heap->compare_steps = 0;

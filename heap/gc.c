@@ -295,6 +295,18 @@ void gc_push(struct gc *gc, uint32_t ref)
     gc->stack[gc->stack_used++] = ref;
 }
 
+void gc_judge(struct heap *heap, uint32_t ref, bool (*condemned)(const struct heap *heap, uint32_t ref))
+{
+    uint8_t flags = object_at(heap, ref)->flags;
+    debug_say_collectable(heap, ref);
+    if (flags & FLAG_WEAKREF) {
+        weakref_clear_all(heap, ref, condemned);
+    }
+    if (flags & FLAG_FINALIZER) {
+        finalizer_judge(heap, ref);
+    }
+}
+
 void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const struct heap *heap, uint32_t ref))
 {
     struct edges edges = object_edges(heap, c);
@@ -306,6 +318,9 @@ void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const st
     }
     if (edges.extra != 0 && !condemned(heap, edges.extra)) {
         object_decref(heap, edges.extra);
+    }
+    if (unlikely(c->head.flags & FLAG_FINALIZER)) {
+        finalizer_forget(heap, object_ref(heap, c));
     }
     if (c->handle != 0) {
         handle_release(heap, object_ref(heap, c));
@@ -340,6 +355,8 @@ static int generation_due(const struct gc *gc)
     return -1;
 }
 
+static void collect(struct heap_collection *result, struct heap *heap, int generation, bool automatic);
+
 void heap_gc_poll(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
@@ -352,7 +369,7 @@ void heap_gc_poll(struct heap *heap)
     int generation = generation_due(gc);
     if (generation >= 0) {
         struct heap_collection result;
-        heap_collect(&result, heap, generation);
+        collect(&result, heap, generation, true);
     }
 }
 
@@ -374,14 +391,22 @@ static void restart_counts(struct gc *gc, int generation)
     }
 }
 
-void heap_collect(struct heap_collection *result, struct heap *heap, int generation)
+static void tell(struct heap *heap, enum heap_event_kind kind, struct heap_collection *collection, bool automatic)
 {
-    GIL_ASSERT_HELD(heap);
-    HEAP_ASSERT(generation >= 0 && generation <= 2);
+    if (heap->observer.event != NULL) {
+        const struct heap_event event = {.kind = kind, .automatic = automatic, .collection = collection};
+        heap->observer.event(heap->observer.arg, &event);
+    }
+}
+
+static void collect(struct heap_collection *result, struct heap *heap, int generation, bool automatic)
+{
     struct gc *gc = &heap->gc;
     struct heap_collection done = {.generation = generation};
     uint64_t start = now_us();
     heap_settle(heap);
+    tell(heap, HEAP_EVENT_GC_START, &done, automatic);
+    debug_say_start(heap, generation);
     atomic_store_explicit(&gc->collecting, true, memory_order_relaxed);
     restart_counts(gc, generation);
     if (generation < 2) {
@@ -397,7 +422,16 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
     counter_add(&gc->generations[generation].collected, done.unreachable);
     done.elapsed_us = now_us() - start;
     histogram_add(&gc->pauses, done.elapsed_us);
+    debug_say_stop(heap, &done);
+    tell(heap, HEAP_EVENT_GC_STOP, &done, automatic);
     *result = done;
+}
+
+void heap_collect(struct heap_collection *result, struct heap *heap, int generation)
+{
+    GIL_ASSERT_HELD(heap);
+    HEAP_ASSERT(generation >= 0 && generation <= 2);
+    collect(result, heap, generation, false);
 }
 
 /* ---- settings ---- */
@@ -483,6 +517,57 @@ void heap_gc_set_threshold(struct heap *heap, const uint32_t threshold[3])
 bool heap_gc_is_tracked(const struct heap *heap, heap_ref obj)
 {
     return !ref_is_atom(obj) && (object_at(heap, obj)->flags & FLAG_TRACKED);
+}
+
+/* ---- listing ---- */
+
+int heap_gc_generation(const struct heap *heap, heap_ref obj)
+{
+    return gc_generation(heap, obj);
+}
+
+/* Of the 64 granules at `ref`: those with a container that is young. */
+static uint64_t young_word(const struct heap *heap, uint32_t ref, int generation, unsigned class)
+{
+    const struct gc *gc = &heap->gc;
+    uint64_t word = pymalloc_used_word(&heap->pm, ref) & ~(gc->old[ref >> 6] | gc->frozen[ref >> 6]);
+    if (word != 0) { /* blocks in a magazine are free and may look like anything */
+        const struct magazine *magazine = &heap->pm.magazines[POOL_CONTAINER][class];
+        uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
+        for (uint32_t i = 0; i < count; i++) {
+            if (magazine->refs[i] >> 6 == ref >> 6) {
+                word &= ~((uint64_t)1 << (magazine->refs[i] & 63));
+            }
+        }
+    }
+    uint64_t young = 0;
+    for (uint64_t bits = word; bits != 0; bits &= bits - 1) {
+        int own = gc_generation(heap, ref + (uint32_t)__builtin_ctzll(bits));
+        young |= own == generation || (own >= 0 && generation < 0) ? bits & -bits : 0;
+    }
+    return young;
+}
+
+bool heap_gc_next(const struct heap *heap, int generation, uint32_t *position, heap_ref *obj)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t pool = *position / (WORDS_PER_POOL * 64), first;
+    unsigned class;
+    while (pymalloc_next_pool(&heap->pm, POOL_CONTAINER, &pool, &first, &class)) {
+        uint32_t start = first & ~((WORDS_PER_POOL * 64) - 1);
+        uint32_t from = *position > start ? *position : start;
+        for (uint32_t ref = from & ~63u; ref - start < (WORDS_PER_POOL * 64); ref += 64) {
+            uint64_t word = generation == 2 || generation < 0 ? heap->gc.old[ref >> 6] : 0;
+            word |= generation != 2 ? young_word(heap, ref, generation, class) : 0;
+            word &= ref < from ? ~(uint64_t)0 << (from & 63) : ~(uint64_t)0;
+            if (word != 0) {
+                *obj = ref + (uint32_t)__builtin_ctzll(word);
+                *position = *obj + 1;
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* ---- checker ---- */

@@ -62,7 +62,10 @@ struct gc {
     bool overflowed;         /* something reached was not pushed: scan all reached again */
     uint32_t next_slot;      /* GC_MARK: handles below this one have been looked at */
     int young_collected;     /* generations 0..this are being collected by gc_young.c; -1: none */
-    uint64_t unreachable;    /* found by the collection under way */
+    uint64_t unreachable;    /* found by the collection under way; in SWEEP: saved in gc.garbage */
+    uint64_t swept;          /* freed by the SWEEP under way */
+    uint64_t logged;         /* collectable objects that it has told the log of */
+    _Atomic unsigned debug;  /* HEAP_GC_.. */
     struct {
         counter_u64 collections, collected, uncollectable, objects;
     } generations[3];
@@ -126,8 +129,10 @@ HEAP_MUST_USE bool gc_place(struct heap *heap, struct container *c, uint32_t lis
 void gc_make_old(struct heap *heap, struct container *c);
 /* All young objects become old; their chunks free. */
 void gc_promote_all(struct heap *heap);
-/* First for all that is condemned: drops a container's references but to what else is condemned, its id
- * and its buffers.  Then for each before its block goes: a class keeps its shapes until then, because its
+/* For each that is condemned: clears its weakrefs, lists its finalizer, names it to the log. */
+void gc_judge(struct heap *heap, uint32_t ref, bool (*condemned)(const struct heap *heap, uint32_t ref));
+/* First for all that is condemned: drops a container's references but to what else is condemned, its id, its
+ * finalizer that has run and its buffers.  Then for each before its block goes: a class keeps its shapes until then, because its
  * instances need them. */
 void gc_strip(struct heap *heap, struct container *c, bool (*condemned)(const struct heap *heap, uint32_t ref));
 void gc_free_class(struct heap *heap, struct container *c);

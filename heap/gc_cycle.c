@@ -2,10 +2,12 @@
  *
  *   begin   the young objects become old; the barrier goes up                        t0
  *   MARK    roots are reached: objects with holds or names (the handle table knows them),
- *           frozen objects; then what they refer to, through a stack and a ring that prefetches
+ *           frozen objects, gc.garbage; then what they refer to, through a stack and a ring that prefetches
  *   t1      nothing is left to scan:  condemned(o) == old(o) and not mark(o)
- *   SWEEP   weakrefs to the condemned are cleared; all references they hold are dropped, but those to
- *           each other; the blocks are freed in address order; marks are wiped
+ *   SWEEP   weakrefs to the condemned are cleared and their finalizers run; what those gave a name is marked
+ *           after all, with what hangs on it; with `saveall` the others go to gc.garbage; otherwise all
+ *           references they hold are dropped, but those to each other, and the blocks are freed in address
+ *           order; marks are wiped
  *
  * Between steps of MARK others may change the graph.  Garbage is quiet: nobody can change a reference to
  * it or from it without naming it by an id or a weakref, and then its refcount changes and the barrier
@@ -14,8 +16,8 @@
  *
  * Invariant in MARK: a marked object that is on no stack and in no ring refers to marked objects and to
  * objects that are no candidates only.
- * Source of the equivalence with refcount subtraction: every reference is an edge, a hold, a name or a
- * frozen object's, as heap_check() proves.  Start at gc_cycle_step().
+ * Source of the equivalence with refcount subtraction: every reference is an edge, a hold, a name, an entry
+ * of gc.garbage or a frozen object's, as heap_check() proves.  Start at gc_cycle_step().
  */
 #include "edges.h"
 
@@ -153,17 +155,21 @@ static bool mark_roots(struct heap *heap, uint64_t *budget)
     return *budget > 0;
 }
 
+static void mark_overflowed(struct heap *heap)
+{
+    while (heap->gc.overflowed) {
+        heap->gc.overflowed = false;
+        for_words(heap, scan_marked_word);
+    }
+}
+
 /* true: nothing is left to scan (t1). */
 static bool mark_step(struct heap *heap, uint64_t budget)
 {
-    struct gc *gc = &heap->gc;
     if (!mark_roots(heap, &budget)) {
         return false;
     }
-    while (gc->overflowed) {
-        gc->overflowed = false;
-        for_words(heap, scan_marked_word);
-    }
+    mark_overflowed(heap);
     return true;
 }
 
@@ -179,13 +185,32 @@ static inline uint64_t condemned_word(const struct gc *gc, uint32_t ref)
     return gc->old[ref >> 6] & ~gc->mark[ref >> 6];
 }
 
-static void clear_weakrefs_word(struct heap *heap, uint32_t ref)
+static void judge_word(struct heap *heap, uint32_t ref)
+{
+    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
+        gc_judge(heap, ref + (uint32_t)__builtin_ctzll(bits), is_condemned);
+    }
+}
+
+/* A finalizer has given it a name. */
+static void reach_named(struct heap *heap, uint32_t ref)
+{
+    uint64_t budget = UINT64_MAX;
+    reach(&heap->gc, ref);
+    drain_stack(heap, &budget);
+}
+
+static void count_word(struct heap *heap, uint32_t ref)
+{
+    heap->gc.unreachable += (uint64_t)__builtin_popcountll(condemned_word(&heap->gc, ref));
+}
+
+static void save_word(struct heap *heap, uint32_t ref)
 {
     for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
         uint32_t at = ref + (uint32_t)__builtin_ctzll(bits);
-        if (object_at(heap, at)->flags & FLAG_WEAKREF) {
-            weakref_clear_all(heap, at);
-        }
+        bit_set(heap->gc.mark, at);
+        garbage_append(heap, at);
     }
 }
 
@@ -204,7 +229,7 @@ static void free_word(struct heap *heap, uint32_t ref)
     uint64_t condemned = condemned_word(gc, ref);
     gc->old[ref >> 6] &= gc->mark[ref >> 6];
     gc->mark[ref >> 6] = 0;
-    gc->unreachable += (uint64_t)__builtin_popcountll(condemned);
+    gc->swept += (uint64_t)__builtin_popcountll(condemned);
     for (uint64_t bits = condemned; bits != 0; bits &= bits - 1) {
         struct container *c = (struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
         gc_free_class(heap, c);
@@ -213,17 +238,45 @@ static void free_word(struct heap *heap, uint32_t ref)
     pymalloc_free_word(&heap->pm, ref, condemned);
 }
 
-static void sweep(struct heap_collection *result, struct heap *heap)
+/* Weakrefs and finalizers; afterwards what is condemned is so for good. */
+static void judge_condemned(struct heap *heap)
+{
+    if (heap->weakrefs.count > 0 || heap->finalizers.waiting > 0 || (heap_gc_debug(heap) & HEAP_GC_COLLECTABLE)) {
+        for_words(heap, judge_word);
+    }
+    if (heap->finalizers.judged.first != NULL) {
+        finalizer_run_judged(heap);
+        finalizer_each_named(heap, is_condemned, reach_named);
+        mark_overflowed(heap);
+        finalizer_tell_ran(heap, is_condemned);
+    }
+}
+
+/* Moves what is condemned to gc.garbage.  Without memory for that it is freed like any other. */
+static void save_condemned(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
     gc->unreachable = 0;
-    if (heap->weakrefs.count > 0) {
-        for_words(heap, clear_weakrefs_word);
+    for_words(heap, count_word);
+    if (!garbage_reserve(heap, gc->unreachable)) {
+        gc->unreachable = 0;
+        return;
+    }
+    for_words(heap, save_word);
+}
+
+static void sweep(struct heap_collection *result, struct heap *heap)
+{
+    struct gc *gc = &heap->gc;
+    gc->unreachable = gc->swept = 0;
+    judge_condemned(heap);
+    if (heap_gc_debug(heap) & HEAP_GC_SAVEALL) {
+        save_condemned(heap);
     }
     for_words(heap, strip_word);
     for_words(heap, free_word);
-    counter_sub(&gc->generations[2].objects, gc->unreachable);
-    result->unreachable = gc->unreachable;
+    counter_sub(&gc->generations[2].objects, gc->swept);
+    result->unreachable = gc->unreachable + gc->swept;
     result->freed += heap_settle(heap);
     gc->long_lived_pending = 0;
     gc->long_lived_total = counter_read(&gc->generations[2].objects);
@@ -244,6 +297,9 @@ void gc_cycle_begin(struct heap *heap)
     gc->overflowed = false;
     if (counter_read(&gc->frozen_count) > 0) {
         for_words(heap, scan_frozen_word);
+    }
+    for (uint64_t i = 0; i < heap->garbage.len; i++) {
+        reach(gc, heap->garbage.refs[i]);
     }
 }
 

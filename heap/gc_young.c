@@ -7,7 +7,9 @@
  *   copy        scratch = refcount, for every candidate
  *   subtract    one less for every reference from a candidate
  *   reach       from those above 0: scratch = REACHED
- *   judge       weakrefs to the others are cleared
+ *   judge       weakrefs to the others are cleared and their finalizers run; what those gave a name is
+ *               reached after all, with what hangs on it
+ *   save        with the flag `saveall`: all the others go to gc.garbage, and are reached
  *   sweep       first all references they hold are dropped, then the blocks are freed
  *   promote     what was reached goes to the next generation
  *
@@ -128,14 +130,31 @@ static bool is_garbage(const struct heap *heap, uint32_t ref)
     return scratch != NULL && *scratch == 0;
 }
 
-static void clear_weakrefs(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+static void judge(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 {
-    struct container *c = candidate_at(heap, chunk, i);
     if (chunk->scratch[i] == 0) {
         heap->gc.unreachable++;
-        if (c->head.flags & FLAG_WEAKREF) {
-            weakref_clear_all(heap, chunk->refs[i]);
-        }
+        gc_judge(heap, chunk->refs[i], is_garbage);
+    }
+}
+
+/* A finalizer has given it a name. */
+static void reach_named(struct heap *heap, uint32_t ref)
+{
+    reach_one(heap, ref);
+    drain_stack(heap);
+}
+
+static void count_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    heap->gc.unreachable += chunk->scratch[i] == 0;
+}
+
+static void save_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        chunk->scratch[i] = REACHED;
+        garbage_append(heap, chunk->refs[i]);
     }
 }
 
@@ -208,28 +227,64 @@ static void promote(struct heap *heap, int generation)
     counter_add(&gc->generations[1].objects, moved);
 }
 
-/* gc_collect_young -- collects generations 0..generation, generation < 2; the dead list is empty before
- * and after. */
-void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation)
+/* ---- the steps ---- */
+
+static void reach_overflowed(struct heap *heap, int generation)
 {
-    struct gc *gc = &heap->gc;
-    gc->young_collected = generation;
-    gc->unreachable = 0;
-    gc->overflowed = false;
+    while (heap->gc.overflowed) {
+        heap->gc.overflowed = false;
+        for_candidates(heap, generation, reach_again);
+    }
+}
+
+/* What is not from outside, nor reached from there, has a scratch of 0. */
+static void deduce_unreachable(struct heap *heap, int generation)
+{
+    heap->gc.overflowed = false;
     for_candidates(heap, generation, copy_refcount);
     for_candidates(heap, generation, subtract_references);
     for_candidates(heap, generation, reach_if_external);
-    while (gc->overflowed) {
-        gc->overflowed = false;
-        for_candidates(heap, generation, reach_again);
+    reach_overflowed(heap, generation);
+}
+
+/* Weakrefs and finalizers; afterwards a scratch of 0 is final, and counted. */
+static void judge_garbage(struct heap *heap, int generation)
+{
+    struct gc *gc = &heap->gc;
+    gc->unreachable = 0;
+    for_candidates(heap, generation, judge);
+    if (heap->finalizers.judged.first != NULL) {
+        finalizer_run_judged(heap);
+        finalizer_each_named(heap, is_garbage, reach_named);
+        reach_overflowed(heap, generation);
+        finalizer_tell_ran(heap, is_garbage);
+        gc->unreachable = 0;
+        for_candidates(heap, generation, count_garbage);
     }
-    for_candidates(heap, generation, clear_weakrefs);
-    if (gc->unreachable > 0) {
+}
+
+static void sweep_garbage(struct heap *heap, int generation)
+{
+    if (heap->gc.unreachable == 0) {
+        return;
+    }
+    if ((heap_gc_debug(heap) & HEAP_GC_SAVEALL) && garbage_reserve(heap, heap->gc.unreachable)) {
+        for_candidates(heap, generation, save_garbage);
+    } else {
         for_candidates(heap, generation, strip_garbage);
         for_candidates(heap, generation, free_garbage);
-        result->freed += heap_settle(heap);
     }
-    gc->young_collected = -1;
-    result->unreachable = gc->unreachable;
+}
+
+/* gc_collect_young -- collects generations 0..generation, generation < 2; nothing is dying before and after. */
+void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation)
+{
+    heap->gc.young_collected = generation;
+    deduce_unreachable(heap, generation);
+    judge_garbage(heap, generation);
+    sweep_garbage(heap, generation);
+    result->freed += heap_settle(heap);
+    heap->gc.young_collected = -1;
+    result->unreachable = heap->gc.unreachable;
     promote(heap, generation);
 }

@@ -238,6 +238,11 @@ uint32_t handle_roots(const struct heap *heap, uint32_t slot)
 
 /* ---- ids ---- */
 
+static uint64_t id_of_slot(const struct heap *heap, uint32_t slot)
+{
+    return (uint64_t)entry_at(heap->handles, slot)->generation << 32 | slot;
+}
+
 enum heap_error heap_id(uint64_t *id, struct heap *heap, heap_ref obj)
 {
     GIL_ASSERT_HELD(heap);
@@ -245,8 +250,15 @@ enum heap_error heap_id(uint64_t *id, struct heap *heap, heap_ref obj)
     if (unlikely(slot == 0)) {
         return HEAP_MEMORY;
     }
-    *id = (uint64_t)entry_at(heap->handles, slot)->generation << 32 | slot;
+    *id = id_of_slot(heap, slot);
     return HEAP_OK;
+}
+
+uint64_t handle_id(const struct heap *heap, uint32_t ref)
+{
+    uint32_t slot = handle_slot_if_any(heap, ref);
+    HEAP_ASSERT(slot != 0);
+    return id_of_slot(heap, slot);
 }
 
 heap_ref heap_find(struct heap *heap, uint64_t id)

@@ -9,6 +9,8 @@
  *        ├─ interned      str keys, once a text                    intern.c
  *        ├─ classes       symbols, shapes                          shape.c
  *        ├─ weakrefs      target -> weakrefs                       weakref.c
+ *        ├─ finalizers    target -> what happens before it dies    finalizer.c
+ *        ├─ garbage       what `saveall` kept                      garbage.c
  *        └─ dead list     what is dying by refcount                dead.c
  *
  * Start at heap_create(); then object.c.
@@ -79,6 +81,7 @@ static bool heap_init(struct heap *heap, const struct heap_config *config)
         return false;
     }
     map32_init(&heap->weakrefs, &heap->pm);
+    map32_init(&heap->finalizers.by_target, &heap->pm);
     map32_init(&heap->hashes, &heap->pm);
     heap_enter(heap);
     bool ok = seed_hashes(heap) && gc_init(heap) && handle_init(heap) && name_init(heap) && intern_init(heap) &&
@@ -138,6 +141,8 @@ void heap_destroy(struct heap *heap)
     intern_fini(heap);
     class_table_fini(heap);
     map32_fini(&heap->weakrefs);
+    finalizer_fini(heap);
+    garbage_fini(heap);
     map32_fini(&heap->hashes);
     gc_fini(heap);
     heap->signature = 0;
@@ -152,6 +157,12 @@ void heap_set_limits(struct heap *heap, const struct heap_limits *limits)
     GIL_ASSERT_HELD(heap);
     heap->limits = *limits;
     heap->pm.max_bytes = limits->max_bytes;
+}
+
+void heap_set_observer(struct heap *heap, const struct heap_observer *observer)
+{
+    GIL_ASSERT_HELD(heap);
+    heap->observer = *observer;
 }
 
 /* ---- GIL ---- */

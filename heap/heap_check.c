@@ -1,11 +1,11 @@
 /* heap_check.c -- the referee: recounts everything and compares.
  *
- *   for each live object   refcount == edges to it + roots of its handle
+ *   for each live object   refcount == edges to it + entries of gc.garbage + roots of its handle
  *   for each handle        roots == holds of all sessions + names
  *   each edge              leads to a live object of a known type
  *   tracked                exactly the containers that must be
  *   totals                 live objects and bytes by type are what the counters say
- * and the checkers of arenas, pools, generations, tables, weakrefs and shapes.
+ * and the checkers of arenas, pools, generations, tables, weakrefs, finalizers and shapes.
  *
  * Linear in the heap, with four bytes a granule of memory of its own (not counted against the limit).
  * Start at heap_check().
@@ -118,6 +118,13 @@ static void count_edges(struct check *check, uint32_t ref)
     count_edge(check, ref, edges.extra);
 }
 
+static void count_garbage(struct check *check)
+{
+    for (uint64_t i = 0; i < heap_garbage_len(check->heap); i++) {
+        count_edge(check, 0, heap_garbage_item(check->heap, i));
+    }
+}
+
 /* ---- each object ---- */
 
 /* Whether a container has to be tracked: all but the empty tuple and tuples of nothing tracked. */
@@ -168,6 +175,9 @@ static void check_object(struct check *check, uint32_t ref)
     if (((o->flags & FLAG_WEAKREF) != 0) != (map32_find(&heap->weakrefs, ref) != NULL)) {
         problem(check, "the weakref table and %#x disagree", ref);
     }
+    if (((o->flags & FLAG_FINALIZER) != 0) != (map32_find(&heap->finalizers.by_target, ref) != NULL)) {
+        problem(check, "the finalizer table and %#x disagree", ref);
+    }
     if (object_is_immortal(o)) {
         return;
     }
@@ -217,7 +227,7 @@ static void check_modules(struct check *check)
     FILE *why = check->why;
     check->problems += arena_check(&heap->pm, why) + pymalloc_check(&heap->pm, why) + handle_check(heap, why) +
                        name_check(heap, why) + intern_check(heap, why) + weakref_check(heap, why) +
-                       gc_check_generations(heap, why) + class_check(heap, why) + compare_check(heap, why);
+                       finalizer_check(heap, why) + gc_check_generations(heap, why) + class_check(heap, why) + compare_check(heap, why);
 }
 
 /* heap_check -- collects nothing, but frees what is already dying and gives magazines back. */
@@ -235,6 +245,7 @@ uint32_t heap_check(struct heap *heap, FILE *why)
     session_count_holds(heap, check.roots);
     name_count_roots(heap, check.roots);
     for_objects(&check, POOL_CONTAINER, count_edges);
+    count_garbage(&check);
     if (check.problems == 0) { /* what follows edges needs good ones */
         for_objects(&check, POOL_CONTAINER, check_container);
     }

@@ -51,6 +51,7 @@ _Noreturn void heap_assert_failed(const char *condition, const char *file, int l
 #define FLAG_INTERNED 0x10 /* str: the interned table has it */
 #define FLAG_BIG 0x20      /* int: struct text of little-endian 32-bit limbs, not struct number */
 #define FLAG_NEGATIVE 0x40 /* big int: below zero */
+#define FLAG_ATOM_FINALIZED 0x80 /* what FLAG_FINALIZED is for containers */
 
 /* What every object begins with. */
 struct object {
@@ -154,10 +155,18 @@ struct class {
 };
 
 struct weakref {
-    struct container head; /* n = 1: the target's shared one */
-    uint32_t target;       /* 0: dead */
-    uint32_t next;         /* the target's next older weakref; 0: none */
-    uint32_t unused[2];
+    struct container head; /* n: WEAKREF_SHARED, WEAKREF_NOTIFY or neither */
+    uint32_t target;       /* 0: dead; the three below are meaningless then */
+    uint32_t next, prev;   /* the target's weakrefs, the shared one first, then newest first; 0: none */
+    uint32_t count;        /* of the first: how many the target has */
+};
+#define WEAKREF_SHARED 1u /* the target's shared one */
+#define WEAKREF_NOTIFY 2u /* a struct weakref_notify */
+
+/* One that tells a session of its target's death. */
+struct weakref_notify {
+    struct weakref weakref;
+    uint64_t session; /* its number */
 };
 
 _Static_assert(sizeof(struct object) == 8 && sizeof(struct container) == 16, "headers are dense");
@@ -166,6 +175,30 @@ _Static_assert(sizeof(struct class) == 32 && sizeof(struct weakref) == 32, "32-b
 _Static_assert(sizeof(struct number) == 16 && sizeof(struct text) == 24, "atoms are dense");
 
 /* ---- the heap ---- */
+
+struct finalizer;
+
+/* Records that wait for the same thing. */
+struct finalizer_list {
+    struct finalizer *first, *last;
+};
+
+/* What finalizer.c keeps; it says what the lists are. */
+struct finalizer_table {
+    struct finalizer **records; /* count of them, in no order */
+    uint32_t count, room;
+    uint32_t waiting;           /* records that have not run */
+    uint64_t serials;           /* given */
+    struct map32 by_target;     /* object -> number of its record */
+    struct finalizer_list dying, judged, ran;
+    bool judging;               /* a collection runs its finalizers */
+};
+
+/* gc.garbage: each entry is one reference. */
+struct garbage {
+    uint32_t *refs;
+    uint64_t len, room;
+};
 
 #define SMALL_INT_MIN (-5)
 #define SMALL_INT_MAX 256
@@ -185,7 +218,9 @@ struct heap {
     struct name_table *names;
     struct intern_table *interned;
     struct class_table *classes;     /* symbols, shapes, classes */
-    struct map32 weakrefs;           /* target -> its newest weakref */
+    struct map32 weakrefs;           /* target -> the first of its weakrefs */
+    struct finalizer_table finalizers;
+    struct garbage garbage;
     struct heap_session *sessions;   /* all of them, doubly linked */
     uint64_t sessions_made;          /* numbers given */
     uint64_t hash_seed[2];           /* random, for str and bytes */
@@ -352,6 +387,7 @@ uint64_t instance_buffer_bytes(const struct instance *i);
 void instance_free_buffers(struct heap *heap, struct instance *i);
 void class_free_info(struct heap *heap, struct class *c);
 uint64_t class_info_bytes(const struct class *c);
+void instance_clear(struct heap *heap, heap_ref instance); /* deletes all attributes; cannot fail */
 const char *instance_class_name(const struct heap *heap, const struct instance *i);
 /* The bytes of an instance's class change beside those of its type. */
 void instance_count_bytes(struct heap *heap, const struct instance *i, int64_t bytes);
@@ -359,11 +395,43 @@ uint32_t class_check(struct heap *heap, FILE *why);
 
 /* ---- weakref.c ---- */
 
-/* Clears all weakrefs to a dying object. */
-void weakref_clear_all(struct heap *heap, uint32_t target);
+/* Clears all weakrefs to a dying object and tells of those that notify, newest first, but of those that are
+ * condemned themselves (`condemned` may be NULL: none is). */
+void weakref_clear_all(struct heap *heap, uint32_t target,
+                       bool (*condemned)(const struct heap *heap, uint32_t ref));
 /* Unlinks a dying weakref from its target. */
 void weakref_unlink(struct heap *heap, struct weakref *w);
 uint32_t weakref_check(struct heap *heap, FILE *why);
+
+/* ---- finalizer.c ---- */
+
+void finalizer_fini(struct heap *heap);
+/* The refcount of an object with FLAG_FINALIZER has become 0.  true: it stays as it is until finalizer_run_dying()
+ * comes to it.  false: it has no finalizer any more and dies now. */
+HEAP_MUST_USE bool finalizer_before_death(struct heap *heap, uint32_t ref);
+void finalizer_run_dying(struct heap *heap); /* of the first of heap->finalizers.dying, which is there */
+/* Steps of a collection that has condemned objects.  First for each that has FLAG_FINALIZER. */
+void finalizer_judge(struct heap *heap, uint32_t ref);
+/* Runs the finalizers of those, takes apart what dies of it. */
+void finalizer_run_judged(struct heap *heap);
+/* Calls `reach` for those among them that have a name now. */
+void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref),
+                          void (*reach)(struct heap *heap, uint32_t ref));
+/* The record of a dying object that has run goes; tells what has not been told. */
+void finalizer_forget(struct heap *heap, uint32_t ref);
+/* Tells of each that ran: it lives on unless it is still condemned. */
+void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref));
+uint32_t finalizer_check(struct heap *heap, FILE *why);
+
+/* ---- garbage.c ---- */
+
+void garbage_fini(struct heap *heap);
+HEAP_MUST_USE bool garbage_reserve(struct heap *heap, uint64_t more); /* room for so many; false: no memory */
+void garbage_append(struct heap *heap, uint32_t ref); /* takes a reference; there is room */
+/* What the debug flags say at the start of a collection, of each condemned object, and at the end. */
+void debug_say_start(struct heap *heap, int generation);
+void debug_say_collectable(struct heap *heap, uint32_t ref);
+void debug_say_stop(struct heap *heap, const struct heap_collection *done);
 
 /* ---- handle.c ---- */
 
@@ -375,6 +443,7 @@ void handle_fini(struct heap *heap);
 uint32_t handle_slot(struct heap *heap, uint32_t ref);
 uint32_t handle_slot_if_any(const struct heap *heap, uint32_t ref);
 uint32_t handle_ref(const struct heap *heap, uint32_t slot); /* object of a slot in use */
+uint64_t handle_id(const struct heap *heap, uint32_t ref); /* the id of an object that has one */
 /* One root (hold or name) more or less on the object's slot, beside its refcount. */
 void handle_root_add(struct heap *heap, uint32_t slot, uint32_t n);
 void handle_root_drop(struct heap *heap, uint32_t slot, uint32_t n);

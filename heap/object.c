@@ -8,7 +8,8 @@
  * of 512 bytes has a 32-byte stub here and its payload in the raw layer.
  *
  * Life: create (refcount 1, owned by the caller) -> object_incref/object_decref -> object_death when the
- * count is 0.  Atoms are freed there and then; containers go to the dead list (dead.c).
+ * count is 0.  Atoms are freed there and then; containers go to the dead list (dead.c); what has a finalizer
+ * waits for it first (finalizer.c).
  *
  * Invariant: refcount == edges + names + holds + what running functions own just now.
  * Locking: the GIL for everything.   Checker: heap_check().
@@ -55,8 +56,9 @@ uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
     case HEAP_T_SET:
     case HEAP_T_FROZENSET:
     case HEAP_T_CLASS:
-    case HEAP_T_WEAKREF:
         return 32;
+    case HEAP_T_WEAKREF:
+        return o->n == WEAKREF_NOTIFY ? sizeof(struct weakref_notify) : sizeof(struct weakref);
     case HEAP_T_COUNT:
         break;
     }
@@ -192,7 +194,7 @@ static void atom_death(struct heap *heap, struct object *o)
     if (unlikely(o->flags & (FLAG_WEAKREF | FLAG_HANDLE))) {
         uint32_t ref = object_ref(heap, o);
         if (o->flags & FLAG_WEAKREF) {
-            weakref_clear_all(heap, ref);
+            weakref_clear_all(heap, ref, NULL);
         }
         if (o->flags & FLAG_HANDLE) {
             handle_release(heap, ref);
@@ -209,7 +211,7 @@ static void container_death(struct heap *heap, struct container *c)
 {
     uint32_t ref = object_ref(heap, c);
     if (c->head.flags & FLAG_WEAKREF) {
-        weakref_clear_all(heap, ref);
+        weakref_clear_all(heap, ref, NULL);
     }
     if (c->handle != 0) {
         handle_release(heap, ref);
@@ -220,7 +222,7 @@ static void container_death(struct heap *heap, struct container *c)
     if (c->head.type == HEAP_T_WEAKREF) {
         weakref_unlink(heap, (struct weakref *)c);
     }
-    if (unlikely(heap->gc.cycle_on)) {
+    if (unlikely(heap->gc.state != GC_IDLE)) {
         bit_clear(heap->gc.mark, ref); /* a stack entry without its mark is skipped */
     }
     dead_append(heap, c);
@@ -228,6 +230,9 @@ static void container_death(struct heap *heap, struct container *c)
 
 void object_death(struct heap *heap, uint32_t ref)
 {
+    if (unlikely(object_at(heap, ref)->flags & FLAG_FINALIZER) && finalizer_before_death(heap, ref)) {
+        return;
+    }
     if (ref_is_atom(ref)) {
         atom_death(heap, object_at(heap, ref));
     } else {

@@ -315,6 +315,25 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
     return HEAP_OK;
 }
 
+void instance_clear(struct heap *heap, heap_ref instance)
+{
+    struct instance *i = instance_at(heap, instance);
+    struct shape *shape = shape_at(heap, i->u.in.shape);
+    const struct class_info *info = info_of(heap, shape->class);
+    uint32_t count = shape->count;
+    if (!info->has_slots) { /* back to the shape without names; the values keep their room */
+        shape_at(heap, info->root)->users++;
+        i->u.in.shape = info->root;
+        shape_drop(heap, shape);
+    }
+    uint32_t *values = values_of(i);
+    for (uint32_t k = 0; k < count; k++) {
+        uint32_t old = values[k];
+        values[k] = 0;
+        heap_decref(heap, old);
+    }
+}
+
 bool heap_attr_next(const struct heap *heap, heap_ref instance, uint32_t *pos, const char **name, heap_ref *value)
 {
     struct instance *i = instance_at(heap, instance);

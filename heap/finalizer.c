@@ -1,0 +1,469 @@
+/* finalizer.c -- what happens once, when an object is about to die.
+ *
+ * A record says what: first `clear`, the object drops what it refers to; then `resurrect_as`, a name is bound to
+ * it.  It stays, done, until the object dies, so that heap.inspect can show it.
+ *
+ *   IDLE     the object lives                                               on no list
+ *   DYING    its refcount became 0; finalizer_run_dying() will run it       heap->finalizers.dying
+ *   JUDGED   a collection has condemned the object                          heap->finalizers.judged
+ *   RAN      ran in this collection; whether it lives on is not known yet   heap->finalizers.ran
+ *
+ * A dying object is not run where its refcount becomes 0, because binding a name may kill another object with a
+ * finalizer, and so on: the record waits in line, which takes neither stack nor memory.  The object stays as it
+ * was meanwhile, tracked, with its id and its weakrefs.  One that loses its last reference while it waits to be
+ * judged goes over to the dying.
+ *
+ * In a collection they run in the order of registration, which is near CPython's order of creation.
+ *
+ * Invariant: FLAG_FINALIZER on the target == the table has a record for it; outside a drain and a collection
+ * every record is IDLE; `waiting` of them have not run.   Checker: finalizer_check().
+ * Source of the orders: CPython's PEP 442 and Modules/gcmodule.c.   Start at finalizer_run().
+ */
+#include "heap_internal.h"
+
+enum place { PLACE_IDLE, PLACE_DYING, PLACE_JUDGED, PLACE_RAN };
+
+struct finalizer {
+    struct finalizer *next, *prev; /* on the list of `place`; meaningless when idle */
+    enum place place;
+    uint32_t target;
+    uint32_t number;              /* its place in the records */
+    uint32_t token_len, name_len; /* of the texts that follow; name_len 0: it binds no name */
+    bool has_token, clear;
+    bool done;                    /* it has run */
+    bool told;                    /* and that has been told */
+    uint64_t serial;              /* ascends in the order of registration */
+    uint64_t session;             /* number of who set it; 0: nobody */
+    char texts[];                 /* the token, then the name */
+};
+
+/* Lists that sorting has under way: list i has 2^i records, so this is more than memory can hold. */
+#define BINS 40
+
+static struct finalizer *record_of(const struct heap *heap, uint32_t target)
+{
+    if (!(object_at(heap, target)->flags & FLAG_FINALIZER)) {
+        return NULL;
+    }
+    return heap->finalizers.records[*map32_find(&heap->finalizers.by_target, target)];
+}
+
+static uint8_t finalized_flag(uint32_t ref)
+{
+    return ref_is_atom(ref) ? FLAG_ATOM_FINALIZED : FLAG_FINALIZED;
+}
+
+bool heap_is_finalized(const struct heap *heap, heap_ref obj)
+{
+    return (object_at(heap, obj)->flags & finalized_flag(obj)) != 0;
+}
+
+/* ---- lists of those that wait ---- */
+
+static struct finalizer_list *list_of(struct heap *heap, enum place place)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    return place == PLACE_DYING ? &table->dying : place == PLACE_JUDGED ? &table->judged : &table->ran;
+}
+
+static void leave_place(struct heap *heap, struct finalizer *record)
+{
+    if (record->place == PLACE_IDLE) {
+        return;
+    }
+    struct finalizer_list *list = list_of(heap, record->place);
+    *(record->prev != NULL ? &record->prev->next : &list->first) = record->next;
+    *(record->next != NULL ? &record->next->prev : &list->last) = record->prev;
+    record->place = PLACE_IDLE;
+}
+
+static void move_to(struct heap *heap, struct finalizer *record, enum place place)
+{
+    leave_place(heap, record);
+    struct finalizer_list *list = list_of(heap, place);
+    record->place = place;
+    record->next = NULL;
+    record->prev = list->last;
+    *(list->last != NULL ? &list->last->next : &list->first) = record;
+    list->last = record;
+}
+
+/* ---- records ---- */
+
+static size_t record_bytes(const struct finalizer *record)
+{
+    return sizeof *record + record->token_len + record->name_len;
+}
+
+static bool grow_records(struct heap *heap)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    uint32_t room = table->room == 0 ? 16 : table->room * 2;
+    void *records = pymalloc_table_realloc(&heap->pm, table->records, table->room * sizeof *table->records,
+                                           room * sizeof *table->records);
+    if (records == NULL) {
+        return false;
+    }
+    table->records = records;
+    table->room = room;
+    return true;
+}
+
+/* Takes the record away; the last one takes its place in the array. */
+static void record_destroy(struct heap *heap, struct finalizer *record)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    leave_place(heap, record);
+    table->waiting -= !record->done;
+    struct finalizer *moved = table->records[--table->count];
+    table->records[record->number] = moved;
+    moved->number = record->number;
+    *map32_find(&table->by_target, moved->target) = moved->number;
+    map32_remove(&table->by_target, record->target);
+    object_at(heap, record->target)->flags &= (uint8_t)~FLAG_FINALIZER;
+    pymalloc_table_free(&heap->pm, record, record_bytes(record));
+}
+
+/* A record that the table does not have yet; NULL: no memory. */
+static struct finalizer *record_create(struct heap *heap, const struct heap_session *session, heap_ref obj,
+                                       const struct heap_finalizer *finalizer)
+{
+    size_t token_len = finalizer->token.text != NULL ? finalizer->token.len : 0;
+    size_t name_len = finalizer->resurrect_as.text != NULL ? finalizer->resurrect_as.len : 0;
+    struct finalizer *record = pymalloc_table_alloc(&heap->pm, sizeof *record + token_len + name_len);
+    if (record == NULL) {
+        return NULL;
+    }
+    *record = (struct finalizer){.target = obj,
+                                 .serial = ++heap->finalizers.serials,
+                                 .session = session != NULL ? heap_session_number(session) : 0,
+                                 .token_len = (uint32_t)token_len,
+                                 .name_len = (uint32_t)name_len,
+                                 .has_token = finalizer->token.text != NULL,
+                                 .clear = finalizer->clear};
+    if (token_len > 0) {
+        memcpy(record->texts, finalizer->token.text, token_len);
+    }
+    if (name_len > 0) {
+        memcpy(record->texts + token_len, finalizer->resurrect_as.text, name_len);
+    }
+    return record;
+}
+
+/* Puts the record into the table.  false: no memory. */
+static bool record_insert(struct heap *heap, struct finalizer *record)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    if (table->count == table->room && !grow_records(heap)) {
+        return false;
+    }
+    uint32_t *number = map32_put(&table->by_target, record->target);
+    if (number == NULL) {
+        return false;
+    }
+    *number = record->number = table->count;
+    table->records[table->count++] = record;
+    table->waiting++;
+    object_at(heap, record->target)->flags |= FLAG_FINALIZER;
+    return true;
+}
+
+/* The object has a record that has not run: the new one takes its place, wherever that is. */
+static void record_replace(struct heap *heap, struct finalizer *old, struct finalizer *record)
+{
+    record->number = old->number;
+    heap->finalizers.records[record->number] = record;
+    if (old->place != PLACE_IDLE) {
+        move_to(heap, record, old->place);
+        leave_place(heap, old);
+    }
+    pymalloc_table_free(&heap->pm, old, record_bytes(old));
+}
+
+/* ---- the public face ---- */
+
+enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session *session, heap_ref obj,
+                                   const struct heap_finalizer *finalizer)
+{
+    GIL_ASSERT_HELD(heap);
+    const struct heap_text *name = &finalizer->resurrect_as;
+    if (object_is_immortal(object_at(heap, obj))) {
+        return HEAP_TYPE;
+    }
+    if (heap_is_finalized(heap, obj)) {
+        return HEAP_FINALIZED;
+    }
+    if (name->text != NULL && (name->len == 0 || name->len > HEAP_NAME_BYTES_MAX)) {
+        return HEAP_BAD_NAME;
+    }
+    if (handle_slot(heap, obj) == 0) {
+        return HEAP_MEMORY;
+    }
+    struct finalizer *old = record_of(heap, obj), *record = record_create(heap, session, obj, finalizer);
+    if (record == NULL) {
+        return HEAP_MEMORY;
+    }
+    if (old != NULL) {
+        record_replace(heap, old, record);
+    } else if (!record_insert(heap, record)) {
+        pymalloc_table_free(&heap->pm, record, record_bytes(record));
+        return HEAP_MEMORY;
+    }
+    return HEAP_OK;
+}
+
+bool heap_finalizer_clear(struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    struct finalizer *record = record_of(heap, obj);
+    if (record == NULL) {
+        return false;
+    }
+    bool waited = !record->done, dying = record->place == PLACE_DYING;
+    record_destroy(heap, record);
+    if (dying && object_at(heap, obj)->refcount == 0) {
+        object_death(heap, obj); /* nothing is left to wait for */
+    }
+    return waited;
+}
+
+bool heap_finalizer_get(struct heap_finalizer *finalizer, const struct heap *heap, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    const struct finalizer *record = record_of(heap, obj);
+    if (record == NULL) {
+        return false;
+    }
+    *finalizer = (struct heap_finalizer){.clear = record->clear, .done = record->done, .session = record->session};
+    if (record->has_token) {
+        finalizer->token = (struct heap_text){record->texts, record->token_len};
+    }
+    if (record->name_len > 0) {
+        finalizer->resurrect_as = (struct heap_text){record->texts + record->token_len, record->name_len};
+    }
+    return true;
+}
+
+/* ---- running ---- */
+
+/* The object drops what it refers to. */
+static void clear_object(struct heap *heap, uint32_t ref)
+{
+    switch (heap_type(heap, ref)) {
+    case HEAP_T_LIST:
+        heap_list_clear(heap, ref);
+        break;
+    case HEAP_T_DICT:
+        heap_dict_clear(heap, ref);
+        break;
+    case HEAP_T_SET:
+        heap_set_clear(heap, ref);
+        break;
+    case HEAP_T_INSTANCE:
+        instance_clear(heap, ref);
+        break;
+    default: /* an atom, or a container that does not change */
+        break;
+    }
+}
+
+/* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not. */
+static void finalizer_run(struct heap *heap, struct finalizer *record)
+{
+    uint32_t ref = record->target;
+    record->done = true;
+    heap->finalizers.waiting--;
+    object_at(heap, ref)->flags |= finalized_flag(ref);
+    if (record->clear) {
+        clear_object(heap, ref);
+    }
+    if (record->name_len > 0) {
+        /* Benign when it fails: the object dies, and whoever set the finalizer is told. */
+        (void)!heap_name_bind(heap, record->texts + record->token_len, record->name_len, ref);
+    }
+}
+
+/* Tells what became of an object whose finalizer has run. */
+static void tell(struct heap *heap, struct finalizer *record, bool resurrected)
+{
+    record->told = true;
+    if (heap->observer.event == NULL) {
+        return;
+    }
+    struct heap_event event = {.kind = HEAP_EVENT_FINALIZED,
+                               .resurrected = resurrected,
+                               .session = record->session,
+                               .token = record->has_token ? record->texts : NULL,
+                               .token_len = record->token_len};
+    event.object = handle_id(heap, record->target);
+    heap->observer.event(heap->observer.arg, &event);
+}
+
+/* ---- death by refcount ---- */
+
+bool finalizer_before_death(struct heap *heap, uint32_t ref)
+{
+    struct finalizer *record = record_of(heap, ref);
+    if (!record->done) {
+        move_to(heap, record, PLACE_DYING);
+        return true;
+    }
+    finalizer_forget(heap, ref);
+    return false;
+}
+
+void finalizer_forget(struct heap *heap, uint32_t ref)
+{
+    struct finalizer *record = record_of(heap, ref);
+    if (!record->told) {
+        tell(heap, record, false);
+    }
+    record_destroy(heap, record);
+}
+
+/* The first of the dying: it owns itself while its finalizer runs, and dies then unless a name has it. */
+void finalizer_run_dying(struct heap *heap)
+{
+    struct finalizer *record = heap->finalizers.dying.first;
+    uint32_t ref = record->target;
+    struct object *o = object_at(heap, ref);
+    leave_place(heap, record);
+    if (o->refcount > 0) {
+        return; /* somebody has found it, by its id or a weakref, while it waited */
+    }
+    object_incref(heap, ref);
+    finalizer_run(heap, record);
+    if (o->refcount == 1) {
+        tell(heap, record, false);
+    } else if (heap->finalizers.judging) {
+        move_to(heap, record, PLACE_RAN); /* another finalizer may still bind the name */
+    } else {
+        tell(heap, record, true);
+    }
+    object_decref(heap, ref);
+}
+
+/* ---- collections ---- */
+
+void finalizer_judge(struct heap *heap, uint32_t ref)
+{
+    struct finalizer *record = record_of(heap, ref);
+    if (!record->done) {
+        move_to(heap, record, PLACE_JUDGED);
+    }
+}
+
+/* Two lists, linked by `next` alone, become one. */
+static struct finalizer *merge(struct finalizer *a, struct finalizer *b)
+{
+    struct finalizer *first = NULL, **end = &first;
+    while (a != NULL && b != NULL) {
+        struct finalizer **lower = a->serial < b->serial ? &a : &b;
+        *end = *lower;
+        end = &(*lower)->next;
+        *lower = *end;
+    }
+    *end = a != NULL ? a : b;
+    return first;
+}
+
+/* Puts a list into the order of registration; takes no memory. */
+static void list_sort(struct finalizer_list *list)
+{
+    struct finalizer *bins[BINS] = {NULL}, *next;
+    for (struct finalizer *record = list->first; record != NULL; record = next) {
+        next = record->next;
+        record->next = NULL;
+        unsigned i = 0;
+        for (; bins[i] != NULL; i++) {
+            record = merge(bins[i], record);
+            bins[i] = NULL;
+        }
+        bins[i] = record;
+    }
+    struct finalizer *sorted = NULL;
+    for (unsigned i = 0; i < BINS; i++) {
+        sorted = merge(bins[i], sorted);
+    }
+    *list = (struct finalizer_list){.first = sorted};
+    for (struct finalizer *record = sorted; record != NULL; record = record->next) {
+        record->prev = list->last;
+        list->last = record;
+    }
+}
+
+void finalizer_run_judged(struct heap *heap)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    list_sort(&table->judged);
+    table->judging = true;
+    while (table->judged.first != NULL) {
+        struct finalizer *record = table->judged.first;
+        uint32_t ref = record->target;
+        move_to(heap, record, PLACE_RAN);
+        object_incref(heap, ref);
+        finalizer_run(heap, record);
+        object_decref(heap, ref);
+        dead_drain(heap);
+    }
+    table->judging = false;
+}
+
+void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref),
+                          void (*reach)(struct heap *heap, uint32_t ref))
+{
+    for (struct finalizer *record = heap->finalizers.ran.first; record != NULL; record = record->next) {
+        uint32_t slot = handle_slot_if_any(heap, record->target);
+        if (condemned(heap, record->target) && handle_roots(heap, slot) > 0) {
+            reach(heap, record->target);
+        }
+    }
+}
+
+void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref))
+{
+    while (heap->finalizers.ran.first != NULL) {
+        struct finalizer *record = heap->finalizers.ran.first;
+        leave_place(heap, record);
+        tell(heap, record, !condemned(heap, record->target));
+    }
+}
+
+/* ---- life, checker ---- */
+
+void finalizer_fini(struct heap *heap)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    for (uint32_t i = 0; i < table->count; i++) {
+        pymalloc_table_free(&heap->pm, table->records[i], record_bytes(table->records[i]));
+    }
+    pymalloc_table_free(&heap->pm, table->records, table->room * sizeof *table->records);
+    map32_fini(&table->by_target);
+}
+
+uint32_t finalizer_check(struct heap *heap, FILE *why)
+{
+    struct finalizer_table *table = &heap->finalizers;
+    uint32_t problems = 0, waiting = 0;
+    for (uint32_t i = 0; i < table->count; i++) {
+        const struct finalizer *record = table->records[i];
+        uint32_t ref = record->target;
+        const uint32_t *number = map32_find(&table->by_target, ref);
+        waiting += !record->done;
+        if (!pymalloc_is_block(&heap->pm, ref, ref_is_atom(ref) ? POOL_ATOM : POOL_CONTAINER) || number == NULL ||
+            *number != i || record->number != i || !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
+            fprintf(why, "finalizer %u is of %#x, which does not know it\n", i, ref);
+            problems++;
+        } else if (record->place != PLACE_IDLE || record->done != heap_is_finalized(heap, ref)) {
+            fprintf(why, "the finalizer of %#x is not where it should be\n", ref);
+            problems++;
+        }
+    }
+    if (waiting != table->waiting || table->by_target.count != table->count || table->dying.first != NULL ||
+        table->judged.first != NULL || table->ran.first != NULL) {
+        fprintf(why, "there are %u finalizers, %u of them have not run; the table says %u and %u\n", table->count,
+                waiting, table->by_target.count, table->waiting);
+        problems++;
+    }
+    return problems + map32_check(&table->by_target, why);
+}
