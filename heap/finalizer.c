@@ -1,7 +1,7 @@
 /* finalizer.c -- what happens once, when an object is about to die.
  *
- * A record says what: first `clear`, the object drops what it refers to; then `resurrect_as`, a name is bound to
- * it.  It stays, done, until the object dies, so that heap.inspect can show it.
+ * A record says what: first `clear`, the object drops what it refers to; then `resurrect_as`, a name is bound
+ * to it.  It stays, done, until the object dies, so that heap.inspect can show it.
  *
  *   IDLE     the object lives                                               on no list
  *   DYING    its refcount became 0; finalizer_run_dying() will run it       heap->finalizers.dying
@@ -30,11 +30,11 @@ struct finalizer {
     uint32_t number;              /* its place in the records */
     uint32_t token_len, name_len; /* of the texts that follow; name_len 0: it binds no name */
     bool has_token, clear;
-    bool done;                    /* it has run */
-    bool told;                    /* and that has been told */
-    uint64_t serial;              /* ascends in the order of registration */
-    uint64_t session;             /* number of who set it; 0: nobody */
-    char texts[];                 /* the token, then the name */
+    bool done;        /* it has run */
+    bool told;        /* and that has been told */
+    uint64_t serial;  /* ascends in the order of registration */
+    uint64_t session; /* number of who set it; 0: nobody */
+    char texts[];     /* the token, then the name */
 };
 
 /* Lists that sorting has under way: list i has 2^i records, so this is more than memory can hold. */
@@ -234,7 +234,8 @@ bool heap_finalizer_get(struct heap_finalizer *finalizer, const struct heap *hea
     if (record == NULL) {
         return false;
     }
-    *finalizer = (struct heap_finalizer){.clear = record->clear, .done = record->done, .session = record->session};
+    *finalizer =
+        (struct heap_finalizer){.clear = record->clear, .done = record->done, .session = record->session};
     if (record->has_token) {
         finalizer->token = (struct heap_text){record->texts, record->token_len};
     }
@@ -267,7 +268,8 @@ static void clear_object(struct heap *heap, uint32_t ref)
     }
 }
 
-/* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not. */
+/* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not.
+ */
 static void finalizer_run(struct heap *heap, struct finalizer *record)
 {
     uint32_t ref = record->target;
@@ -450,8 +452,9 @@ uint32_t finalizer_check(struct heap *heap, FILE *why)
         uint32_t ref = record->target;
         const uint32_t *number = map32_find(&table->by_target, ref);
         waiting += !record->done;
-        if (!pymalloc_is_block(&heap->pm, ref, ref_is_atom(ref) ? POOL_ATOM : POOL_CONTAINER) || number == NULL ||
-            *number != i || record->number != i || !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
+        if (!pymalloc_is_block(&heap->pm, ref, ref_is_atom(ref) ? POOL_ATOM : POOL_CONTAINER) ||
+            number == NULL || *number != i || record->number != i ||
+            !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
             fprintf(why, "finalizer %u is of %#x, which does not know it\n", i, ref);
             problems++;
         } else if (record->place != PLACE_IDLE || record->done != heap_is_finalized(heap, ref)) {
@@ -461,8 +464,8 @@ uint32_t finalizer_check(struct heap *heap, FILE *why)
     }
     if (waiting != table->waiting || table->by_target.count != table->count || table->dying.first != NULL ||
         table->judged.first != NULL || table->ran.first != NULL) {
-        fprintf(why, "there are %u finalizers, %u of them have not run; the table says %u and %u\n", table->count,
-                waiting, table->by_target.count, table->waiting);
+        fprintf(why, "there are %u finalizers, %u of them have not run; the table says %u and %u\n",
+                table->count, waiting, table->by_target.count, table->waiting);
         problems++;
     }
     return problems + map32_check(&table->by_target, why);

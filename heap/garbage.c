@@ -128,7 +128,7 @@ void debug_say_stop(struct heap *heap, const struct heap_collection *done)
         say(heap, "gc: %" PRIu64 " more are collectable", heap->gc.logged - LOGGED_MAX);
     }
     if (wants(heap, HEAP_GC_STATS)) {
-        say(heap, "gc: done, %" PRIu64 " unreachable, %" PRIu64 " uncollectable, %.6fs elapsed", done->unreachable,
-            done->uncollectable, (double)done->elapsed_us / 1e6);
+        say(heap, "gc: done, %" PRIu64 " unreachable, %" PRIu64 " uncollectable, %.6fs elapsed",
+            done->unreachable, done->uncollectable, (double)done->elapsed_us / 1e6);
     }
 }

@@ -391,7 +391,8 @@ static void restart_counts(struct gc *gc, int generation)
     }
 }
 
-static void tell(struct heap *heap, enum heap_event_kind kind, struct heap_collection *collection, bool automatic)
+static void tell(struct heap *heap, enum heap_event_kind kind, struct heap_collection *collection,
+                 bool automatic)
 {
     if (heap->observer.event != NULL) {
         const struct heap_event event = {.kind = kind, .automatic = automatic, .collection = collection};
@@ -594,8 +595,8 @@ static uint32_t check_chunk(struct heap *heap, const struct gc_chunk *chunk, FIL
         free++;
     }
     if (used != chunk->used || free != chunk->untouched - used) {
-        fprintf(why, "young chunk %u has %u objects and %u free slots of %u, and says %u\n", chunk->number, used,
-                free, chunk->untouched, chunk->used);
+        fprintf(why, "young chunk %u has %u objects and %u free slots of %u, and says %u\n", chunk->number,
+                used, free, chunk->untouched, chunk->used);
         problems++;
     }
     return problems;
@@ -607,7 +608,8 @@ static uint32_t check_list(struct heap *heap, uint32_t list, FILE *why)
     uint32_t problems = 0, seen = 0;
     uint64_t objects = 0;
     bool full = false;
-    for (uint32_t n = gc->lists[list].head; n != NO_CHUNK && seen++ <= gc->chunk_count; n = gc->chunks[n]->next) {
+    for (uint32_t n = gc->lists[list].head; n != NO_CHUNK && seen++ <= gc->chunk_count;
+         n = gc->chunks[n]->next) {
         const struct gc_chunk *chunk = gc->chunks[n];
         problems += check_chunk(heap, chunk, why);
         objects += chunk->used;

@@ -20,6 +20,7 @@
  * of gc.garbage or a frozen object's, as heap_check() proves.  Start at gc_cycle_step().
  */
 #include "edges.h"
+#include "visit.h"
 
 #define RING_SLOTS 16u /* headers in flight; more gains nothing */
 
@@ -214,6 +215,13 @@ static void save_word(struct heap *heap, uint32_t ref)
     }
 }
 
+static void visit_word(struct heap *heap, uint32_t ref)
+{
+    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
+        visit_before_death(heap, ref + (uint32_t)__builtin_ctzll(bits));
+    }
+}
+
 static void strip_word(struct heap *heap, uint32_t ref)
 {
     for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
@@ -241,7 +249,8 @@ static void free_word(struct heap *heap, uint32_t ref)
 /* Weakrefs and finalizers; afterwards what is condemned is so for good. */
 static void judge_condemned(struct heap *heap)
 {
-    if (heap->weakrefs.count > 0 || heap->finalizers.waiting > 0 || (heap_gc_debug(heap) & HEAP_GC_COLLECTABLE)) {
+    if (heap->weakrefs.count > 0 || heap->finalizers.waiting > 0 ||
+        (heap_gc_debug(heap) & HEAP_GC_COLLECTABLE)) {
         for_words(heap, judge_word);
     }
     if (heap->finalizers.judged.first != NULL) {
@@ -272,6 +281,9 @@ static void sweep(struct heap_collection *result, struct heap *heap)
     judge_condemned(heap);
     if (heap_gc_debug(heap) & HEAP_GC_SAVEALL) {
         save_condemned(heap);
+    }
+    if (heap->visit != NULL) { /* each is seen before any of them is taken apart */
+        for_words(heap, visit_word);
     }
     for_words(heap, strip_word);
     for_words(heap, free_word);

@@ -16,6 +16,7 @@
  * Source: CPython Modules/gcmodule.c, deduce_unreachable().  Start at gc_collect_young().
  */
 #include "edges.h"
+#include "visit.h"
 
 #define REACHED 0xFFFFFFFFu /* scratch of a candidate that is alive */
 
@@ -53,7 +54,8 @@ static inline uint32_t *scratch_of(const struct heap *heap, uint32_t ref)
         return NULL;
     }
     struct gc_chunk *chunk = heap->gc.chunks[(c->gc - 1) >> CHUNK_SHIFT];
-    return (int)chunk->list <= heap->gc.young_collected ? &chunk->scratch[(c->gc - 1) & (CHUNK_SLOTS - 1)] : NULL;
+    return (int)chunk->list <= heap->gc.young_collected ? &chunk->scratch[(c->gc - 1) & (CHUNK_SLOTS - 1)]
+                                                        : NULL;
 }
 
 /* ---- steps ---- */
@@ -150,6 +152,13 @@ static void count_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
     heap->gc.unreachable += chunk->scratch[i] == 0;
 }
 
+static void visit_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        visit_before_death(heap, chunk->refs[i]);
+    }
+}
+
 static void save_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 {
     if (chunk->scratch[i] == 0) {
@@ -214,8 +223,8 @@ static void promote(struct heap *heap, int generation)
 {
     struct gc *gc = &heap->gc;
     if (generation == 1) {
-        gc->long_lived_pending += counter_read(&gc->generations[0].objects) +
-                                  counter_read(&gc->generations[1].objects);
+        gc->long_lived_pending +=
+            counter_read(&gc->generations[0].objects) + counter_read(&gc->generations[1].objects);
         gc_promote_all(heap);
         return;
     }
@@ -271,6 +280,9 @@ static void sweep_garbage(struct heap *heap, int generation)
     if ((heap_gc_debug(heap) & HEAP_GC_SAVEALL) && garbage_reserve(heap, heap->gc.unreachable)) {
         for_candidates(heap, generation, save_garbage);
     } else {
+        if (heap->visit != NULL) { /* each is seen before any of them is taken apart */
+            for_candidates(heap, generation, visit_garbage);
+        }
         for_candidates(heap, generation, strip_garbage);
         for_candidates(heap, generation, free_garbage);
     }

@@ -15,7 +15,7 @@
  * Locking: the GIL for everything.   Checker: heap_check().
  * Start at object_container_create() and object_death().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 /* ---- sizes ---- */
 
@@ -166,7 +166,8 @@ void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes)
     return buffer;
 }
 
-void *object_buffer_realloc(struct heap *heap, enum heap_type type, void *buffer, size_t old_bytes, size_t new_bytes)
+void *object_buffer_realloc(struct heap *heap, enum heap_type type, void *buffer, size_t old_bytes,
+                            size_t new_bytes)
 {
     if (buffer == NULL) {
         return object_buffer_alloc(heap, type, new_bytes);
@@ -191,6 +192,7 @@ void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, si
 
 static void atom_death(struct heap *heap, struct object *o)
 {
+    visit_before_death(heap, object_ref(heap, o));
     if (unlikely(o->flags & (FLAG_WEAKREF | FLAG_HANDLE))) {
         uint32_t ref = object_ref(heap, o);
         if (o->flags & FLAG_WEAKREF) {
@@ -210,6 +212,7 @@ static void atom_death(struct heap *heap, struct object *o)
 static void container_death(struct heap *heap, struct container *c)
 {
     uint32_t ref = object_ref(heap, c);
+    visit_before_death(heap, ref); /* its children are there, whatever else is dying */
     if (c->head.flags & FLAG_WEAKREF) {
         weakref_clear_all(heap, ref, NULL);
     }
@@ -250,11 +253,20 @@ enum heap_type heap_type(const struct heap *heap, heap_ref obj)
 const char *heap_builtin_name(enum heap_type type)
 {
     static const char *const names[HEAP_T_COUNT] = {
-        [HEAP_T_NONE] = "NoneType", [HEAP_T_BOOL] = "bool",           [HEAP_T_INT] = "int",
-        [HEAP_T_FLOAT] = "float",   [HEAP_T_STR] = "str",             [HEAP_T_BYTES] = "bytes",
-        [HEAP_T_LIST] = "list",     [HEAP_T_TUPLE] = "tuple",         [HEAP_T_DICT] = "dict",
-        [HEAP_T_SET] = "set",       [HEAP_T_FROZENSET] = "frozenset", [HEAP_T_CLASS] = "type",
-        [HEAP_T_INSTANCE] = "instance", [HEAP_T_WEAKREF] = "weakref",
+        [HEAP_T_NONE] = "NoneType",
+        [HEAP_T_BOOL] = "bool",
+        [HEAP_T_INT] = "int",
+        [HEAP_T_FLOAT] = "float",
+        [HEAP_T_STR] = "str",
+        [HEAP_T_BYTES] = "bytes",
+        [HEAP_T_LIST] = "list",
+        [HEAP_T_TUPLE] = "tuple",
+        [HEAP_T_DICT] = "dict",
+        [HEAP_T_SET] = "set",
+        [HEAP_T_FROZENSET] = "frozenset",
+        [HEAP_T_CLASS] = "type",
+        [HEAP_T_INSTANCE] = "instance",
+        [HEAP_T_WEAKREF] = "weakref",
     };
     return names[type];
 }

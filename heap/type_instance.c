@@ -321,6 +321,7 @@ void instance_clear(struct heap *heap, heap_ref instance)
     struct shape *shape = shape_at(heap, i->u.in.shape);
     const struct class_info *info = info_of(heap, shape->class);
     uint32_t count = shape->count;
+    visit_before_change(heap, instance);
     if (!info->has_slots) { /* back to the shape without names; the values keep their room */
         shape_at(heap, info->root)->users++;
         i->u.in.shape = info->root;

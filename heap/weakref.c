@@ -1,10 +1,10 @@
 /* weakref.c -- weak references: objects that name another without keeping it alive.
  *
- * The table maps a target to the first of its weakrefs: the one shared weakref if there is one, then the others,
- * newest first, doubly linked.  A weakref whose target died has target 0 and is in no list.
+ * The table maps a target to the first of its weakrefs: the one shared weakref if there is one, then the
+ * others, newest first, doubly linked.  A weakref whose target died has target 0 and is in no list.
  *
- * Invariants: FLAG_WEAKREF on the target == the table has an entry for it; the first one's `count` is the length
- * of the list.   Checker: weakref_check().   Start at weakref_clear_all().
+ * Invariants: FLAG_WEAKREF on the target == the table has an entry for it; the first one's `count` is the
+ * length of the list.   Checker: weakref_check().   Start at weakref_clear_all().
  */
 #include "heap_internal.h"
 
@@ -160,7 +160,8 @@ enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, const 
     }
     struct weakref_notify *w = (struct weakref_notify *)weakref_at(heap, made);
     w->session = heap_session_number(session);
-    if (handle_slot(heap, made) == 0 || handle_slot(heap, target) == 0 || !list_add(heap, &w->weakref, target)) {
+    if (handle_slot(heap, made) == 0 || handle_slot(heap, target) == 0 ||
+        !list_add(heap, &w->weakref, target)) {
         object_decref(heap, made);
         return HEAP_MEMORY;
     }

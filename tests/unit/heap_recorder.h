@@ -14,7 +14,7 @@ struct recorder {
     size_t len;
     FILE *file;
     unsigned finalized, resurrected, weakrefs; /* events of each kind; `resurrected` is a part of `finalized` */
-    bool collections; /* write down start and stop too */
+    bool collections;                          /* write down start and stop too */
 };
 
 static inline void recorder_event(void *arg, const struct heap_event *event)
@@ -23,7 +23,8 @@ static inline void recorder_event(void *arg, const struct heap_event *event)
     switch (event->kind) {
     case HEAP_EVENT_GC_START:
         if (recorder->collections) {
-            fprintf(recorder->file, "start %d%s\n", event->collection->generation, event->automatic ? " auto" : "");
+            fprintf(recorder->file, "start %d%s\n", event->collection->generation,
+                    event->automatic ? " auto" : "");
         }
         break;
     case HEAP_EVENT_GC_STOP:

@@ -1,6 +1,6 @@
-/* test_finalizer.c -- finalizers: each row of CPython's test_finalization that the heap can express, the order of
- * events, resurrection in part, memory that runs out, chains that must not recurse, and random graphs beside a
- * small model of the rules. */
+/* test_finalizer.c -- finalizers: each row of CPython's test_finalization that the heap can express, the order
+ * of events, resurrection in part, memory that runs out, chains that must not recurse, and random graphs beside
+ * a small model of the rules. */
 #include "heap_fixture.h"
 #include "heap_recorder.h"
 
@@ -112,8 +112,8 @@ static void test_finalizer_of_an_atom_runs_once(void **state)
     struct heap *heap = *state;
     struct recorder recorder;
     start(&recorder, heap);
-    heap_ref atoms[] = {new_int(heap, 1000), new_str(heap, "text"), new_str(heap, "text that fits no small block"),
-                        0, 0};
+    heap_ref atoms[] = {new_int(heap, 1000), new_str(heap, "text"),
+                        new_str(heap, "text that fits no small block"), 0, 0};
     OK(heap_float_create(&atoms[3], heap, 1.5));
     OK(heap_str_intern(&atoms[4], heap, "interned", 8));
     for (unsigned i = 0; i < 5; i++) {
@@ -254,12 +254,12 @@ static void check_ring(struct heap *heap, const enum kind *kinds, unsigned n, ui
     recorder_stop(&recorder, heap);
 }
 
-#define RING(name, first, second, ...)                                                                       \
-    static void test_finalizer_##name(void **state)                                                          \
-    {                                                                                                        \
-        const enum kind kinds[] = {__VA_ARGS__};                                                             \
-        assert_non_null(heap_session_create(*state));                                                        \
-        check_ring(*state, kinds, sizeof kinds / sizeof *kinds, first, second);                              \
+#define RING(name, first, second, ...)                                                                         \
+    static void test_finalizer_##name(void **state)                                                            \
+    {                                                                                                          \
+        const enum kind kinds[] = {__VA_ARGS__};                                                               \
+        assert_non_null(heap_session_create(*state));                                                          \
+        check_ring(*state, kinds, sizeof kinds / sizeof *kinds, first, second);                                \
     }
 
 RING(homogenous, 3, 0, SIMPLE, SIMPLE, SIMPLE)
@@ -290,8 +290,9 @@ static void test_finalizer_resurrects_what_it_reaches_and_no_more(void **state)
     set_finalizer(heap, c, "c", NULL, false);
     set_finalizer(heap, d, "d", NULL, false);
     char expected[200];
-    snprintf(expected, sizeof expected, "finalized %u r yes\nfinalized %u b yes\nfinalized %u c yes\nfinalized %u d no\n",
-             id_of(heap, r), id_of(heap, b), id_of(heap, c), id_of(heap, d));
+    snprintf(expected, sizeof expected,
+             "finalized %u r yes\nfinalized %u b yes\nfinalized %u c yes\nfinalized %u d no\n", id_of(heap, r),
+             id_of(heap, b), id_of(heap, c), id_of(heap, d));
     heap_decref(heap, r);
     heap_decref(heap, b);
     heap_decref(heap, c);
@@ -345,7 +346,8 @@ static void test_finalizer_of_two_that_bind_one_name_the_last_lives(void **state
     set_finalizer(heap, a, "a", "n", false);
     set_finalizer(heap, b, "b", "n", false);
     char expected[100];
-    snprintf(expected, sizeof expected, "finalized %u a no\nfinalized %u b yes\n", id_of(heap, a), id_of(heap, b));
+    snprintf(expected, sizeof expected, "finalized %u a no\nfinalized %u b yes\n", id_of(heap, a),
+             id_of(heap, b));
     heap_decref(heap, a);
     heap_decref(heap, b);
     assert_int_equal(collect(heap, 2), 1);
