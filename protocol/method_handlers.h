@@ -99,6 +99,7 @@ bool method_weakref_count(struct call *call);
 
 /* method_finalizer.c */
 bool method_finalizer_set(struct call *call);
+bool method_finalizer_set_check(const method_arg *args, struct fault *fault);
 bool method_finalizer_clear(struct call *call);
 
 /* method_stats.c */
