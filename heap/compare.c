@@ -86,16 +86,11 @@ static uint64_t double_hash(const struct heap *heap, double d)
     return word_hash(heap, bits, KIND_FLOAT);
 }
 
-static const uint32_t *big_limbs(const struct text *t)
-{
-    return (const uint32_t *)(const void *)text_bytes(t);
-}
-
 static uint64_t int_hash(const struct heap *heap, const struct object *o)
 {
     if (o->flags & FLAG_BIG) {
-        const struct text *t = (const struct text *)o;
-        return hash_bytes(heap, text_bytes(t), t->len);
+        const struct bigint *b = (const struct bigint *)o;
+        return hash_bytes(heap, bigint_limbs(b), 4 * (size_t)b->head.n);
     }
     return word_hash(heap, (uint64_t)((const struct number *)o)->value.i, KIND_INT);
 }
@@ -344,8 +339,9 @@ uint32_t object_hash_again(struct heap *heap, uint32_t ref)
 static bool big_equal(const struct object *a, const struct object *b)
 {
     return (a->flags & FLAG_BIG) && (b->flags & FLAG_BIG) &&
-           (a->flags & FLAG_NEGATIVE) == (b->flags & FLAG_NEGATIVE) &&
-           table_same_text((const struct text *)a, (const struct text *)b);
+           (a->flags & FLAG_NEGATIVE) == (b->flags & FLAG_NEGATIVE) && a->n == b->n &&
+           memcmp(bigint_limbs((const struct bigint *)a), bigint_limbs((const struct bigint *)b),
+                  4 * (size_t)a->n) == 0;
 }
 
 static bool is_number(const struct object *o)
@@ -357,8 +353,7 @@ static bool is_number(const struct object *o)
 static bool int_equals_double(const struct object *a, double d)
 {
     if (a->flags & FLAG_BIG) {
-        const struct text *t = (const struct text *)a;
-        return bigint_equals_double(big_limbs(t), t->len / 4, a->flags & FLAG_NEGATIVE, d);
+        return bigint_equals_double(bigint_limbs((const struct bigint *)a), a->n, a->flags & FLAG_NEGATIVE, d);
     }
     int64_t value;
     return double_as_int(&value, d) && value == ((const struct number *)a)->value.i;

@@ -57,9 +57,16 @@ static inline bool instance_is_outside(const struct instance *i)
     return (i->head.head.flags & FLAG_OUT_OF_LINE) != 0;
 }
 
+/* The number of its shape. */
+static inline uint32_t instance_shape(const struct instance *i)
+{
+    return i->head.head.flags & FLAG_BARE ? i->head.head.n : i->u.in.shape;
+}
+
+/* The address of a bare one's values is not valid: it has none. */
 static inline struct edges instance_edges(const struct heap *heap, const struct instance *i)
 {
-    const struct shape *shape = shape_at(heap, i->u.in.shape);
+    const struct shape *shape = shape_at(heap, instance_shape(i));
     return (struct edges){.refs = instance_is_outside(i) ? i->u.out.values : edges_writable(i->u.in.values),
                           .count = shape->count,
                           .extra = shape->class};

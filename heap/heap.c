@@ -119,9 +119,8 @@ static void free_payloads(struct heap *heap)
                     struct object *o = object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
                     if (kind == POOL_CONTAINER && o->type != HEAP_T_CLASS) {
                         object_free_buffers(heap, (struct container *)o);
-                    } else if (kind == POOL_ATOM && (o->flags & FLAG_OUT_OF_LINE)) {
-                        struct text *t = (struct text *)o;
-                        object_buffer_free(heap, (enum heap_type)o->type, t->u.elsewhere, t->len);
+                    } else if (kind == POOL_ATOM) {
+                        atom_free_payload_only(heap, o);
                     }
                 }
             }

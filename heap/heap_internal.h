@@ -44,12 +44,13 @@ _Noreturn void heap_assert_failed(const char *condition, const char *file, int l
 #define FLAG_FINALIZED 0x10  /* its finalizer has run */
 #define FLAG_PARTIAL 0x20    /* dict: listed in pages, so compaction must keep serial numbers */
 #define FLAG_HASHED 0x20     /* tuple, frozenset: compare.c keeps its hash */
+#define FLAG_BARE 0x20       /* instance: a block of the header alone, n = number of the shape, no values */
 #define FLAG_DEAD 0x40       /* on the dead list; `gc` is the link */
 #define FLAG_INCOMPLETE 0x80 /* tuple with a hole in it or below */
 /* Of atoms. */
 #define FLAG_HANDLE 0x08   /* the atom table of handle.c has its slot */
 #define FLAG_INTERNED 0x10 /* str: the interned table has it */
-#define FLAG_BIG 0x20      /* int: struct text of little-endian 32-bit limbs, not struct number */
+#define FLAG_BIG 0x20      /* int: struct bigint, not struct number */
 #define FLAG_NEGATIVE 0x40 /* big int: below zero */
 #define FLAG_ATOM_FINALIZED 0x80 /* what FLAG_FINALIZED is for containers */
 
@@ -58,7 +59,7 @@ struct object {
     uint32_t refcount; /* REFCOUNT_IMMORTAL: never counted */
     uint8_t type;      /* enum heap_type */
     uint8_t flags;
-    uint16_t n; /* containers: what the type's file says; atoms: unused */
+    uint16_t n; /* containers: what the type's file says; big ints: limbs; other atoms: unused */
 };
 
 /* A container: 16 bytes, then the body. */
@@ -78,7 +79,18 @@ struct number {
     } value;
 };
 
-/* str, bytes, big int. */
+/* Int of more than 64 bits: its magnitude, FLAG_NEGATIVE for the sign.  head.n: how many limbs, so that it takes
+ * no more than CPython's, whose digits have 30 bits and whose header is larger. */
+struct bigint {
+    struct object head;
+    union {
+        uint32_t limbs[2];   /* head.n of them, the lowest first, when they fit a block */
+        uint32_t *elsewhere; /* FLAG_OUT_OF_LINE: a raw block of them */
+    } u;
+};
+#define BIGINT_INSIDE_MAX ((BLOCK_BYTES_MAX - (uint32_t)sizeof(struct object)) / 4u)
+
+/* str, bytes. */
 struct text {
     struct object head;
     uint32_t hash; /* 0: not computed yet */
@@ -129,7 +141,7 @@ struct table {
 };
 #define TABLE_BIG 0xFFFFu
 
-/* Values in the order of the shape's names; type_instance.c says more. */
+/* Values in the order of the shape's names; type_instance.c says more.  With FLAG_BARE there is no body. */
 struct instance {
     struct container head; /* n: values the block has room for */
     union {
@@ -173,6 +185,7 @@ _Static_assert(sizeof(struct object) == 8 && sizeof(struct container) == 16, "he
 _Static_assert(sizeof(struct list) == 32 && sizeof(struct tuple) == 32 && sizeof(struct table) == 32, "32-byte blocks");
 _Static_assert(sizeof(struct class) == 32 && sizeof(struct weakref) == 32, "32-byte blocks");
 _Static_assert(sizeof(struct number) == 16 && sizeof(struct text) == 24, "atoms are dense");
+_Static_assert(sizeof(struct bigint) == 16, "a pointer to limbs is one 16-byte block");
 
 /* ---- the heap ---- */
 
@@ -324,7 +337,13 @@ static inline bool object_is_full(const struct object *o)
 /* ---- type_atom.c ---- */
 
 bool atoms_create_immortals(struct heap *heap);
-const char *text_bytes(const struct text *t); /* payload of str, bytes, big int */
+const char *text_bytes(const struct text *t); /* payload of str, bytes */
+static inline const uint32_t *bigint_limbs(const struct bigint *b)
+{
+    return b->head.flags & FLAG_OUT_OF_LINE ? b->u.elsewhere : b->u.limbs;
+}
+size_t atom_payload_bytes(const struct object *o); /* what it asked for outside of its block; 0: nothing */
+void atom_free_payload_only(struct heap *heap, struct object *o); /* leaves the interned table alone */
 void atom_free_payload(struct heap *heap, struct object *o);
 uint32_t text_hash(struct heap *heap, struct text *t); /* never 0; cached */
 uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len); /* keyed; for every table of text */

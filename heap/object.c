@@ -5,7 +5,7 @@
  *
  * A reference is 32 bits: the granule of the header, counted from the start of the reserved range; bit 31
  * tells atoms, so that the collector passes them over without touching them.  What does not fit a block
- * of 512 bytes has a 32-byte stub here and its payload in the raw layer.
+ * of 512 bytes has a stub of 16 or 32 bytes here and its payload in the raw layer.
  *
  * Life: create (refcount 1, owned by the caller) -> object_incref/object_decref -> object_death when the
  * count is 0.  Atoms are freed there and then; containers go to the dead list (dead.c); what has a finalizer
@@ -33,6 +33,11 @@ static uint32_t text_block_bytes(const struct text *t)
     return t->head.flags & FLAG_OUT_OF_LINE ? (uint32_t)sizeof *t : TEXT_HEAD_BYTES + t->len;
 }
 
+static uint32_t bigint_block_bytes(const struct object *o)
+{
+    return o->flags & FLAG_OUT_OF_LINE ? (uint32_t)sizeof(struct bigint) : (uint32_t)sizeof *o + 4u * o->n;
+}
+
 /* object_block_bytes -- bytes the object asked its block for (the block is that, rounded up to 16). */
 uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
 {
@@ -43,14 +48,14 @@ uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
     case HEAP_T_FLOAT:
         return sizeof(struct number);
     case HEAP_T_INT:
-        return o->flags & FLAG_BIG ? text_block_bytes((const struct text *)o) : (uint32_t)sizeof(struct number);
+        return o->flags & FLAG_BIG ? bigint_block_bytes(o) : (uint32_t)sizeof(struct number);
     case HEAP_T_STR:
     case HEAP_T_BYTES:
         return text_block_bytes((const struct text *)o);
     case HEAP_T_TUPLE:
         return tuple_block_bytes((const struct tuple *)o);
     case HEAP_T_INSTANCE:
-        return INSTANCE_HEAD_BYTES + 4u * o->n;
+        return o->flags & FLAG_BARE ? (uint32_t)sizeof(struct container) : INSTANCE_HEAD_BYTES + 4u * o->n;
     case HEAP_T_LIST:
     case HEAP_T_DICT:
     case HEAP_T_SET:
@@ -89,10 +94,7 @@ static uint64_t payload_bytes(const struct heap *heap, const struct object *o)
     default: /* an atom or a weakref */
         break;
     }
-    if (o->flags & FLAG_OUT_OF_LINE) {
-        return pymalloc_buffer_rounded(((const struct text *)o)->len);
-    }
-    return 0;
+    return o->flags & FLAG_OUT_OF_LINE ? pymalloc_buffer_rounded(atom_payload_bytes(o)) : 0;
 }
 
 uint64_t heap_sizeof(const struct heap *heap, heap_ref obj)

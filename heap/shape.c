@@ -10,7 +10,7 @@
  * Invariant: shape.users == instances of it + shapes that continue it.   Checker: class_check().
  * Start at shape_after().
  */
-#include "shape.h"
+#include "edges.h"
 
 #define SHAPES_KEPT 128u /* shapes of a class, above which one without users goes */
 
@@ -299,7 +299,7 @@ static void count_instances(struct heap *heap, uint32_t *users)
             for (uint64_t bits = pymalloc_used_word(&heap->pm, ref); bits != 0; bits &= bits - 1) {
                 const struct object *o = object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
                 if (o->type == HEAP_T_INSTANCE) {
-                    users[((const struct instance *)o)->u.in.shape]++;
+                    users[instance_shape((const struct instance *)o)]++;
                 }
             }
         }

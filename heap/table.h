@@ -81,7 +81,7 @@ static inline const char *table_text(const struct text *t)
     return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
 }
 
-/* Whether two strs, or two bytes, or the limbs of two ints are the same.  The last byte, in which numbered
+/* Whether two strs, or two bytes, are the same.  The last byte, in which numbered
  * keys differ, is looked at first. */
 static inline bool table_same_text(const struct text *a, const struct text *b)
 {

@@ -1,8 +1,10 @@
 /* type_atom.c -- None, bool, int, float, str, bytes, and the immortals among them.
  *
  *   number   [ header 8 | value 8 ]
- *   text     [ header 8 | hash 4 | len 4 | bytes .. ]   str, bytes, and ints beyond 64 bits (limbs)
+ *   text     [ header 8 | hash 4 | len 4 | bytes .. ]   str, bytes
  *   text     [ header 8 | hash 4 | len 4 | pointer ]    when the bytes do not fit a block
+ *   bigint   [ header 8 | limbs .. ]                    ints beyond 64 bits
+ *   bigint   [ header 8 | pointer ]                     when the limbs do not fit a block
  *
  * Layer +3: None, the bools, ints -5..256, "" and the Latin-1 characters, b"" and the single bytes exist
  * once and for ever; intern.c has one str a text for the keys of plain JSON objects.
@@ -98,16 +100,59 @@ static struct text *text_create(struct heap *heap, enum heap_type type, const vo
     return t;
 }
 
+/* *limbs: where to put them. */
+static struct bigint *bigint_create(uint32_t **limbs, struct heap *heap, uint32_t count)
+{
+    struct bigint *b;
+    if (count <= BIGINT_INSIDE_MAX) {
+        b = (struct bigint *)object_atom_create(heap, HEAP_T_INT, (uint32_t)sizeof b->head + 4 * count);
+        if (b != NULL) {
+            *limbs = b->u.limbs;
+        }
+    } else {
+        uint32_t *elsewhere = object_buffer_alloc(heap, HEAP_T_INT, 4 * (size_t)count);
+        if (elsewhere == NULL) {
+            return NULL;
+        }
+        b = (struct bigint *)object_atom_create(heap, HEAP_T_INT, sizeof *b);
+        if (b == NULL) {
+            object_buffer_free(heap, HEAP_T_INT, elsewhere, 4 * (size_t)count);
+            return NULL;
+        }
+        b->head.flags = FLAG_OUT_OF_LINE;
+        b->u.elsewhere = *limbs = elsewhere;
+    }
+    if (b != NULL) {
+        b->head.flags |= FLAG_BIG;
+        b->head.n = (uint16_t)count;
+    }
+    return b;
+}
+
+size_t atom_payload_bytes(const struct object *o)
+{
+    if (!(o->flags & FLAG_OUT_OF_LINE)) {
+        return 0;
+    }
+    return o->type == HEAP_T_INT ? 4 * (size_t)o->n : ((const struct text *)o)->len;
+}
+
+void atom_free_payload_only(struct heap *heap, struct object *o)
+{
+    if (o->flags & FLAG_OUT_OF_LINE) {
+        void *payload = o->type == HEAP_T_INT ? (void *)((struct bigint *)o)->u.elsewhere
+                                              : (void *)((struct text *)o)->u.elsewhere;
+        object_buffer_free(heap, (enum heap_type)o->type, payload, atom_payload_bytes(o));
+    }
+}
+
 /* What an atom has besides its block: its payload and its place in the interned table. */
 void atom_free_payload(struct heap *heap, struct object *o)
 {
-    struct text *t = (struct text *)o;
     if (o->flags & FLAG_INTERNED) {
-        intern_remove(heap, t);
+        intern_remove(heap, (struct text *)o);
     }
-    if (o->flags & FLAG_OUT_OF_LINE) {
-        object_buffer_free(heap, (enum heap_type)o->type, t->u.elsewhere, t->len);
-    }
+    atom_free_payload_only(heap, o);
 }
 
 static enum heap_error number_create(heap_ref *obj, struct heap *heap, enum heap_type type, struct number value)
@@ -142,12 +187,14 @@ static enum heap_error big_create(heap_ref *obj, struct heap *heap, const char *
             return heap_int_create(obj, heap, (int64_t)(negative ? -magnitude : magnitude));
         }
     }
-    struct text *t = text_create(heap, HEAP_T_INT, limbs, used * sizeof *limbs);
-    if (t == NULL) {
+    uint32_t *place;
+    struct bigint *b = bigint_create(&place, heap, used);
+    if (b == NULL) {
         return HEAP_MEMORY;
     }
-    t->head.flags |= (uint8_t)(FLAG_BIG | (negative ? FLAG_NEGATIVE : 0));
-    *obj = object_ref(heap, t);
+    memcpy(place, limbs, used * sizeof *limbs);
+    b->head.flags |= negative ? FLAG_NEGATIVE : 0;
+    *obj = object_ref(heap, b);
     return HEAP_OK;
 }
 
@@ -318,14 +365,14 @@ size_t heap_int_digits(const struct heap *heap, heap_ref obj, char *buf)
     if (heap_int_value(&value, heap, obj)) {
         return (size_t)snprintf(buf, HEAP_INT_DIGITS_MAX, "%lld", (long long)value);
     }
-    const struct text *t = (const struct text *)object_at(heap, obj);
+    const struct bigint *b = (const struct bigint *)object_at(heap, obj);
     uint32_t limbs[BIGINT_LIMBS_MAX];
-    memcpy(limbs, text_bytes(t), t->len);
+    memcpy(limbs, bigint_limbs(b), 4 * (size_t)b->head.n);
     size_t sign = 0;
-    if (t->head.flags & FLAG_NEGATIVE) {
+    if (b->head.flags & FLAG_NEGATIVE) {
         buf[sign++] = '-';
     }
-    size_t len = sign + bigint_to_digits(buf + sign, limbs, t->len / 4);
+    size_t len = sign + bigint_to_digits(buf + sign, limbs, b->head.n);
     buf[len] = '\0';
     return len;
 }

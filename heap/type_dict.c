@@ -201,12 +201,11 @@ static enum heap_error int_add(int64_t *sum, const struct object *o, int64_t by)
     }
     __int128_t wide;
     if (o->flags & FLAG_BIG) {
-        const struct text *t = (const struct text *)o;
         uint64_t magnitude;
-        if (t->len > sizeof magnitude) {
+        if (o->n > 2) {
             return HEAP_OVERFLOW;
         }
-        memcpy(&magnitude, text_bytes(t), sizeof magnitude); /* two limbs: it is beyond 63 bits */
+        memcpy(&magnitude, ((const struct bigint *)o)->u.limbs, sizeof magnitude); /* it is beyond 63 bits */
         wide = o->flags & FLAG_NEGATIVE ? -(__int128_t)magnitude : (__int128_t)magnitude;
     } else {
         wide = ((const struct number *)o)->value.i;

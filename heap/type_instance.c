@@ -2,6 +2,7 @@
  *
  *   [ header, n | shape | value value value ... ]          n values fit the block
  *   [ header, FLAG_OUT_OF_LINE | shape | room | values* ]   once they did not
+ *   [ header, FLAG_BARE, n = shape ]                        class with no slot at all: nothing to put anywhere
  *
  * A class with slots has one shape with all of them; a value of 0 is a slot that is not set.  Otherwise
  * each new attribute moves the instance to a longer shape (shape.c).
@@ -28,6 +29,9 @@ static inline uint32_t *values_of(struct instance *i)
 
 static inline uint32_t room_of(const struct instance *i)
 {
+    if (i->head.head.flags & FLAG_BARE) {
+        return 0;
+    }
     return instance_is_outside(i) ? i->u.out.room : i->head.head.n;
 }
 
@@ -38,7 +42,7 @@ uint64_t instance_buffer_bytes(const struct instance *i)
 
 void instance_count_bytes(struct heap *heap, const struct instance *i, int64_t bytes)
 {
-    counter_add(&info_of(heap, shape_at(heap, i->u.in.shape)->class)->bytes, (uint64_t)bytes);
+    counter_add(&info_of(heap, shape_at(heap, instance_shape(i))->class)->bytes, (uint64_t)bytes);
 }
 
 static uint64_t instance_bytes(const struct heap *heap, const struct instance *i)
@@ -49,7 +53,7 @@ static uint64_t instance_bytes(const struct heap *heap, const struct instance *i
 /* Gives values and shape back.  The class lives: the instance's edge to it is dropped after this. */
 void instance_free_buffers(struct heap *heap, struct instance *i)
 {
-    struct shape *shape = shape_at(heap, i->u.in.shape);
+    struct shape *shape = shape_at(heap, instance_shape(i));
     struct class_info *info = info_of(heap, shape->class);
     counter_sub(&info->objects, 1);
     counter_sub(&info->bytes, instance_bytes(heap, i));
@@ -63,7 +67,7 @@ void instance_free_buffers(struct heap *heap, struct instance *i)
 
 const char *instance_class_name(const struct heap *heap, const struct instance *i)
 {
-    return info_of(heap, shape_at(heap, i->u.in.shape)->class)->text;
+    return info_of(heap, shape_at(heap, instance_shape(i))->class)->text;
 }
 
 /* ---- instances: making ---- */
@@ -115,6 +119,25 @@ static bool values_make_room(struct heap *heap, struct instance *i, uint32_t wan
     return true;
 }
 
+/* An instance of the root shape with room for values inside; NULL: no memory. */
+static struct instance *create_block(struct heap *heap, const struct shape *root, bool has_slots, uint32_t inside)
+{
+    bool is_bare = has_slots && root->count == 0 && root->number <= UINT16_MAX;
+    struct instance *i = (struct instance *)object_container_create(
+        heap, HEAP_T_INSTANCE, is_bare ? (uint32_t)sizeof(struct container) : INSTANCE_HEAD_BYTES + 4 * inside);
+    if (i == NULL) {
+        return NULL;
+    }
+    if (is_bare) {
+        i->head.head.flags = FLAG_BARE;
+        i->head.head.n = (uint16_t)root->number;
+    } else {
+        i->head.head.n = (uint16_t)inside;
+        i->u.in.shape = root->number;
+    }
+    return i;
+}
+
 enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap_ref class, uint32_t room)
 {
     GIL_ASSERT_HELD(heap);
@@ -128,13 +151,10 @@ enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap
     struct shape *root = shape_at(heap, info->root);
     uint32_t wanted = info->has_slots ? root->count : room > info->room_hint ? room : info->room_hint;
     uint32_t inside = inside_room(wanted <= INSTANCE_INSIDE_MAX ? wanted : 3);
-    struct instance *i = (struct instance *)object_container_create(heap, HEAP_T_INSTANCE,
-                                                                    INSTANCE_HEAD_BYTES + 4 * inside);
+    struct instance *i = create_block(heap, root, info->has_slots, inside);
     if (i == NULL) {
         return HEAP_MEMORY;
     }
-    i->head.head.n = (uint16_t)inside;
-    i->u.in.shape = root->number;
     root->users++;
     counter_add(&info->objects, 1);
     counter_add(&info->bytes, instance_bytes(heap, i));
@@ -149,7 +169,7 @@ enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap
 
 heap_ref heap_instance_class(const struct heap *heap, heap_ref instance)
 {
-    return shape_at(heap, instance_at(heap, instance)->u.in.shape)->class;
+    return shape_at(heap, instance_shape(instance_at(heap, instance)))->class;
 }
 
 /* ---- attributes ---- */
@@ -158,7 +178,7 @@ heap_ref heap_instance_class(const struct heap *heap, heap_ref instance)
 static enum heap_error attr_position(uint32_t *position, struct heap *heap, const struct instance *i,
                                      const char *name, size_t len)
 {
-    const struct shape *shape = shape_at(heap, i->u.in.shape);
+    const struct shape *shape = shape_at(heap, instance_shape(i));
     uint32_t symbol = symbol_find(heap, name, len);
     *position = symbol != 0 ? shape_find(shape, symbol) : NOT_FOUND;
     if (*position != NOT_FOUND) {
@@ -185,7 +205,7 @@ enum heap_error heap_attr_get(heap_ref *value, struct heap *heap, heap_ref insta
 /* The instance gets the shape that has `symbol` too; room for its value is there. */
 static bool shape_advance(struct heap *heap, struct instance *i, uint32_t symbol)
 {
-    struct shape *shape = shape_at(heap, i->u.in.shape);
+    struct shape *shape = shape_at(heap, instance_shape(i));
     if (!shape->own && shape->count < SHARED_MAX) {
         struct shape *longer = shape_after(heap, shape, symbol);
         if (longer == NULL) {
@@ -213,14 +233,14 @@ static enum heap_error attr_add(struct heap *heap, struct instance *i, const cha
     if (error != HEAP_OK) {
         return error;
     }
-    uint32_t position = shape_at(heap, i->u.in.shape)->count;
+    uint32_t position = shape_at(heap, instance_shape(i))->count;
     if (!values_make_room(heap, i, position + 1) || !shape_advance(heap, i, symbol)) {
         symbol_drop(heap, symbol);
         return HEAP_MEMORY;
     }
     symbol_drop(heap, symbol);
     values_of(i)[position] = value;
-    struct class_info *info = info_of(heap, shape_at(heap, i->u.in.shape)->class);
+    struct class_info *info = info_of(heap, shape_at(heap, instance_shape(i))->class);
     if (position + 1 > info->room_hint && position < ROOM_HINT_MAX) {
         info->room_hint = position + 1;
     }
@@ -273,7 +293,7 @@ static void own_compact(struct instance *i, struct shape *shape)
 
 static enum heap_error attr_remove(struct heap *heap, struct instance *i, uint32_t position)
 {
-    struct shape *shape = shape_at(heap, i->u.in.shape);
+    struct shape *shape = shape_at(heap, instance_shape(i));
     if (!shape->own) {
         struct shape *own = shape_copy_own(heap, shape);
         if (own == NULL) {
@@ -306,7 +326,7 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
     if (position == NOT_FOUND || values_of(i)[position] == 0) {
         return HEAP_ATTR;
     }
-    if (!info_of(heap, shape_at(heap, i->u.in.shape)->class)->has_slots) {
+    if (!info_of(heap, shape_at(heap, instance_shape(i))->class)->has_slots) {
         return attr_remove(heap, i, position);
     }
     uint32_t old = values_of(i)[position];
@@ -338,7 +358,7 @@ void instance_clear(struct heap *heap, heap_ref instance)
 bool heap_attr_next(const struct heap *heap, heap_ref instance, uint32_t *pos, const char **name, heap_ref *value)
 {
     struct instance *i = instance_at(heap, instance);
-    const struct shape *shape = shape_at(heap, i->u.in.shape);
+    const struct shape *shape = shape_at(heap, instance_shape(i));
     for (uint32_t k = *pos; k < shape->count; k++) {
         if (values_of(i)[k] != 0) {
             *name = symbol_at(heap, shape->symbols[k])->text;

@@ -204,6 +204,36 @@ static void test_instance_statistics_are_by_class(void **state)
     heap_decref(heap, class);
 }
 
+/* ---- no slots at all ---- */
+
+static void test_instance_without_any_slot_is_a_header(void **state)
+{
+    enum { CLASSES = 66000 }; /* more shapes than such a header can name */
+    struct heap *heap = *state;
+    for (int n = 0; n < CLASSES; n++) {
+        heap_ref class, instance, value;
+        char name[16];
+        int len = snprintf(name, sizeof name, "C%d", n);
+        OK(heap_class_create(&class, heap, (struct heap_text){name, (size_t)len}, &(struct heap_text){0}, 0));
+        keep(heap, class);
+        if (n % 1000 != 0 && n < CLASSES - 10) {
+            continue;
+        }
+        OK(heap_instance_create(&instance, heap, class, 0));
+        assert_int_equal(heap_sizeof(heap, instance), n < CLASSES - 10 ? 16 : 32);
+        assert_string_equal(heap_type_name(heap, instance), name);
+        assert_int_equal(heap_instance_class(heap, instance), class);
+        assert_int_equal(heap_attr_get(&value, heap, instance, "x", 1), HEAP_ATTR);
+        assert_int_equal(heap_attr_set_steal(heap, instance, "x", 1, heap_none(heap)), HEAP_ATTR);
+        assert_int_equal(heap_attr_count(heap, instance), 0);
+        assert_true(heap_gc_is_tracked(heap, instance));
+        keep(heap, instance);
+    }
+    fixture_check(heap);
+    assert_int_equal(collect(heap, 2), 0);
+    fixture_check(heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +243,7 @@ int main(void)
         TEST(test_instance_with_many_attributes),
         TEST(test_instance_shapes_without_users_do_not_pile_up),
         TEST(test_instance_statistics_are_by_class),
+        TEST(test_instance_without_any_slot_is_a_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
