@@ -102,6 +102,12 @@ bool method_gc_is_tracked(struct call *call)
     return call_target(call, 0, &obj) && write_bool(call, heap_gc_is_tracked(call->heap, obj));
 }
 
+bool method_gc_is_finalized(struct call *call)
+{
+    heap_ref obj;
+    return call_target(call, 0, &obj) && write_bool(call, heap_is_finalized(call->heap, obj));
+}
+
 bool method_gc_get_stats(struct call *call)
 {
     struct heap_stats stats;
@@ -115,4 +121,71 @@ bool method_gc_get_stats(struct call *call)
     }
     out_char(call->out, ']');
     return true;
+}
+
+/* ---- debug flags and gc.garbage ---- */
+
+/* The words of `flags`; DEBUG_FLAGS has what the heap calls them, in the same order. */
+const char *const METHOD_GC_DEBUG_WORDS[] = {"stats", "collectable", "uncollectable", "saveall", NULL};
+static const unsigned DEBUG_FLAGS[] = {HEAP_GC_STATS, HEAP_GC_COLLECTABLE, HEAP_GC_UNCOLLECTABLE, HEAP_GC_SAVEALL};
+#define DEBUG_FLAG_COUNT (sizeof(DEBUG_FLAGS) / sizeof(DEBUG_FLAGS[0]))
+
+bool method_gc_set_debug(struct call *call)
+{
+    unsigned flags = 0;
+    for (unsigned i = 0; i < DEBUG_FLAG_COUNT; i++) {
+        flags |= (call->args[0].integer >> i & 1) != 0 ? DEBUG_FLAGS[i] : 0;
+    }
+    heap_gc_set_debug(call->heap, flags);
+    return call_result_null(call);
+}
+
+bool method_gc_get_debug(struct call *call)
+{
+    unsigned flags = heap_gc_debug(call->heap);
+    const char *comma = "";
+    out_char(call->out, '[');
+    for (unsigned i = 0; i < DEBUG_FLAG_COUNT; i++) {
+        if ((flags & DEBUG_FLAGS[i]) != 0) {
+            out_text(call->out, comma);
+            out_json_string(call->out, METHOD_GC_DEBUG_WORDS[i], strlen(METHOD_GC_DEBUG_WORDS[i]));
+            comma = ",";
+        }
+    }
+    out_char(call->out, ']');
+    return true;
+}
+
+/* `{"objects":[..]` of what a reply will be read of. */
+static bool write_garbage(struct call *call)
+{
+    uint64_t n = call->is_notification ? 0 : heap_garbage_len(call->heap);
+    out_text(call->out, "{\"objects\":[");
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t id;
+        enum heap_error error = heap_id(&id, call->heap, heap_garbage_item(call->heap, i));
+        if (error != HEAP_OK) {
+            return call_fail(call, error);
+        }
+        if (i > 0) {
+            out_char(call->out, ',');
+        }
+        out_u64(call->out, id);
+        if (!call_output_ok(call)) {
+            return false;
+        }
+    }
+    out_char(call->out, ']');
+    return call_reserve(call, CALL_RESERVED_BYTES);
+}
+
+bool method_gc_garbage(struct call *call)
+{
+    if (!write_garbage(call)) {
+        return false;
+    }
+    if (arg_bool(&call->args[0], false)) {
+        heap_garbage_clear(call->heap);
+    }
+    return call_result_end(call);
 }

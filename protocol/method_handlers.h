@@ -84,6 +84,7 @@ bool method_gc_is_tracked(struct call *call);
 bool method_gc_get_stats(struct call *call);
 bool method_gc_is_finalized(struct call *call);
 bool method_gc_set_debug(struct call *call);
+extern const char *const METHOD_GC_DEBUG_WORDS[];
 bool method_gc_get_debug(struct call *call);
 bool method_gc_garbage(struct call *call);
 

@@ -77,6 +77,7 @@ static const char *const SHARED_WORDS[] = {"ref", "let", NULL};
                                                       ",\"refcount\":" SCHEMA_COUNT ",\"value\":{}")
 #define SCHEMA_LEN SCHEMA_OBJECT("\"len\"", "\"len\":" SCHEMA_COUNT)
 #define SCHEMA_CONTAINS SCHEMA_OBJECT("\"contains\"", "\"contains\":" SCHEMA_BOOL)
+#define SCHEMA_IDS "{\"type\":\"array\",\"items\":" SCHEMA_ID "}"
 #define SCHEMA_THREE "{\"type\":\"array\",\"items\":" SCHEMA_COUNT ",\"minItems\":3,\"maxItems\":3}"
 
 const char *const METHOD_EXAMPLE_SETUP[] = {
@@ -87,6 +88,7 @@ const char *const METHOD_EXAMPLE_SETUP[] = {
     "{\"id\":5,\"method\":\"create\",\"params\":{\"value\":{\"$instance\":\"Point\",\"attrs\":{\"x\":1}},"
     "\"name\":\"p\"}}",
     "{\"id\":6,\"method\":\"ref\",\"params\":{\"object\":\"numbers\"}}",
+    "{\"id\":7,\"method\":\"create\",\"params\":{\"value\":{\"$weakref\":\"numbers\"},\"name\":\"weak\"}}",
     NULL,
 };
 
@@ -165,7 +167,7 @@ const struct method METHODS[] = {
      .doc = "Figures of the daemon and the heap; waits for nothing.",
      .result_schema = "{}",
      .example_params = "{\"section\":\"names\"}",
-     .example_result = "{\"count\":5}"},
+     .example_result = "{\"count\":6}"},
 
     /* ---- objects ---- */
     {.name = "get",
