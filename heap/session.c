@@ -216,6 +216,20 @@ void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uin
     }
 }
 
+bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t ref), void *arg)
+{
+    for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
+        uint64_t position = 0;
+        uint32_t slot, n;
+        while (map32_next(&session->holds, &position, &slot, &n)) {
+            if (!row(arg, session->number, handle_ref(heap, slot))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 void session_count_holds(struct heap *heap, uint32_t *roots)
 {
     for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {

@@ -80,7 +80,7 @@ bool visit_begin(struct visit *visit, struct heap *heap)
     for (unsigned half = 0; half < 2; half++) {
         enum pool_kind kind = half == 0 ? POOL_CONTAINER : POOL_ATOM;
         visit->at[half] = 0;
-        visit->words[half] = words_needed(heap, kind);
+        visit->words[half] = half == 1 && visit->containers_only ? 0 : words_needed(heap, kind);
         visit->live[half] = bits_create(visit->words[half]);
         visit->done[half] = bits_create(visit->words[half]);
         visit->died[half] = bits_create(visit->words[half]);
@@ -89,8 +89,10 @@ bool visit_begin(struct visit *visit, struct heap *heap)
             free_bits(visit);
             return false;
         }
-        copy_used(visit, heap, kind);
-        clear_magazines(visit, heap, kind);
+        if (visit->words[half] > 0) {
+            copy_used(visit, heap, kind);
+            clear_magazines(visit, heap, kind);
+        }
     }
     heap->visit = visit;
     return true;

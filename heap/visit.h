@@ -19,6 +19,7 @@
 struct visit {
     /* Called once for each object that is not immortal.  It must make no object and change none. */
     void (*node)(struct visit *visit, struct heap *heap, uint32_t ref);
+    bool containers_only; /* atoms are not visited, and visit_has_died() does not know them */
     uint64_t *live[2];  /* containers, atoms: a bit a granule, set for what lived at t0 */
     uint64_t *done[2];  /* set for what has been visited */
     uint64_t *died[2];  /* set for what has died since t0 */

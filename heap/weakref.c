@@ -6,7 +6,7 @@
  * Invariants: FLAG_WEAKREF on the target == the table has an entry for it; the first one's `count` is the
  * length of the list.   Checker: weakref_check().   Start at weakref_clear_all().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 static struct weakref *weakref_at(const struct heap *heap, uint32_t ref)
 {
@@ -40,6 +40,7 @@ static bool list_add(struct heap *heap, struct weakref *w, uint32_t target)
     }
     struct weakref *first = *link != 0 ? weakref_at(heap, *link) : NULL;
     uint32_t count = first != NULL ? first->count + 1 : 1;
+    visit_before_change(heap, self);
     w->target = target;
     w->prev = 0;
     if (first != NULL && is_shared(first)) {
@@ -199,6 +200,7 @@ void weakref_clear_all(struct heap *heap, uint32_t target,
     object_at(heap, target)->flags &= (uint8_t)~FLAG_WEAKREF;
     while (ref != 0) {
         struct weakref *w = weakref_at(heap, ref);
+        visit_before_change(heap, ref);
         w->target = 0;
         if (w->head.head.n == WEAKREF_NOTIFY && heap->observer.event != NULL &&
             (condemned == NULL || !condemned(heap, ref))) {
