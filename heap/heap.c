@@ -11,6 +11,7 @@
  *        ├─ weakrefs      target -> weakrefs                       weakref.c
  *        ├─ finalizers    target -> what happens before it dies    finalizer.c
  *        ├─ garbage       what `saveall` kept                      garbage.c
+ *        ├─ marks         what has grown since                     mark.c
  *        └─ dead list     what is dying by refcount                dead.c
  *
  * Start at heap_create(); then object.c.
@@ -143,6 +144,7 @@ void heap_destroy(struct heap *heap)
     finalizer_fini(heap);
     garbage_fini(heap);
     map32_fini(&heap->hashes);
+    marks_fini(heap);
     gc_fini(heap);
     heap->signature = 0;
     heap_leave(heap);

@@ -258,6 +258,8 @@ HEAP_MUST_USE enum heap_error heap_int_parse(heap_ref *obj, struct heap *heap, c
 HEAP_MUST_USE enum heap_error heap_float_create(heap_ref *obj, struct heap *heap, double value);
 /* `text` is valid UTF-8 of `len` bytes, NUL allowed. */
 HEAP_MUST_USE enum heap_error heap_str_create(heap_ref *obj, struct heap *heap, const char *text, size_t len);
+/* Whether it is the str that heap_str_intern() gives for its text. */
+bool heap_is_interned(const struct heap *heap, heap_ref obj);
 /* The one interned str of that text. */
 HEAP_MUST_USE enum heap_error heap_str_intern(heap_ref *obj, struct heap *heap, const char *text, size_t len);
 HEAP_MUST_USE enum heap_error heap_bytes_create(heap_ref *obj, struct heap *heap, const void *bytes, size_t len);

@@ -227,7 +227,8 @@ static void check_modules(struct check *check)
     FILE *why = check->why;
     check->problems += arena_check(&heap->pm, why) + pymalloc_check(&heap->pm, why) + handle_check(heap, why) +
                        name_check(heap, why) + intern_check(heap, why) + weakref_check(heap, why) +
-                       finalizer_check(heap, why) + gc_check_generations(heap, why) + class_check(heap, why) + compare_check(heap, why);
+                       finalizer_check(heap, why) + gc_check_generations(heap, why) + class_check(heap, why) +
+                       compare_check(heap, why) + mark_check(heap, why);
 }
 
 /* heap_check -- collects nothing, but frees what is already dying and gives magazines back. */

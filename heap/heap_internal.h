@@ -242,6 +242,8 @@ struct heap {
 
     struct heap_limits limits;
     struct heap_observer observer;
+    uint64_t creator;    /* number of the session that makes objects now */
+    struct marks *marks; /* mark.c; NULL: there was never a mark */
     struct visit *visit; /* the walk under way (visit.h); NULL: none */
 
     /* Deaths: containers whose refcount is 0, linked by `gc`, not yet taken apart. */
@@ -482,6 +484,15 @@ bool name_init(struct heap *heap);
 void name_fini(struct heap *heap);
 void name_count_roots(struct heap *heap, uint32_t *roots); /* indexed by handle slot */
 uint32_t name_check(struct heap *heap, FILE *why);
+
+/* ---- mark.c ---- */
+
+/* A new object, and one that is freed, where there are marks. */
+void mark_made(struct heap *heap, uint32_t ref);
+void mark_died(struct heap *heap, uint32_t ref);
+void marks_fini(struct heap *heap);
+uint32_t marks_cohorts(const struct heap *heap); /* that were ever needed at once */
+uint32_t mark_check(struct heap *heap, FILE *why);
 
 /* ---- dead.c: the dead list ---- */
 

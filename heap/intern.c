@@ -176,6 +176,12 @@ uint32_t intern_check(struct heap *heap, FILE *why)
 
 /* ---- the public face ---- */
 
+bool heap_is_interned(const struct heap *heap, heap_ref obj)
+{
+    const struct object *o = object_at(heap, obj);
+    return o->type == HEAP_T_STR && (object_is_immortal(o) || (o->flags & FLAG_INTERNED));
+}
+
 enum heap_error heap_str_intern(heap_ref *obj, struct heap *heap, const char *text, size_t len)
 {
     GIL_ASSERT_HELD(heap);

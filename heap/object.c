@@ -107,8 +107,11 @@ uint64_t heap_sizeof(const struct heap *heap, heap_ref obj)
 
 /* ---- memory ---- */
 
-static void count_made(struct heap *heap, enum heap_type type, uint32_t bytes)
+static void count_made(struct heap *heap, const struct object *o, enum heap_type type, uint32_t bytes)
 {
+    if (unlikely(heap->marks != NULL)) {
+        mark_made(heap, object_ref(heap, o));
+    }
     counter_add(&heap->created, 1);
     counter_add(&heap->type_objects[type], 1);
     counter_add(&heap->type_bytes[type], block_rounded(bytes));
@@ -123,7 +126,7 @@ struct container *object_container_create(struct heap *heap, enum heap_type type
     memset(c, 0, bytes);
     c->head.refcount = 1;
     c->head.type = (uint8_t)type;
-    count_made(heap, type, bytes);
+    count_made(heap, &c->head, type, bytes);
     gc_count_made(&heap->gc);
     return c;
 }
@@ -135,7 +138,7 @@ struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32
         return NULL;
     }
     *o = (struct object){.refcount = 1, .type = (uint8_t)type};
-    count_made(heap, type, bytes);
+    count_made(heap, o, type, bytes);
     return o;
 }
 
@@ -147,6 +150,9 @@ uint32_t object_count_freed(struct heap *heap, const struct object *o)
     counter_sub(&heap->type_objects[type], 1);
     counter_sub(&heap->type_bytes[type], block_rounded(bytes));
     heap->freed_pending++;
+    if (unlikely(heap->marks != NULL)) {
+        mark_died(heap, object_ref(heap, o));
+    }
     if (!ref_is_atom(object_ref(heap, o))) {
         gc_count_freed(&heap->gc);
     }

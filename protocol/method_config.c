@@ -2,25 +2,11 @@
  *
  * Settings are the host's: it says what there is and takes changes (struct rpc_host).
  */
+#include "document.h"
 #include "method_handlers.h"
 #include "rpc_internal.h"
 
-#include <jansson.h>
 #include <stdlib.h>
-
-static int append_text(const char *text, size_t len, void *out)
-{
-    out_bytes(out, text, len);
-    return ((struct out *)out)->failed ? -1 : 0;
-}
-
-/* Writes the document as the result.  Steals it. */
-static bool write_document(struct call *call, json_t *j_document)
-{
-    int failed = json_dump_callback(j_document, append_text, call->out, JSON_COMPACT | JSON_ENCODE_ANY);
-    json_decref(j_document);
-    return failed == 0 ? call_output_ok(call) : call_fail(call, HEAP_MEMORY);
-}
 
 /* ---- server.config ---- */
 
@@ -106,7 +92,7 @@ bool method_server_config(struct call *call)
     if (host->options != NULL) {
         host->options(host->arg, add_option, j_options);
     }
-    return write_document(call, j_options);
+    return call_document_steal(call, j_options);
 }
 
 /* ---- server.slowlog ---- */
@@ -133,5 +119,5 @@ bool method_server_slowlog(struct call *call)
         json_array_append_new(j_entries, entry_document(&entries[i]));
     }
     free(entries);
-    return write_document(call, json_pack("{s:o}", "entries", j_entries));
+    return call_document_steal(call, json_pack("{s:o}", "entries", j_entries));
 }

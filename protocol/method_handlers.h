@@ -109,16 +109,23 @@ extern const char *const METHOD_STATS_SECTIONS[];
 
 /* method_heap.c */
 bool method_heap_check(struct call *call);
-bool method_heap_inspect(struct call *call);
 bool method_heap_types(struct call *call);
 bool method_heap_map(struct call *call);
+
+/* method_inspect.c */
+bool method_heap_inspect(struct call *call);
+bool method_heap_inspect_asks(const method_arg *args);
 
 /* method_question.c */
 bool method_heap_why(struct call *call);
 bool method_heap_retained(struct call *call);
 bool method_heap_dominators(struct call *call);
+
+/* method_mark.c */
 bool method_heap_mark(struct call *call);
+bool method_heap_mark_check(const method_arg *args, struct fault *fault);
 bool method_heap_diff(struct call *call);
+bool method_heap_diff_check(const method_arg *args, struct fault *fault);
 
 /* method_export.c */
 bool method_heap_export(struct call *call);

@@ -3,10 +3,10 @@
  * Needs no GIL and waits for nothing: every figure is a counter that is read as it stands.  The document is
  * built with jansson, since nobody asks often.  One function a section; SECTION_MAP is the order.
  */
+#include "document.h"
 #include "method_handlers.h"
 #include "rpc_internal.h"
 
-#include <jansson.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -63,58 +63,6 @@ static json_t *server_section(const struct figures *figures)
 
 /* ---- objects ---- */
 
-static json_t *type_row(const char *type, uint64_t objects, uint64_t bytes)
-{
-    json_t *j_row = json_object();
-    json_object_set_new(j_row, "type", json_string(type));
-    json_object_set_new(j_row, "objects", integer(objects));
-    json_object_set_new(j_row, "bytes", integer(bytes));
-    return j_row;
-}
-
-static void add_type(json_t *j_types, const char *type, uint64_t objects, uint64_t bytes)
-{
-    if (objects > 0) {
-        json_array_append_new(j_types, type_row(type, objects, bytes));
-    }
-}
-
-/* Rows of instances, by the name of their class: classes of one name share a row. */
-struct class_rows {
-    json_t *j_types;   /* the rows */
-    json_t *j_by_name; /* class name -> its row, which is in j_types too */
-};
-
-static void add_class(void *arg, const char *class_name, uint64_t objects, uint64_t bytes)
-{
-    struct class_rows *rows = arg;
-    json_t *j_row = json_object_get(rows->j_by_name, class_name);
-    if (j_row == NULL) {
-        add_type(rows->j_types, class_name, objects, bytes);
-        json_object_set(rows->j_by_name, class_name,
-                        json_array_get(rows->j_types, json_array_size(rows->j_types) - 1));
-    } else {
-        json_t *j_objects = json_object_get(j_row, "objects"), *j_bytes = json_object_get(j_row, "bytes");
-        json_integer_set(j_objects, json_integer_value(j_objects) + (json_int_t)objects);
-        json_integer_set(j_bytes, json_integer_value(j_bytes) + (json_int_t)bytes);
-    }
-}
-
-static json_t *types_of(const struct figures *figures)
-{
-    const struct heap_stats *heap = &figures->heap;
-    struct class_rows rows = {json_array(), json_object()};
-    for (int type = 0; type < HEAP_T_COUNT; type++) {
-        if (type != HEAP_T_INSTANCE) {
-            add_type(rows.j_types, heap_builtin_name((enum heap_type)type), heap->type_objects[type],
-                     heap->type_bytes[type]);
-        }
-    }
-    heap_stats_classes(figures->service->heap, add_class, &rows);
-    json_decref(rows.j_by_name);
-    return rows.j_types;
-}
-
 static json_t *objects_section(const struct figures *figures)
 {
     const struct heap_stats *heap = &figures->heap;
@@ -124,7 +72,7 @@ static json_t *objects_section(const struct figures *figures)
     json_object_set_new(j_objects, "immortal", integer(heap->immortal));
     json_object_set_new(j_objects, "created", integer(heap->created));
     json_object_set_new(j_objects, "freed", integer(heap->freed));
-    json_object_set_new(j_objects, "types", types_of(figures));
+    json_object_set_new(j_objects, "types", document_types(figures->service->heap));
     return j_objects;
 }
 
@@ -326,12 +274,6 @@ const char *const METHOD_STATS_SECTIONS[SECTION_COUNT + 1] = {
 #undef X
         NULL};
 
-static int append_text(const char *text, size_t len, void *out)
-{
-    out_bytes(out, text, len);
-    return ((struct out *)out)->failed ? -1 : 0;
-}
-
 bool method_stats(struct call *call)
 {
     struct figures figures = {.service = call->service};
@@ -345,7 +287,5 @@ bool method_stats(struct call *call)
             json_object_set_new(j_stats, SECTIONS[i].name, SECTIONS[i].make(&figures));
         }
     }
-    int failed = json_dump_callback(j_stats, append_text, call->out, JSON_COMPACT);
-    json_decref(j_stats);
-    return failed == 0 ? call_output_ok(call) : call_fail(call, HEAP_MEMORY);
+    return call_document_steal(call, j_stats);
 }

@@ -81,6 +81,7 @@ static const char *const SHARED_WORDS[] = {"ref", "let", NULL};
 #define SCHEMA_THREE "{\"type\":\"array\",\"items\":" SCHEMA_COUNT ",\"minItems\":3,\"maxItems\":3}"
 
 const char *const METHOD_EXAMPLE_SETUP[] = {
+    "{\"id\":0,\"method\":\"heap.mark\",\"params\":{\"label\":\"start\"}}",
     "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1,2,3],\"name\":\"numbers\"}}",
     "{\"id\":2,\"method\":\"create\",\"params\":{\"value\":{\"ann\":30,\"bob\":25},\"name\":\"ages\"}}",
     "{\"id\":3,\"method\":\"create\",\"params\":{\"value\":{\"$set\":[\"red\"]},\"name\":\"colors\"}}",

@@ -97,7 +97,7 @@ static void test_discover_answers_on_the_wire(void **state)
 
 /* ---- examples ---- */
 
-/* Whether what came has the members and types of what the table shows. */
+/* Whether what came has the members and types of what the table shows; a list may have more rows. */
 static void check_shape(const char *method, const json_t *j_shown, const json_t *j_came)
 {
     const char *name;
@@ -118,7 +118,7 @@ static void check_shape(const char *method, const json_t *j_shown, const json_t 
     }
     assert_int_equal(json_object_size(j_shown), json_object_size(j_came));
     for (size_t i = 0; i < json_array_size(j_shown); i++) {
-        assert_int_equal(json_array_size(j_shown), json_array_size(j_came));
+        assert_true(json_array_size(j_came) > i);
         check_shape(method, json_array_get(j_shown, i), json_array_get(j_came, i));
     }
 }
