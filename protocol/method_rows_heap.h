@@ -54,7 +54,7 @@
              .doc = "`next` of the answer before."}),
      .doc = "The arenas with their pools; a free pool has size 0.",
      .result_schema = "{\"type\":\"object\",\"required\":[\"arenas\",\"next\"]}",
-     .example_params = "{\"limit\":1}",
+     .example_params = "{}",
      .example_result = "{\"arenas\":[{\"arena\":1,\"bytes\":1048576,\"pools\":[]}],\"next\":null}"},
     {.name = "heap.check",
      .group = "Inspection and administration",
