@@ -21,8 +21,6 @@
 
 #include <stdlib.h>
 
-#pragma weak heap_set_observer
-
 /* A buffer above this is given back when it is empty. */
 #define KEEP_BYTES 4096u
 /* Bytes that wait in a session when max-output gives no limit. */
@@ -412,9 +410,7 @@ void event_observe_heap(struct rpc_service *service)
     out_init(&service->book.line, 0);
     out_init(&service->book.text, 0);
     heap_enter(service->heap);
-    if (heap_set_observer != NULL) {
-        heap_set_observer(service->heap, &observer);
-    }
+    heap_set_observer(service->heap, &observer);
     heap_leave(service->heap);
 }
 

@@ -8,7 +8,7 @@
 #
 # What runs with which build:
 #   address+undefined   every unit test, and every integration test against the daemon built so
-#   thread              the unit tests of threads; sessions and random operations on a daemon of 4 threads
+#   thread              the unit tests of threads; sessions, events and random operations on a daemon of 4 threads
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
 #   scripts             the layers, and the layers check itself
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
@@ -157,7 +157,7 @@ run_plain() {
 run_thread() {
     local name
     start cmocka "thread unit/test_gil" build/thread/tests/unit/test_gil
-    for name in test_sessions test_random; do
+    for name in test_sessions test_leases test_events test_clients test_random; do
         start cmocka "thread integration/$name" env HEAPD_BIN=build/thread/heapd HEAPD_TEST_ARGUMENTS="--threads 4" \
             "build/tests/integration/$name"
     done
