@@ -126,7 +126,7 @@ static void inspect(struct graph *graph, size_t from, size_t to)
     json_decref(j_objects);
 }
 
-/* The node of an object that a drawn one refers to; node_count: it is one too many. */
+/* The node of an object that a drawn one refers to; SIZE_MAX: it is one too many. */
 static size_t reach(struct graph *graph, const json_t *j_object, size_t level)
 {
     json_int_t object = json_integer_value(j_object);
@@ -291,14 +291,16 @@ static void grow(struct graph *graph)
 
 /* ---- where to begin ---- */
 
-/* What keeps the target alive.  These objects are at the outermost level: they are not expanded. */
+/* What keeps the target alive.  It belongs into the picture whatever the limit says, but of a path longer
+ * than the limit only the end. */
 static void add_path(struct graph *graph, const json_t *j_path)
 {
-    size_t before = SIZE_MAX;
-    for (size_t i = 1; i < json_array_size(j_path); i++) {
+    size_t before = SIZE_MAX, count = json_array_size(j_path);
+    for (size_t i = count > graph->limit ? count - graph->limit : 1; i < count; i++) {
         const json_t *j_step = json_array_get(j_path, i);
         const char *edge = json_string_value(json_object_get(j_step, "edge"));
-        size_t node = reach(graph, json_object_get(j_step, "object"), graph->depth);
+        json_int_t object = json_integer_value(json_object_get(j_step, "object"));
+        size_t node = cli_picture_add(&graph->picture, object, graph->depth);
         cli_picture_link(&graph->picture, before, node, edge != NULL ? edge : "", CLI_EDGE_PATH);
         before = node;
     }
@@ -329,11 +331,11 @@ static enum cli_exit draw_object(struct graph *graph, const struct cli_call *cal
     if (json_is_object(j_facts)) {
         size_t target = reach(graph, json_object_get(j_facts, "object"), 0);
         graph->picture.nodes[target].is_target = true;
-        add_path(graph, json_object_get(j_why, "path"));
         grow(graph);
+        size_t before = graph->picture.node_count;
+        add_path(graph, json_object_get(j_why, "path"));
         json_t *j_referrers = cli_session_try(graph->session, "gc.get_referrers", "{s:O,s:i}", "object",
                                               j_target, "limit", REFERRERS_MAX);
-        size_t before = graph->picture.node_count;
         add_referrers(graph, target, j_referrers);
         inspect(graph, before, graph->picture.node_count);
         json_decref(j_referrers);

@@ -87,11 +87,11 @@ size_t cli_picture_add(struct cli_picture *picture, json_int_t object, size_t le
     return found;
 }
 
-static const struct cli_edge *find_edge(const struct cli_picture *picture, size_t from, size_t to,
+static struct cli_edge *find_edge(const struct cli_picture *picture, size_t from, size_t to,
                                         const char *label)
 {
     for (size_t i = 0; i < picture->edge_count; i++) {
-        const struct cli_edge *edge = &picture->edges[i];
+        struct cli_edge *edge = &picture->edges[i];
         if (edge->from == from && edge->to == to && (label == NULL || strcmp(edge->label, label) == 0)) {
             return edge;
         }
@@ -108,8 +108,12 @@ void cli_picture_link(struct cli_picture *picture, size_t from, size_t to, const
                       enum cli_edge_kind kind)
 {
     void *edges = picture->edges;
+    struct cli_edge *same = find_edge(picture, from, to, label);
+    if (same != NULL) {
+        same->kind = kind == CLI_EDGE_PATH ? kind : same->kind;
+        return;
+    }
     if (from >= picture->node_count || to >= picture->node_count ||
-        find_edge(picture, from, to, label) != NULL ||
         !reserve_one(&edges, picture->edge_count, &picture->edge_capacity, sizeof *picture->edges)) {
         picture->edges = edges;
         return;
@@ -212,14 +216,14 @@ static void put_roots(FILE *out, size_t i, const struct cli_node *node)
     const json_t *j_root;
     json_array_foreach(json_object_get(node->j_facts, "names"), k, j_root)
     {
-        fprintf(out, "  r%zu_%zu [shape=cds, style=filled, fillcolor=\"#ffd966\", label=\"name ", i, k);
+        fprintf(out, "  r%zu_%zu [shape=ellipse, style=filled, fillcolor=\"#ffd966\", label=\"name ", i, k);
         put_json_text(out, j_root);
         fprintf(out, "\"];\n  r%zu_%zu -> n%zu [penwidth=2];\n", i, k, i);
     }
     json_array_foreach(json_object_get(node->j_facts, "sessions"), k, j_root)
     {
         json_int_t holds = json_integer_value(json_object_get(j_root, "holds"));
-        fprintf(out, "  s%zu_%zu [shape=cds, style=filled, fillcolor=\"#f4b183\", label=\"session %"
+        fprintf(out, "  s%zu_%zu [shape=ellipse, style=filled, fillcolor=\"#f4b183\", label=\"session %"
                 JSON_INTEGER_FORMAT,
                 i, k, json_integer_value(json_object_get(j_root, "session")));
         if (holds > 1) {

@@ -48,7 +48,8 @@ size_t cli_picture_find(const struct cli_picture *picture, json_int_t object);
  * Returns node_count at the time of the return when memory is short: an index that is no node's. */
 size_t cli_picture_add(struct cli_picture *picture, json_int_t object, size_t level);
 
-/* cli_picture_link -- an edge, unless there is one between the two with that label. */
+/* cli_picture_link -- an edge.  One that is there with that label stays, as one of the path if it is said to
+ * be that now; one whose end is no node is not made. */
 void cli_picture_link(struct cli_picture *picture, size_t from, size_t to, const char *label,
                       enum cli_edge_kind kind);
 /* cli_picture_is_linked -- whether there is an edge, whatever its label. */

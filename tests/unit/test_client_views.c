@@ -292,6 +292,8 @@ static void test_client_views_picture_keeps_each_object_and_edge_once(void **sta
     cli_picture_link(&picture, 0, 100, "[2]", CLI_EDGE_PLAIN);
     assert_int_equal(picture.edge_count, 2);
     assert_int_equal(picture.edges[0].kind, CLI_EDGE_PATH);
+    cli_picture_link(&picture, 0, 1, "[1]", CLI_EDGE_PATH);
+    assert_int_equal(picture.edges[1].kind, CLI_EDGE_PATH);
     assert_true(cli_picture_is_linked(&picture, 0, 1));
     assert_false(cli_picture_is_linked(&picture, 1, 0));
     cli_picture_fini(&picture);
