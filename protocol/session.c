@@ -356,8 +356,9 @@ enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn)
     }
     session_note_kept(conn->session);
     atomic_store_explicit(&conn->is_killed, true, memory_order_relaxed);
-    conn->ends_itself = service->book.acting == conn;
-    if (!conn->ends_itself) {
+    if (service->book.acting == conn) {
+        conn->ends_itself = true;
+    } else {
         event_call_for(conn->session);
     }
     return HEAP_OK;

@@ -301,7 +301,9 @@ static void test_clients_kill_stops_a_busy_client(void **state)
     kill_client(fixture->wire, client);
     wire_drain(victim);
     wire_close(victim);
-    await_clients(fixture->wire, 1);
+    while (wire_stat(fixture->wire, "sessions", "count") > 1) {
+        usleep(1000);
+    }
     assert_int_equal(wire_stat(fixture->wire, "sessions", "holds"), 0);
     assert_int_equal(wire_stat(fixture->wire, "objects", "live"), 0);
     wire_check_heap(fixture->wire);
@@ -340,7 +342,9 @@ static void test_clients_kill_at_random(void **state)
     /* The fixture's own connection may have been hit. */
     wire_close(fixture->wire);
     ((struct fixture *)*state)->wire = wire_open(fixture->daemon);
-    await_clients(fixture->wire, 1);
+    while (wire_stat(fixture->wire, "sessions", "count") > 1) {
+        usleep(1000); /* connections leave the list before their sessions have ended */
+    }
     assert_int_equal(wire_stat(fixture->wire, "objects", "live"), 0);
 }
 
