@@ -544,7 +544,7 @@ static uint64_t young_word(const struct heap *heap, uint32_t ref, int generation
     uint64_t young = 0;
     for (uint64_t bits = word; bits != 0; bits &= bits - 1) {
         int own = gc_generation(heap, ref + (uint32_t)__builtin_ctzll(bits));
-        young |= own == generation || (own >= 0 && generation < 0) ? bits & -bits : 0;
+        young |= own >= 0 && (own == generation || generation < 0) ? bits & -bits : 0;
     }
     return young;
 }

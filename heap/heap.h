@@ -223,7 +223,7 @@ uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref
 /* Moves every hold of `from` to `to`, which may then be above its limit, and destroys `from`.  HEAP_MEMORY;
  * HEAP_LIMIT_HOLDS when both hold one immortal more than 4294967295 times together. */
 HEAP_MUST_USE enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, struct heap_session *from);
-/* Calls `row` for each session that holds the object.  Linear in sessions. */
+/* Calls `row` for each session that holds the object, the oldest first.  Linear in sessions. */
 void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uint64_t session, uint64_t holds),
                      void *arg);
 /* Who makes objects from now on: noted with each new object while a mark exists (heap_mark()). */
@@ -242,7 +242,7 @@ HEAP_MUST_USE enum heap_error heap_name_unbind(struct heap *heap, const char *na
 bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
                     const char **name, size_t *name_len, heap_ref *obj);
 
-/* Calls `row` for each name bound to the object, newest first; its cost is that of the object's names alone. */
+/* Calls `row` for each name bound to the object, in the order of binding; its cost is that of the object's names alone. */
 void heap_names_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, const char *name, size_t len), void *arg);
 
 /* ---- atoms ---- */

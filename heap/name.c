@@ -296,7 +296,11 @@ void heap_names_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, const
 {
     GIL_ASSERT_HELD(heap);
     uint32_t slot = handle_slot_if_any(heap, obj);
-    for (const struct leaf *leaf = slot == 0 ? NULL : newest_of(heap->names, slot); leaf != NULL; leaf = leaf->older) {
+    const struct leaf *leaf = slot == 0 ? NULL : newest_of(heap->names, slot);
+    while (leaf != NULL && leaf->older != NULL) {
+        leaf = leaf->older;
+    }
+    for (; leaf != NULL; leaf = leaf->newer) {
         row(arg, leaf->text, leaf->len);
     }
 }

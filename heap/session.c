@@ -208,7 +208,11 @@ void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uin
                      void *arg)
 {
     GIL_ASSERT_HELD(heap);
-    for (struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
+    struct heap_session *session = heap->sessions;
+    while (session != NULL && session->next != NULL) {
+        session = session->next;
+    }
+    for (; session != NULL; session = session->prev) {
         uint64_t holds = heap_holds_of(heap, session, obj);
         if (holds > 0) {
             row(arg, session->number, holds);

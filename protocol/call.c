@@ -239,6 +239,13 @@ bool call_reserve(struct call *call, size_t n)
     return out_reserve(call->out, n) || call_output_ok(call);
 }
 
+uint32_t call_refcount_after(struct call *call, uint64_t id)
+{
+    call->freed += heap_settle(call->heap);
+    heap_ref obj = heap_find(call->heap, id);
+    return obj != 0 ? heap_refcount(call->heap, obj) : 0;
+}
+
 bool call_result_null(struct call *call)
 {
     out_text(call->out, "null");

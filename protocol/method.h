@@ -175,6 +175,10 @@ bool call_output_ok(struct call *call);
 /* Room for n more bytes, for a handler whose result, though not large, may be longer than that. */
 bool call_reserve(struct call *call, size_t n);
 
+/* Settles, and then the refcount of the object with that id: 0 if it is gone, its new one if a finalizer brought it
+ * back. */
+uint32_t call_refcount_after(struct call *call, uint64_t id);
+
 /* `null`. */
 bool call_result_null(struct call *call);
 /* Ends a result that is an object: settles, adds `freed` if something died, closes the brace. */

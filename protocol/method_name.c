@@ -85,13 +85,11 @@ bool method_name_unbind(struct call *call)
     if (!find(call, &obj, &id) || !call_reserve(call, BINDING_BYTES_MAX)) {
         return false;
     }
-    /* Afterwards the object may be gone. */
-    uint32_t refcount = heap_refcount(call->heap, obj);
     enum heap_error error = heap_name_unbind(call->heap, name->text, name->len);
     if (error != HEAP_OK) {
         return call_fail_name(call, error, 0);
     }
-    write_binding(call, name, id, refcount == HEAP_REFCOUNT_IMMORTAL ? refcount : refcount - 1);
+    write_binding(call, name, id, call_refcount_after(call, id));
     return call_result_end(call);
 }
 

@@ -103,8 +103,6 @@ bool method_unref(struct call *call)
     if (!call_target(call, 0, &obj)) {
         return false;
     }
-    /* Afterwards the object may be gone. */
-    uint32_t refcount = heap_refcount(call->heap, obj);
     enum heap_error error = heap_id(&id, call->heap, obj);
     if (error == HEAP_OK) {
         error = heap_unhold(call->heap, call->session, obj);
@@ -112,7 +110,7 @@ bool method_unref(struct call *call)
     if (error != HEAP_OK) {
         return call_fail_object(call, error, obj);
     }
-    write_count(call, id, refcount == HEAP_REFCOUNT_IMMORTAL ? refcount : refcount - 1);
+    write_count(call, id, call_refcount_after(call, id));
     return call_result_end(call);
 }
 

@@ -174,6 +174,32 @@
                       SCHEMA_IDS ",\"next\":{\"type\":[\"integer\",\"null\"]}}}",
      .example_params = "{\"generation\":0,\"limit\":2}",
      .example_result = "{\"objects\":[1,2],\"next\":65540}"},
+    {.name = "gc.get_referents",
+     .group = "Memory manager",
+     .handler = method_gc_get_referents,
+     .needs_gil = true,
+     .role = ROLE_READ,
+     PARAMS(OBJECT("The object"), LIMIT),
+     .doc = "What an object refers to, every edge in order: items, a dict's keys and values, an instance's values "
+            "and its class.",
+     .result_schema = "{\"type\":\"object\",\"required\":[\"objects\",\"more\"],\"properties\":{\"objects\":"
+                      SCHEMA_IDS ",\"more\":" SCHEMA_BOOL "}}",
+     .example_params = "{\"object\":\"numbers\"}",
+     .example_result = "{\"objects\":[3,4,5],\"more\":false}"},
+    {.name = "gc.get_referrers",
+     .group = "Memory manager",
+     .handler = method_gc_get_referrers,
+     .asks = method_asks_always,
+     .role = ROLE_READ,
+     PARAMS(OBJECT("The object"), LIMIT),
+     .doc = "Who refers to an object: every container once, the names bound to it, the sessions that hold it.",
+     .result_schema = "{\"type\":\"object\",\"required\":[\"objects\",\"names\",\"sessions\",\"more\"],"
+                      "\"properties\":{\"objects\":" SCHEMA_IDS ",\"names\":{\"type\":\"array\",\"items\":"
+                      SCHEMA_STR "},\"sessions\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":["
+                      "\"session\",\"holds\"],\"properties\":{\"session\":" SCHEMA_COUNT ",\"holds\":" SCHEMA_COUNT
+                      "}}},\"more\":" SCHEMA_BOOL "}}",
+     .example_params = "{\"object\":\"numbers\"}",
+     .example_result = "{\"objects\":[],\"names\":[\"numbers\"],\"sessions\":[],\"more\":false}"},
     {.name = "gc.is_finalized",
      .group = "Memory manager",
      .handler = method_gc_is_finalized,

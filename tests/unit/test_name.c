@@ -378,7 +378,7 @@ static void assert_names_of(struct heap *heap, heap_ref obj, const char *expecte
     assert_string_equal(said.text, expected);
 }
 
-static void test_name_names_of_an_object_are_told_newest_first(void **state)
+static void test_name_names_of_an_object_are_told_in_the_order_of_binding(void **state)
 {
     struct heap *heap = *state;
     heap_ref list = new_list(heap);
@@ -388,15 +388,15 @@ static void test_name_names_of_an_object_are_told_newest_first(void **state)
     bind(heap, "c", list);
     heap_ref other = bind_new(heap, "z", 1);
     heap_decref(heap, list);
-    assert_names_of(heap, list, "c b a ");
+    assert_names_of(heap, list, "a b c ");
     bind(heap, "b", list); /* to what it was bound to: nothing changes */
-    assert_names_of(heap, list, "c b a ");
+    assert_names_of(heap, list, "a b c ");
     unbind(heap, "b"); /* from the middle, */
-    assert_names_of(heap, list, "c a ");
-    bind(heap, "c", other); /* from the front, */
+    assert_names_of(heap, list, "a c ");
+    bind(heap, "c", other); /* from the end, */
     assert_names_of(heap, list, "a ");
-    assert_names_of(heap, other, "c z ");
-    unbind(heap, "z"); /* and from the end */
+    assert_names_of(heap, other, "z c ");
+    unbind(heap, "z"); /* and from the front */
     assert_names_of(heap, other, "c ");
     bind(heap, "none", heap_none(heap));
     assert_names_of(heap, heap_none(heap), "none ");
@@ -518,7 +518,7 @@ int main(void)
         TEST(test_name_may_contain_nul),
         TEST(test_name_many_behave_as_a_sorted_list),
         cmocka_unit_test(test_name_long_path_is_freed),
-        TEST(test_name_names_of_an_object_are_told_newest_first),
+        TEST(test_name_names_of_an_object_are_told_in_the_order_of_binding),
         TEST(test_name_lists_follow_random_changes),
         TEST(test_name_checker_finds_damage),
     };
