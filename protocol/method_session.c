@@ -10,10 +10,6 @@
 
 #include <stdlib.h>
 
-#pragma weak heap_picture_begin
-#pragma weak heap_picture_complete
-#pragma weak heap_picture_destroy
-#pragma weak heap_picture_retained_by_sessions
 
 
 /* ---- leases ---- */
@@ -261,7 +257,7 @@ static enum heap_error ask_retained(struct call *call, struct client_rows *rows)
     enum heap_error error = HEAP_MEMORY;
     heap_enter(call->heap);
     bool is_complete = collect_rows(rows, call->service);
-    struct heap_picture *picture = is_complete && heap_picture_begin != NULL ? heap_picture_begin(call->heap, HEAP_PICTURE_GRAPH) : NULL;
+    struct heap_picture *picture = is_complete ? heap_picture_begin(call->heap, HEAP_PICTURE_GRAPH) : NULL;
     heap_leave(call->heap);
     if (picture == NULL) {
         return HEAP_MEMORY;
