@@ -100,7 +100,7 @@ void debug_say_start(struct heap *heap, int generation)
     const struct gc *gc = &heap->gc;
     heap->gc.logged = 0;
     if (wants(heap, HEAP_GC_STATS)) {
-        say(heap, "gc: collecting generation %d", generation);
+        say(heap, "gc: collecting generation %d...", generation);
         say(heap, "gc: objects in each generation: %" PRIu64 " %" PRIu64 " %" PRIu64,
             counter_read(&gc->generations[0].objects), counter_read(&gc->generations[1].objects),
             counter_read(&gc->generations[2].objects));

@@ -127,6 +127,59 @@ static void test_check_finds_wrong_handles_and_weakrefs(void **state)
     finish(&d);
 }
 
+static void test_check_finds_wrong_weakref_lists(void **state)
+{
+    struct damaged d;
+    build(&d, *state);
+    heap_ref newer;
+    OK(heap_weakref_notify(&newer, d.heap, d.session, d.list));
+    keep(d.heap, newer);
+    struct weakref *first = (struct weakref *)container(&d, d.weakref);
+    struct weakref *second = (struct weakref *)container(&d, newer);
+    DAMAGE(&d, first->count, 3, "counts 3");
+    DAMAGE(&d, first->next, 0, "counts 2");
+    DAMAGE(&d, second->prev, 0, "points elsewhere");
+    finish(&d);
+}
+
+static void test_check_finds_wrong_finalizers(void **state)
+{
+    struct damaged d;
+    build(&d, *state);
+    const struct heap_finalizer finalizer = {.token = {"t", 1}};
+    OK(heap_finalizer_set(d.heap, d.session, d.list, &finalizer));
+    OK(heap_finalizer_set(d.heap, d.session, d.instance, &finalizer));
+    struct finalizer_table *table = &d.heap->finalizers;
+    struct object *list = &container(&d, d.list)->head, *dict = &container(&d, d.dict)->head;
+    DAMAGE(&d, list->flags, list->flags & ~FLAG_FINALIZER, "finalizer table and");
+    DAMAGE(&d, dict->flags, dict->flags | FLAG_FINALIZER, "finalizer table and");
+    DAMAGE(&d, list->flags, list->flags | FLAG_FINALIZED, "not where it should be");
+    DAMAGE(&d, table->waiting, 1, "have not run");
+    DAMAGE(&d, table->judged.first, table->records[0], "have not run");
+    DAMAGE(&d, table->records[0], table->records[1], "which does not know it");
+    DAMAGE(&d, *map32_find(&table->by_target, d.list), 1, "which does not know it");
+    assert_true(heap_finalizer_clear(d.heap, d.list));
+    assert_true(heap_finalizer_clear(d.heap, d.instance));
+    finish(&d);
+}
+
+static void test_check_finds_wrong_garbage(void **state)
+{
+    struct damaged d;
+    build(&d, *state);
+    heap_ref saved = new_list(d.heap);
+    link_to(d.heap, saved, saved);
+    heap_decref(d.heap, saved);
+    heap_gc_set_debug(d.heap, HEAP_GC_SAVEALL);
+    assert_int_equal(collect(d.heap, 2), 1);
+    heap_gc_set_debug(d.heap, 0);
+    DAMAGE(&d, d.heap->garbage.refs[0], d.list, "refcount");
+    DAMAGE(&d, d.heap->garbage.refs[0], 0x7FFFFFF0u, "where no object lives");
+    DAMAGE(&d, d.heap->garbage.len, 0, "refcount 2");
+    heap_garbage_clear(d.heap);
+    finish(&d);
+}
+
 static void test_check_finds_wrong_totals_and_shapes(void **state)
 {
     struct damaged d;
@@ -149,6 +202,9 @@ int main(void)
         TEST(test_check_finds_wrong_edges),
         TEST(test_check_finds_wrong_generations),
         TEST(test_check_finds_wrong_handles_and_weakrefs),
+        TEST(test_check_finds_wrong_weakref_lists),
+        TEST(test_check_finds_wrong_finalizers),
+        TEST(test_check_finds_wrong_garbage),
         TEST(test_check_finds_wrong_totals_and_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
