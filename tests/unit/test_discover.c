@@ -126,8 +126,8 @@ static void check_shape(const char *method, const json_t *j_shown, const json_t 
 /* Values that depend on ids, sizes or times are not compared, all others are. */
 static bool is_exact(const char *shown)
 {
-    static const char *const CHANGING[] = {"\"object\"", "elapsed_us", "\"objects\"", "openrpc", "\"session\"", "size classes",
-                                           "\"arenas\"", "\"bytes\""};
+    static const char *const CHANGING[] = {"\"object\"", "elapsed_us", "\"objects\"", "openrpc",
+                                           "\"session\"", "size classes", "\"arenas\"", "\"bytes\""};
     for (size_t i = 0; i < sizeof(CHANGING) / sizeof(CHANGING[0]); i++) {
         if (strstr(shown, CHANGING[i]) != NULL) {
             return false;
