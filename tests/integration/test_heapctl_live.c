@@ -154,7 +154,7 @@ static void test_heapctl_live_events_stay_out_of_the_output(void **state)
 
 /* ---- the prompt ---- */
 
-/* heapctl on a terminal, and all that it has written there. */
+/* heapctl on a terminal, and what it has written there that nobody has waited for yet. */
 struct prompt {
     pid_t pid;
     int terminal;
@@ -181,14 +181,17 @@ static void prompt_start(struct prompt *prompt, void **state)
     }
 }
 
-/* Reads until `expected` stands in what was written since the last time; a hang fails. */
+/* Reads until `expected` was written, and takes all up to its end; a hang fails. */
 static void prompt_await(struct prompt *prompt, const char *expected)
 {
     int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;
     for (;;) {
         prompt->text[prompt->len] = '\0';
-        if (strstr(prompt->text, expected) != NULL) {
-            prompt->len = 0;
+        const char *found = strstr(prompt->text, expected);
+        if (found != NULL) {
+            const char *rest = found + strlen(expected);
+            prompt->len -= (size_t)(rest - prompt->text);
+            memmove(prompt->text, rest, prompt->len);
             return;
         }
         struct pollfd fd = {prompt->terminal, POLLIN, 0};
