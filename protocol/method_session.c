@@ -10,8 +10,6 @@
 
 #include <stdlib.h>
 
-
-
 /* ---- leases ---- */
 
 bool method_session_open(struct call *call)

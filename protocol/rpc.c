@@ -478,6 +478,8 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
     bool late = false;
     if (conn->session == NULL) {
         conn_must_close(conn, "no memory for its session");
+    } else {
+        heap_set_creator(heap, conn->session->heap);
     }
     while (!late && may_go_on(conn)) {
         run_first_with_heap(conn);
@@ -485,6 +487,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
             take_time(thread);
             heap_yield(heap);
             thread->waited += take_time(thread);
+            heap_set_creator(heap, conn->session->heap);
         }
         late = coarse_ms() > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
     }

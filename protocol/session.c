@@ -157,9 +157,13 @@ void session_note_kept(struct rpc_session *session)
 
 static void join(struct rpc_session *session, struct rpc_conn *conn)
 {
+    const struct rpc_service *service = conn->thread->service;
     conn->session = session;
     conn_list_add_joined(&session->conns, conn);
     atomic_store_explicit(&conn->is_kept, session->is_kept, memory_order_relaxed);
+    if (service->book.acting == conn) {
+        heap_set_creator(service->heap, session->heap);
+    }
 }
 
 /* The host is to see to a look at the leases at that time, or is to do so earlier already. */
