@@ -308,7 +308,8 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
     finish_first(conn);
 }
 
-/* Takes the answers that have come; their connections go on. */
+/* Takes the answers that have come.  At the end of a run, so that they can be sent before the next one looks
+ * whether too much is unread; then their connections go on. */
 static void take_answers(struct rpc_thread *thread)
 {
     struct question *question;
@@ -316,7 +317,10 @@ static void take_answers(struct rpc_thread *thread)
         struct rpc_conn *conn = question->conn;
         if (conn != NULL) {
             finish_question(conn, question);
-            conn_list_add_ready(thread, conn);
+            conn_list_add_notice(thread, conn);
+            if (conn->first != NULL || conn->events_due) {
+                conn_list_add_ready(thread, conn);
+            }
         }
         question_destroy(question);
     }
@@ -580,10 +584,10 @@ static void change_turn(struct rpc_thread *thread)
 
 bool rpc_thread_run(struct rpc_thread *thread)
 {
-    take_answers(thread);
     if (run_without_heap(thread) || has_to_catch_up(thread)) {
         run_with_heap(thread);
     }
+    take_answers(thread);
     change_turn(thread);
     return thread->ready.first != NULL;
 }

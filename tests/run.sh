@@ -156,7 +156,9 @@ run_plain() {
 
 run_thread() {
     local name
-    start cmocka "thread unit/test_gil" build/thread/tests/unit/test_gil
+    for name in test_gil test_question; do
+        start cmocka "thread unit/$name" "build/thread/tests/unit/$name"
+    done
     for name in test_sessions test_leases test_events test_clients test_random; do
         start cmocka "thread integration/$name" env HEAPD_BIN=build/thread/heapd HEAPD_TEST_ARGUMENTS="--threads 4" \
             "build/tests/integration/$name"
@@ -167,7 +169,7 @@ build address test-programs || build_failed address
 (
     build "" test-programs
     echo $? >"$work/plain.code"
-    build thread programs build/thread/tests/unit/test_gil
+    build thread programs build/thread/tests/unit/test_{gil,question}
     echo $? >"$work/thread.code"
 ) &
 builder=$!
