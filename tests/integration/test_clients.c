@@ -216,6 +216,28 @@ static void test_clients_shows_leased_sessions_without_one(void **state)
     json_decref(wire_callf(fixture->wire, "session.close", NULL));
 }
 
+/* What each session alone keeps alive; what a name or two sessions keep counts for none. */
+static void test_clients_shows_retained_bytes(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct wire *rich = wire_open(fixture->daemon), *poor = wire_open_unix(fixture->daemon);
+    json_decref(wire_callf(fixture->wire, "create", "[[i,i],s]", 1000, 2000, "named"));
+    int64_t shared = create(poor);
+    json_decref(wire_callf(poor, "ref", "[s]", "named"));
+    json_decref(wire_callf(rich, "ref", "[I]", (json_int_t)shared));
+    json_decref(wire_callf(rich, "create", "[[[i],[i],s]]", 3000, 4000, "a text of some length"));
+    json_decref(wire_callf(rich, "gc.isenabled", NULL));
+    json_decref(wire_callf(poor, "gc.get_count", NULL));
+    json_t *j_clients = wire_callf(fixture->wire, "server.clients", "[b]", 1);
+    const json_t *j_rows = json_object_get(j_clients, "clients");
+    assert_true(figure(find_by_method(j_rows, "gc.isenabled"), "retained_bytes") > 100);
+    assert_int_equal(figure(find_by_method(j_rows, "gc.get_count"), "retained_bytes"), 0);
+    assert_int_equal(figure(find_by_method(j_rows, "server.clients"), "retained_bytes"), 0);
+    json_decref(j_clients);
+    wire_close(rich);
+    wire_close(poor);
+}
+
 /* ---- server.kill ---- */
 
 static void test_clients_kill_releases_and_closes(void **state)
@@ -323,9 +345,10 @@ static void test_clients_kill_at_random(void **state)
     }
     for (int n = 0; n < rounds; n++) {
         uint32_t i = process_random_below(&random, WIRES);
-        char line[128];
+        char line[256];
         snprintf(line, sizeof line,
-                 "{\"method\":\"create\",\"params\":[[[]]]}\n{\"id\":1,\"method\":\"create\",\"params\":[[[]]]}\n"
+                 "{\"id\":1,\"method\":\"create\",\"params\":[[[]]]}\n"
+                 "[{\"id\":2,\"method\":\"ping\"},{\"id\":3,\"method\":\"server.clients\",\"params\":[true]}]\n"
                  "{\"id\":1,\"method\":\"server.kill\",\"params\":[%u]}\n",
                  1 + process_random_below(&random, (uint32_t)(WIRES + n)));
         if (!wire_try_send(wires[i], line, strlen(line))) {
@@ -353,6 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         fixture_test(test_clients_shows_every_connection),
         fixture_test(test_clients_shows_leased_sessions_without_one),
+        fixture_test(test_clients_shows_retained_bytes),
         fixture_test(test_clients_kill_releases_and_closes),
         fixture_test(test_clients_kill_keeps_a_lease),
         fixture_test(test_clients_kill_of_oneself_answers_first),

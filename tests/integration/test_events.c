@@ -192,6 +192,90 @@ static void test_events_of_a_shared_session(void **state)
     wire_close(second);
 }
 
+#define FINALIZED(object, token)                                                                             \
+    "{'jsonrpc':'2.0','method':'event','params':<ordered {'event':'finalized','object':<id:" object              \
+    ">,'token':" token ",'resurrected':false}>}"
+#define CLEARED(weakref, object)                                                                             \
+    "{'jsonrpc':'2.0','method':'event','params':<ordered {'event':'weakref','weakref':<id:" weakref              \
+    ">,'object':<id:" object ">}>}"
+
+/* An object with a finalizer and a notifying weakref of the connection's. */
+static void watch(struct wire *wire)
+{
+    wire_expect(wire, "{'id':1,'method':'create','params':[[1000],'a']}",
+                "{'id':1,'result':{'object':<id:a>,'type':'list','refcount':1}}");
+    wire_expect(wire, "{'id':2,'method':'finalizer.set','params':['a','tok']}", "{'id':2,'result':null}");
+    wire_expect(wire, "{'id':3,'method':'weakref.create','params':['a',true]}", "{'id':3,'result':{'object':<id:w>}}");
+}
+
+/* Whoever kills the object: its watcher hears, subscribed or not, once; and subscribers do. */
+static void test_events_of_deaths_reach_their_owner(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct wire *owner = wire_open(fixture->daemon), *killer = wire_open_unix(fixture->daemon);
+    for (int is_subscribed = 0; is_subscribed < 2; is_subscribed++) {
+        if (is_subscribed) {
+            wire_expect(owner, "{'id':1,'method':'subscribe','params':[['finalized','weakref']]}",
+                        "{'id':1,'result':['finalized','weakref']}");
+        }
+        watch(owner);
+        json_decref(wire_callf(killer, "name.unbind", "[s]", "a"));
+        wire_expect_line(owner, FINALIZED("a", "'tok'"));
+        wire_expect_line(owner, CLEARED("w", "a"));
+        expect_pong(killer);
+        expect_pong(owner);
+        json_decref(wire_callf(owner, "session.close", NULL));
+        memset(&owner->bindings, 0, sizeof owner->bindings);
+    }
+    /* Its own request: before the reply, or before the batch. */
+    watch(owner);
+    wire_send_text(owner, "[{\"id\":7,\"method\":\"ping\"},{\"id\":8,\"method\":\"name.unbind\",\"params\":[\"a\"]}]\n");
+    wire_expect_line(owner, FINALIZED("a", "'tok'"));
+    wire_expect_line(owner, CLEARED("w", "a"));
+    wire_expect_line(owner, "[{'id':7,'result':'pong'},{'id':8,'result':<has {'freed':2}>}]");
+    wire_close(owner);
+    wire_close(killer);
+}
+
+/* A session that was merged into another one is heard there; one that has been closed by nobody. */
+static void test_events_of_deaths_follow_a_merged_session(void **state)
+{
+    const struct fixture *fixture = *state;
+    char token[33];
+    struct wire *owner = wire_open(fixture->daemon), *other = wire_open_unix(fixture->daemon);
+    open_lease(other, token);
+    watch(owner);
+    send_resume(owner, token);
+    wire_expect_line(owner, "{'id':'resume','result':{'holds':1}}");
+    /* The other one is the first of the two connections now. */
+    json_decref(wire_callf(fixture->wire, "name.unbind", "[s]", "a"));
+    other->bindings = owner->bindings;
+    wire_expect_line(other, FINALIZED("a", "'tok'"));
+    wire_expect_line(other, CLEARED("w", "a"));
+    expect_pong(owner);
+    /* Deaths while it is not connected are told later. */
+    memset(&owner->bindings, 0, sizeof owner->bindings);
+    watch(owner);
+    other->bindings = owner->bindings;
+    wire_close(owner);
+    struct match_bindings bindings = other->bindings;
+    wire_close(other);
+    await_connections(fixture->wire, 1);
+    json_decref(wire_callf(fixture->wire, "name.unbind", "[s]", "a"));
+    other = wire_open(fixture->daemon);
+    other->bindings = bindings;
+    send_resume(other, token);
+    wire_expect_line(other, "{'id':'resume','result':{'holds':2}}");
+    wire_expect_line(other, FINALIZED("a", "'tok'"));
+    wire_expect_line(other, CLEARED("w", "a"));
+    memset(&other->bindings, 0, sizeof other->bindings);
+    watch(other);
+    wire_expect(other, "{'id':9,'method':'session.close'}", "{'id':9,'result':<has {'released':3}>}");
+    json_decref(wire_callf(fixture->wire, "name.unbind", "[s]", "a"));
+    expect_pong(other);
+    wire_close(other);
+}
+
 /* ---- order ---- */
 
 /* Changes of one connection, told to itself, while another's are told too: each before its own reply. */
@@ -407,6 +491,8 @@ int main(void)
         fixture_test(test_events_of_clients),
         fixture_test(test_events_of_collections),
         fixture_test(test_events_of_a_shared_session),
+        fixture_test(test_events_of_deaths_reach_their_owner),
+        fixture_test(test_events_of_deaths_follow_a_merged_session),
         fixture_test(test_events_come_before_the_reply_that_they_belong_to),
         fixture_test(test_events_wait_and_are_counted_when_lost),
         fixture_test(test_events_wait_for_a_leased_session),

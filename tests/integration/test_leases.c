@@ -135,18 +135,28 @@ static void test_leases_run_out(void **state)
     expect_no_session(fixture->wire, token);
 }
 
-/* Nobody but the timer makes the daemon look. */
+/* Nobody but the timer makes the daemon look: what dies then is told to one who only listens. */
 static void test_leases_run_out_in_silence(void **state)
 {
     const struct fixture *fixture = *state;
-    char tokens[3][TOKEN_BYTES];
-    for (int i = 0; i < 3; i++) {
+    char token[TOKEN_BYTES];
+    wire_expect(fixture->wire, "{'id':1,'method':'subscribe','params':[['finalized']]}",
+                "{'id':1,'result':['finalized']}");
+    for (int i = 2; i >= 0; i--) {
         struct wire *wire = wire_open(fixture->daemon);
-        create(wire);
-        open_lease(wire, 20 + 200 * (2 - i), tokens[i]);
+        int64_t object = create(wire);
+        json_decref(wire_callf(wire, "finalizer.set", "[I,s]", (json_int_t)object, i == 2 ? "2" : i == 1 ? "1" : "0"));
+        open_lease(wire, 300 + 300 * i, token);
         wire_close(wire);
     }
-    usleep(3000000);
+    for (int i = 0; i < 3; i++) {
+        char expected[160];
+        snprintf(expected, sizeof expected,
+                 "{'jsonrpc':'2.0','method':'event','params':{'event':'finalized','object':<int>,'token':'%d',"
+                 "'resurrected':false}}",
+                 i);
+        wire_expect_line(fixture->wire, expected);
+    }
     assert_int_equal(wire_stat(fixture->wire, "sessions", "leased"), 0);
     assert_int_equal(wire_stat(fixture->wire, "objects", "live"), 0);
 }
