@@ -231,6 +231,7 @@ static void test_heapctl_live_prompt_shows_events_above_the_line(void **state)
     json_decref(j_value);
     prompt_type(&prompt, "ping\r");
     prompt_await(&prompt, "pong");
+    prompt_await(&prompt, "heapd> ");
     prompt_type(&prompt, "\004");
     int status;
     assert_int_equal(waitpid(prompt.pid, &status, 0), prompt.pid);
@@ -251,6 +252,7 @@ static void test_heapctl_live_prompt_survives_a_watch(void **state)
     prompt_await(&prompt, "heapd> ");
     prompt_type(&prompt, "ping\r");
     prompt_await(&prompt, "pong");
+    prompt_await(&prompt, "heapd> ");
     prompt_type(&prompt, "exit\r");
     int status;
     assert_int_equal(waitpid(prompt.pid, &status, 0), prompt.pid);
