@@ -129,6 +129,7 @@ bool method_heap_diff_check(const method_arg *args, struct fault *fault);
 
 /* method_export.c */
 bool method_heap_export(struct call *call);
+extern const char *const METHOD_EXPORT_FORMATS[];
 
 /* method_session.c */
 bool method_session_open(struct call *call);

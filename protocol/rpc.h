@@ -104,6 +104,9 @@ void rpc_service_destroy(struct rpc_service *service);
 void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits *limits);
 /* Requests that take so long are noted for server.slowlog; 0: all.  10000 at first. */
 void rpc_service_set_slowlog(struct rpc_service *service, uint64_t us);
+/* Where heap.export may write files; NULL: nowhere, which is how it begins.  Copied; before threads run.  false: no
+ * memory. */
+bool rpc_service_set_export_dir(struct rpc_service *service, const char *path);
 /* heap_check of the service's heap: the number of problems, said on stderr.  Takes the GIL. */
 uint32_t rpc_service_check(struct rpc_service *service);
 

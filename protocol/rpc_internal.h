@@ -92,6 +92,7 @@ struct rpc_service {
     struct rpc_host host;
     struct method_index index;
     struct slowlog slowlog;
+    char *export_dir; /* where heap.export writes; NULL: nowhere */
     struct question_desk desk;
     struct session_book book;
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */

@@ -90,6 +90,7 @@ void rpc_service_destroy(struct rpc_service *service)
     heap_destroy(service->heap);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
+    free(service->export_dir);
     free(service->discovery);
     free(service);
 }
@@ -111,6 +112,12 @@ void rpc_service_set_limits(struct rpc_service *service, const struct rpc_limits
 void rpc_service_set_slowlog(struct rpc_service *service, uint64_t us)
 {
     slowlog_set_threshold(&service->slowlog, us);
+}
+
+bool rpc_service_set_export_dir(struct rpc_service *service, const char *path)
+{
+    service->export_dir = path != NULL ? strdup(path) : NULL;
+    return path == NULL || service->export_dir != NULL;
 }
 
 uint32_t rpc_service_check(struct rpc_service *service)

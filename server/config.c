@@ -17,6 +17,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- the table ---- */
 
@@ -29,6 +31,7 @@ enum option_kind {
     OPTION_MICROS,    /* uint64_t; no limit: 0 is a value like others */
     OPTION_WORD,      /* unsigned: which of the words */
     OPTION_PATH,      /* const char * */
+    OPTION_FOLDER,    /* char[CONFIG_PATH_BYTES]; it must be there */
     OPTION_ACTION     /* enum config_action; has no argument */
 };
 
@@ -69,7 +72,9 @@ static const struct option options[] = {
     {name, KIND_##unit, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(limits.member), 0, largest, NULL, doc},
     RPC_LIMIT_MAP(X)
 #undef X
-        {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
+        {"export-dir", OPTION_FOLDER, PLACE_ANYWHERE, MEMBER(export_dir), 0, 0, NULL,
+         "the folder in which heap.export may write files (default: it may not)"},
+    {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
          "microseconds from which a request is noted for server.slowlog; 0 notes all"},
     {"log-level", OPTION_WORD, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(log_level), 0, 0, level_words,
          "what is worth a line on stderr"},
@@ -211,6 +216,24 @@ static bool add_addresses(struct config *config, const struct given *given, stru
     }
 }
 
+/* A folder that is there and can be written to. */
+static bool read_folder(char *path, const struct given *given, struct reason *reason)
+{
+    size_t len = strlen(given->value);
+    struct stat stat_of;
+    if (len == 0 || len >= CONFIG_PATH_BYTES) {
+        return reason_set(reason, "%s: a path has 1 to %u bytes", given->where, CONFIG_PATH_BYTES - 1);
+    }
+    if (stat(given->value, &stat_of) != 0 || !S_ISDIR(stat_of.st_mode)) {
+        return reason_set(reason, "%s: there is no folder %.200s", given->where, given->value);
+    }
+    if (access(given->value, W_OK | X_OK) != 0) {
+        return reason_set(reason, "%s: %.200s cannot be written to: %s", given->where, given->value, strerror(errno));
+    }
+    memcpy(path, given->value, len + 1);
+    return true;
+}
+
 /* Stores a value in its member. */
 static bool apply(struct config *config, const struct given *given, struct reason *reason)
 {
@@ -238,6 +261,8 @@ static bool apply(struct config *config, const struct given *given, struct reaso
         }
         *(const char **)(void *)member = given->value;
         return true;
+    case OPTION_FOLDER:
+        return read_folder(member, given, reason);
     case OPTION_ACTION:
         config->action = (enum config_action)given->option->offset;
         return true;
@@ -491,6 +516,9 @@ void config_each(const struct config *config, void (*row)(void *arg, const struc
         case OPTION_PATH:
             told.text = *(const char *const *)(const void *)member;
             break;
+        case OPTION_FOLDER:
+            told.text = *member != '\0' ? member : NULL;
+            break;
         case OPTION_ACTION:
             continue;
         }
@@ -525,7 +553,7 @@ static void argument_text(const struct option *option, char *text, size_t size)
 {
     static const char *const arguments[] = {
         [OPTION_ADDRESSES] = "ADDR",  [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
-        [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_ACTION] = ""};
+        [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_FOLDER] = "DIR", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {
         len += (size_t)snprintf(text + len, size - len, "%s%s", i == 0 ? "" : "|", option->words[i]);

@@ -22,6 +22,9 @@
 /* More threads than this only wait for each other. */
 #define CONFIG_THREADS_MAX 64u
 
+/* Of a folder's path, with its NUL. */
+#define CONFIG_PATH_BYTES 1024u
+
 /* What the command line asks for. */
 enum config_action {
     CONFIG_RUN,
@@ -37,6 +40,7 @@ struct config {
     unsigned threads;         /* loops, each with a thread */
     unsigned log_level;       /* enum log_level */
     unsigned log_format;      /* enum log_format */
+    char export_dir[CONFIG_PATH_BYTES]; /* where heap.export may write; "": nowhere */
     uint64_t slowlog_us;      /* requests that take so long are noted */
     struct rpc_limits limits; /* max_memory 0: no limit was wanted */
     const char *file;         /* --config; NULL: none */

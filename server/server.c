@@ -249,6 +249,10 @@ static bool create_service(struct server *server, struct reason *reason)
     if (server->service != NULL) {
         rpc_service_set_slowlog(server->service, server->config.slowlog_us);
     }
+    if (server->service != NULL && server->config.export_dir[0] != '\0' &&
+        !rpc_service_set_export_dir(server->service, server->config.export_dir)) {
+        return reason_set(reason, "there is no memory");
+    }
     return server->service != NULL ||
            reason_set(reason, "there is no memory or address space for the heap (max-memory is %llu bytes)",
                       (unsigned long long)server->config.limits.max_memory);

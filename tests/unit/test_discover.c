@@ -4,6 +4,7 @@
 #include "rpc_fixture.h"
 
 #include <jansson.h>
+#include <unistd.h>
 
 #include "../support/process.h"
 
@@ -197,7 +198,13 @@ static void test_discover_examples_run(void **state)
         struct rpc_limits limits;
         rpc_limits_default(&limits);
         struct rpc_fixture *f = fixture_open(&limits);
+        char folder[] = "/tmp/heapd-test-XXXXXX", path[64];
+        assert_non_null(mkdtemp(folder));
+        assert_true(rpc_service_set_export_dir(f->service, folder));
         run_example(f, j_document, j_method);
+        snprintf(path, sizeof path, "%s/before.heapsnapshot", folder);
+        unlink(path);
+        assert_int_equal(rmdir(folder), 0);
         fixture_close(f);
     }
     json_decref(j_document);

@@ -1,0 +1,207 @@
+/* method_export.c -- heap.export: a picture of the heap in a file.
+ *
+ * The file is written without a name (O_TMPFILE), or under a hidden one where the file system cannot do that, and
+ * gets its name when it is whole and on disk: so a part-written one never carries the name, and an existing one
+ * is not overwritten.  A question: the handler runs on the worker thread, without the GIL.
+ * Start at method_heap_export().
+ */
+#include "document.h"
+#include "export.h"
+#include "method_handlers.h"
+#include "rpc_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Written at once. */
+#define FLUSH_BYTES (256u * 1024u)
+#define NAME_BYTES_MAX 200u
+
+const char *const METHOD_EXPORT_FORMATS[] = {"heapsnapshot", "dot", "jsonl", NULL};
+
+static bool (*const WRITERS[])(struct export_sink *sink, const struct heap_picture *picture) = {
+    export_heapsnapshot, export_dot, export_jsonl};
+
+/* ---- the file ---- */
+
+bool export_flush(struct export_sink *sink, bool everything)
+{
+    if (sink->out.failed && sink->error == 0) {
+        sink->error = ENOMEM;
+    }
+    if (sink->error == 0 && atomic_load_explicit(sink->cancel, memory_order_relaxed)) {
+        sink->error = ECANCELED;
+    }
+    if (sink->error == 0 && sink->out.len < FLUSH_BYTES && !everything) {
+        return true;
+    }
+    for (size_t done = 0; sink->error == 0 && done < sink->out.len;) {
+        ssize_t n = write(sink->fd, sink->out.data + done, sink->out.len - done);
+        if (n > 0) {
+            done += (size_t)n;
+            sink->bytes += (uint64_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            sink->error = n == 0 ? EIO : errno;
+        }
+    }
+    out_truncate(&sink->out, 0);
+    return sink->error == 0;
+}
+
+/* A file on its way into the folder. */
+struct new_file {
+    int folder, fd;
+    char hidden[32]; /* its name meanwhile; "" : none */
+};
+
+/* 0, or the errno. */
+static int new_file_open(struct new_file *file, const char *folder)
+{
+    *file = (struct new_file){.folder = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC), .fd = -1};
+    if (file->folder < 0) {
+        return errno;
+    }
+    file->fd = openat(file->folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+    if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
+        snprintf(file->hidden, sizeof file->hidden, ".heapd-export-%ld", (long)getpid());
+        unlinkat(file->folder, file->hidden, 0); /* of a daemon of this number that was killed in mid-export */
+        file->fd = openat(file->folder, file->hidden, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    }
+    return file->fd < 0 ? errno : 0;
+}
+
+/* Puts the file on disk and gives it its name.  0, or the errno. */
+static int new_file_name(struct new_file *file, const char *name)
+{
+    char self[40];
+    if (fsync(file->fd) != 0) {
+        return errno;
+    }
+    snprintf(self, sizeof self, "/proc/self/fd/%d", file->fd);
+    int failed = file->hidden[0] == '\0' ? linkat(AT_FDCWD, self, file->folder, name, AT_SYMLINK_FOLLOW)
+                                         : linkat(file->folder, file->hidden, file->folder, name, 0);
+    if (failed != 0) {
+        return errno;
+    }
+    int folder = openat(file->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    failed = folder < 0 || fsync(folder) != 0 ? errno : 0;
+    if (folder >= 0) {
+        close(folder);
+    }
+    return failed;
+}
+
+static void new_file_close(struct new_file *file)
+{
+    if (file->hidden[0] != '\0') {
+        unlinkat(file->folder, file->hidden, 0);
+    }
+    if (file->fd >= 0) {
+        close(file->fd);
+    }
+    if (file->folder >= 0) {
+        close(file->folder);
+    }
+}
+
+/* ---- what is asked ---- */
+
+/* Whether it is a plain file name. */
+static bool check_path(const method_arg *path, struct fault *fault)
+{
+    if (path->len > 0 && path->len <= NAME_BYTES_MAX && path->text[0] != '.' && memchr(path->text, '/', path->len) == NULL &&
+        memchr(path->text, '\0', path->len) == NULL) {
+        return true;
+    }
+    fault_set(fault, RPC_INVALID_PARAMS,
+              "path must be a plain file name of 1 to %u bytes, without / and without a dot at its beginning",
+              NAME_BYTES_MAX);
+    return fault_text(fault, "param", "path", strlen("path"));
+}
+
+/* The fault that an errno of the file system makes. */
+static bool fail_file(struct call *call, int error, const char *name)
+{
+    if (error == ENOMEM) {
+        return call_fail(call, HEAP_MEMORY);
+    }
+    if (error == ECANCELED) {
+        return call_fail(call, HEAP_CANCELLED);
+    }
+    if (error == EEXIST) {
+        return fault_set(call->fault, RPC_VALUE_ERROR, "there is a file %s already; choose another name or remove it",
+                         name);
+    }
+    char reason[128] = "";
+    const char *text = strerror_r(error, reason, sizeof reason);
+    return fault_set(call->fault, RPC_VALUE_ERROR, "the file %s cannot be written: %s; nothing was left behind", name,
+                     text);
+}
+
+/* The picture into the file.  0, or the errno. */
+static int write_picture(struct call *call, const struct heap_picture *picture, struct new_file *file, uint64_t *bytes)
+{
+    struct export_sink sink = {.fd = file->fd, .cancel = call->cancel};
+    out_init(&sink.out, 0);
+    bool ok = WRITERS[call->args[0].integer](&sink, picture);
+    out_fini(&sink.out);
+    *bytes = sink.bytes;
+    return ok ? 0 : sink.error;
+}
+
+/* Everything between the name that was checked and the answer. */
+static bool export(struct call *call, const char *folder, const char *name)
+{
+    struct new_file file;
+    uint64_t bytes = 0;
+    uint32_t objects = 0;
+    int failed = new_file_open(&file, folder);
+    if (failed == 0 && faccessat(file.folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        failed = EEXIST; /* said before the work; new_file_name() sees to the rest */
+    }
+    struct heap_picture *picture = NULL;
+    enum heap_error error = HEAP_OK;
+    if (failed == 0) {
+        heap_enter(call->heap);
+        picture = heap_picture_begin(call->heap, HEAP_PICTURE_LABELS);
+        heap_leave(call->heap);
+        error = picture == NULL ? HEAP_MEMORY : heap_picture_complete(picture, call->cancel);
+    }
+    if (failed == 0 && error == HEAP_OK) {
+        objects = heap_picture_nodes(picture);
+        failed = write_picture(call, picture, &file, &bytes);
+    }
+    if (picture != NULL) {
+        heap_enter(call->heap);
+        heap_picture_destroy(picture);
+        heap_leave(call->heap);
+    }
+    if (failed == 0 && error == HEAP_OK) {
+        failed = new_file_name(&file, name);
+    }
+    new_file_close(&file);
+    if (error != HEAP_OK || failed != 0) {
+        return error != HEAP_OK ? call_fail(call, error) : fail_file(call, failed, name);
+    }
+    return call_document_steal(call, json_pack("{s:s, s:I, s:I}", "path", name, "objects", (json_int_t)objects, "bytes",
+                                               (json_int_t)bytes));
+}
+
+bool method_heap_export(struct call *call)
+{
+    const method_arg *path = &call->args[1];
+    const char *folder = call->service->export_dir;
+    if (folder == NULL) {
+        return fault_set(call->fault, RPC_FORBIDDEN,
+                         "this daemon writes no files; start it with --export-dir DIR to allow it");
+    }
+    if (!check_path(path, call->fault)) {
+        return false;
+    }
+    char *name = strndup(path->text, path->len);
+    bool ok = name != NULL ? export(call, folder, name) : call_fail(call, HEAP_MEMORY);
+    free(name);
+    return ok;
+}
