@@ -4,8 +4,9 @@
  *
  * Lists, tuples, dicts and sets are one memcpy of their references, holes and deleted entries with them; those are
  * left out when the record is put in order, outside of the GIL.
- * Names of attributes are copied, because their class may die before anybody reads them: each text once, found by
- * its symbol's number and compared, since a number may be given to another text meanwhile.
+ * Names of classes and attributes are copied, because they may be gone before anybody reads them: each text once,
+ * found by its symbol's number.  That number means one text to all objects of the moment: as long as one that has it
+ * is not copied, it keeps the symbol.
  * Start at picture_capture().
  */
 #include "picture.h"
@@ -122,9 +123,8 @@ static uint32_t label_of_symbol(struct heap_picture *picture, struct heap *heap,
         picture->error = HEAP_MEMORY;
         return 0;
     }
-    uint32_t known = labels->by_symbol[number];
-    if (known != 0 && strcmp(labels->texts + known - 1, symbol->text) == 0) {
-        return known - 1;
+    if (labels->by_symbol[number] != 0) {
+        return labels->by_symbol[number] - 1;
     }
     uint32_t label = (uint32_t)labels->used;
     if (!append_text(labels, symbol->text, symbol->len + 1)) {

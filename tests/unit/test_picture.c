@@ -58,6 +58,13 @@ static void world_create(struct world *world, struct heap *heap, uint64_t seed, 
     for (uint32_t i = graph_random(graph, objects * 3); i > 0; i--) {
         graph_link(graph, graph_any(graph), graph_any(graph));
     }
+    for (uint32_t i = objects / 8; i > 0; i--) { /* large tables, from which entries were deleted */
+        heap_ref obj = graph_any(graph);
+        graph_fill(graph, obj);
+        for (uint32_t k = graph_random(graph, 20); k > 0; k--) {
+            graph_unlink(graph, obj);
+        }
+    }
     give_roots(world);
     for (uint32_t i = objects / 2; saves && i > 0; i--) {
         graph_drop(graph, graph_random(graph, graph->count));
