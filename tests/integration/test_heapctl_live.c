@@ -225,6 +225,7 @@ static void test_heapctl_live_prompt_shows_events_above_the_line(void **state)
     prompt_await(&prompt, "event gc: stop of generation 1");
     prompt_await(&prompt, "create '\"\xc3\xa4");
     prompt_type(&prompt, "bc\"' --name a\r");
+    prompt_await(&prompt, "refcount");
     prompt_await(&prompt, "heapd> ");
     json_t *j_value = wire_callf(wire, "get", "[s]", "a");
     assert_string_equal(json_string_value(j_value), "\xc3\xa4" "bc");
