@@ -198,17 +198,37 @@ void object_buffer_free(struct heap *heap, enum heap_type type, void *buffer, si
 
 /* ---- death ---- */
 
+/* What the side tables have of a dying object goes.  false: it has a finalizer to wait for. */
+static bool leave_tables(struct heap *heap, uint32_t ref, uint8_t flags)
+{
+    if ((flags & FLAG_FINALIZER) && finalizer_before_death(heap, ref)) {
+        return false;
+    }
+    if (flags & FLAG_WEAKREF) {
+        weakref_clear_all(heap, ref, NULL);
+    }
+    return true;
+}
+
+/* Out of line: most atoms have none of what is asked here.  false: it has a finalizer to wait for. */
+static __attribute__((noinline)) bool atom_leave_tables(struct heap *heap, struct object *o)
+{
+    uint32_t ref = object_ref(heap, o);
+    if (!leave_tables(heap, ref, o->flags)) {
+        return false;
+    }
+    visit_before_death(heap, ref); /* which may give it an id */
+    if (o->flags & FLAG_HANDLE) {
+        handle_release(heap, ref);
+    }
+    return true;
+}
+
 static void atom_death(struct heap *heap, struct object *o)
 {
-    visit_before_death(heap, object_ref(heap, o));
-    if (unlikely(o->flags & (FLAG_WEAKREF | FLAG_HANDLE))) {
-        uint32_t ref = object_ref(heap, o);
-        if (o->flags & FLAG_WEAKREF) {
-            weakref_clear_all(heap, ref, NULL);
-        }
-        if (o->flags & FLAG_HANDLE) {
-            handle_release(heap, ref);
-        }
+    bool is_known = (o->flags & (FLAG_WEAKREF | FLAG_HANDLE)) != 0; /* what has a finalizer has an id */
+    if (unlikely(is_known || heap->visit != NULL) && !atom_leave_tables(heap, o)) {
+        return;
     }
     if (o->flags & (FLAG_INTERNED | FLAG_OUT_OF_LINE)) {
         atom_free_payload(heap, o);
@@ -220,10 +240,10 @@ static void atom_death(struct heap *heap, struct object *o)
 static void container_death(struct heap *heap, struct container *c)
 {
     uint32_t ref = object_ref(heap, c);
-    visit_before_death(heap, ref); /* its children are there, whatever else is dying */
-    if (c->head.flags & FLAG_WEAKREF) {
-        weakref_clear_all(heap, ref, NULL);
+    if (unlikely(c->head.flags & (FLAG_WEAKREF | FLAG_FINALIZER)) && !leave_tables(heap, ref, c->head.flags)) {
+        return;
     }
+    visit_before_death(heap, ref); /* its children are there, whatever else is dying */
     if (c->handle != 0) {
         handle_release(heap, ref);
     }
@@ -241,9 +261,6 @@ static void container_death(struct heap *heap, struct container *c)
 
 void object_death(struct heap *heap, uint32_t ref)
 {
-    if (unlikely(object_at(heap, ref)->flags & FLAG_FINALIZER) && finalizer_before_death(heap, ref)) {
-        return;
-    }
     if (ref_is_atom(ref)) {
         atom_death(heap, object_at(heap, ref));
     } else {

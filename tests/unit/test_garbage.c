@@ -2,6 +2,7 @@
  */
 #include "heap_fixture.h"
 #include "heap_recorder.h"
+#include "../../heap/visit.h"
 
 #include <stdlib.h>
 
@@ -325,6 +326,91 @@ static void test_garbage_listing_goes_on_over_changes(void **state)
     assert_int_equal(seen, 500);
 }
 
+/* ---- a walk sees what dies as it was ---- */
+
+struct witness {
+    struct visit visit; /* first: the walk gives its address */
+    unsigned seen, items, ids;
+};
+
+/* Reads all that a picture might: items, and what a tuple among them holds; gives an id, as a picture may. */
+static void witness_node(struct visit *visit, struct heap *heap, uint32_t ref)
+{
+    struct witness *witness = (struct witness *)visit;
+    witness->seen++;
+    witness->ids += id_of(heap, ref) != 0;
+    enum heap_type type = heap_type(heap, ref);
+    for (uint32_t i = 0; (type == HEAP_T_LIST || type == HEAP_T_TUPLE) && i < heap_seq_len(heap, ref); i++) {
+        heap_ref item = heap_seq_item(heap, ref, i);
+        witness->items += heap_type(heap, item) == HEAP_T_TUPLE ? heap_seq_len(heap, item) : 1;
+    }
+}
+
+/* list -> list, list -> tuple of 200 lists, atom; all of it condemned.  Returns the list, which nobody holds.
+ */
+static heap_ref doomed(struct heap *heap)
+{
+    heap_ref list = self_cycle(heap), items[200], tuple;
+    for (unsigned i = 0; i < 200; i++) {
+        items[i] = list;
+        OK(heap_incref(heap, list));
+    }
+    OK(heap_tuple_create_steal(&tuple, heap, items, 200)); /* its items lie outside, and go first */
+    OK(heap_list_append_steal(heap, list, tuple));
+    OK(heap_list_append_steal(heap, list, new_int(heap, 1000)));
+    return list;
+}
+
+static void test_garbage_walk_sees_the_condemned_before_they_are_taken_apart(void **state)
+{
+    struct heap *heap = *state;
+    for (int generation = -1; generation <= 2; generation++) { /* -1: death by refcount */
+        struct witness witness = {.visit.node = witness_node};
+        heap_ref list = doomed(heap);
+        assert_true(visit_begin(&witness.visit, heap));
+        if (generation < 0) {
+            heap_list_clear(heap, list);
+        }
+        heap_decref(heap, list);
+        heap_settle(heap);
+        if (generation >= 0) {
+            assert_int_equal(collect(heap, generation), 2);
+        }
+        assert_int_equal(witness.seen, 3);
+        assert_int_equal(witness.ids, 3);
+        assert_int_equal(witness.items, 1 + 200 + 1 + 200); /* the list's, then the tuple's own */
+        assert_true(visit_has_died(&witness.visit, list));
+        assert_true(visit_step(&witness.visit, heap, UINT32_MAX / 32));
+        assert_int_equal(witness.seen, 3);
+        visit_end(&witness.visit, heap);
+        fixture_check(heap);
+    }
+}
+
+static void test_garbage_walk_does_not_see_die_what_lives_on(void **state)
+{
+    struct heap *heap = *state;
+    for (int generation = -1; generation <= 2; generation++) {
+        struct witness witness = {.visit.node = witness_node};
+        heap_ref list = doomed(heap);
+        OK(heap_finalizer_set(heap, NULL, list, &(struct heap_finalizer){.resurrect_as = {"n", 1}}));
+        if (generation < 0) {
+            heap_list_clear(heap, list);
+            heap_settle(heap);
+        }
+        assert_true(visit_begin(&witness.visit, heap));
+        heap_decref(heap, list);
+        heap_settle(heap);
+        if (generation >= 0) {
+            assert_int_equal(collect(heap, generation), 0);
+        }
+        assert_false(visit_has_died(&witness.visit, list));
+        visit_end(&witness.visit, heap);
+        OK(heap_name_unbind(heap, "n", 1));
+        collect(heap, 2);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +427,8 @@ int main(void)
         TEST(test_garbage_collectable_names_a_hundred_objects),
         TEST(test_garbage_listing_has_each_tracked_object_once),
         TEST(test_garbage_listing_goes_on_over_changes),
+        TEST(test_garbage_walk_sees_the_condemned_before_they_are_taken_apart),
+        TEST(test_garbage_walk_does_not_see_die_what_lives_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
