@@ -60,16 +60,22 @@ static inline bool instance_is_outside(const struct instance *i)
 /* The number of its shape. */
 static inline uint32_t instance_shape(const struct instance *i)
 {
-    return i->head.head.flags & FLAG_BARE ? i->head.head.n : i->u.in.shape;
+    return i->head.head.flags & FLAG_SLOTTED ? i->head.head.n : i->u.in.shape;
 }
 
-/* The address of a bare one's values is not valid: it has none. */
+/* Not valid where there are none. */
+static inline uint32_t *instance_values(const struct instance *i)
+{
+    if (i->head.head.flags & FLAG_SLOTTED) {
+        return edges_writable((const uint32_t *)(&i->head + 1));
+    }
+    return instance_is_outside(i) ? i->u.out.values : edges_writable(i->u.in.values);
+}
+
 static inline struct edges instance_edges(const struct heap *heap, const struct instance *i)
 {
     const struct shape *shape = shape_at(heap, instance_shape(i));
-    return (struct edges){.refs = instance_is_outside(i) ? i->u.out.values : edges_writable(i->u.in.values),
-                          .count = shape->count,
-                          .extra = shape->class};
+    return (struct edges){.refs = instance_values(i), .count = shape->count, .extra = shape->class};
 }
 
 static inline struct edges object_edges(const struct heap *heap, const struct container *c)

@@ -44,7 +44,7 @@ _Noreturn void heap_assert_failed(const char *condition, const char *file, int l
 #define FLAG_FINALIZED 0x10  /* its finalizer has run */
 #define FLAG_PARTIAL 0x20    /* dict: listed in pages, so compaction must keep serial numbers */
 #define FLAG_HASHED 0x20     /* tuple, frozenset: compare.c keeps its hash */
-#define FLAG_BARE 0x20       /* instance: a block of the header alone, n = number of the shape, no values */
+#define FLAG_SLOTTED 0x20    /* instance: n = number of its shape, and the values follow the header */
 #define FLAG_DEAD 0x40       /* on the dead list; `gc` is the link */
 #define FLAG_INCOMPLETE 0x80 /* tuple with a hole in it or below */
 /* Of atoms. */
@@ -141,7 +141,7 @@ struct table {
 };
 #define TABLE_BIG 0xFFFFu
 
-/* Values in the order of the shape's names; type_instance.c says more.  With FLAG_BARE there is no body. */
+/* Values in the order of the shape's names; type_instance.c says more.  With FLAG_SLOTTED the body is values alone. */
 struct instance {
     struct container head; /* n: values the block has room for */
     union {
@@ -159,6 +159,7 @@ struct instance {
 _Static_assert(sizeof(struct instance) == 32, "an instance of three values is one 32-byte block");
 #define INSTANCE_HEAD_BYTES 20u /* header and shape; values follow */
 #define INSTANCE_INSIDE_MAX ((BLOCK_BYTES_MAX - INSTANCE_HEAD_BYTES) / 4u)
+#define INSTANCE_SLOTS_MAX ((BLOCK_BYTES_MAX - (uint32_t)sizeof(struct container)) / 4u)
 
 struct class {
     struct container head;

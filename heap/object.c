@@ -41,7 +41,6 @@ static uint32_t bigint_block_bytes(const struct object *o)
 /* object_block_bytes -- bytes the object asked its block for (the block is that, rounded up to 16). */
 uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
 {
-    (void)heap;
     switch ((enum heap_type)o->type) {
     case HEAP_T_NONE:
     case HEAP_T_BOOL:
@@ -55,7 +54,8 @@ uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
     case HEAP_T_TUPLE:
         return tuple_block_bytes((const struct tuple *)o);
     case HEAP_T_INSTANCE:
-        return o->flags & FLAG_BARE ? (uint32_t)sizeof(struct container) : INSTANCE_HEAD_BYTES + 4u * o->n;
+        return o->flags & FLAG_SLOTTED ? pymalloc_block_bytes(&heap->pm, object_ref(heap, o))
+                                       : INSTANCE_HEAD_BYTES + 4u * o->n;
     case HEAP_T_LIST:
     case HEAP_T_DICT:
     case HEAP_T_SET:

@@ -287,6 +287,11 @@ uint64_t pymalloc_used_word(const struct pymalloc *pm, uint32_t ref)
     return pm->private->templates[pool->class][ref >> 6 & (POOL_WORDS - 1)] & ~pm->freebit[ref >> 6];
 }
 
+uint32_t pymalloc_block_bytes(const struct pymalloc *pm, uint32_t ref)
+{
+    return (pm->pools[ref >> REF_POOL_SHIFT].class + 1u) * GRANULE_BYTES;
+}
+
 bool pymalloc_is_block(const struct pymalloc *pm, uint32_t ref, enum pool_kind kind)
 {
     const struct arena_stretch *stretch = &pm->private->stretches[(ref & REF_ATOM) != 0];

@@ -185,6 +185,9 @@ bool pymalloc_next_pool(const struct pymalloc *pm, enum pool_kind kind, uint32_t
  * magazines look used: call pymalloc_trim() before the walk. */
 uint64_t pymalloc_used_word(const struct pymalloc *pm, uint32_t ref);
 
+/* The size of the block at `ref`, which is in use. */
+uint32_t pymalloc_block_bytes(const struct pymalloc *pm, uint32_t ref);
+
 /* Whether `ref` is the start of a block in use of that kind.  For checks; linear in the magazine. */
 bool pymalloc_is_block(const struct pymalloc *pm, uint32_t ref, enum pool_kind kind);
 

@@ -15,7 +15,7 @@ void heap_storage(struct heap_storage *storage, const struct heap *heap, heap_re
     uint32_t pool = obj >> REF_POOL_SHIFT;
     *storage = (struct heap_storage){
         .address = (uint64_t)(uintptr_t)pymalloc_address(&heap->pm, obj),
-        .size_class = (heap->pm.pools[pool].class + 1u) * GRANULE_BYTES,
+        .size_class = pymalloc_block_bytes(&heap->pm, obj),
         .pool = POOL_IN_ARENA(pool),
         .arena = obj >> REF_ARENA_SHIFT,
     };

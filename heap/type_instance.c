@@ -2,7 +2,7 @@
  *
  *   [ header, n | shape | value value value ... ]          n values fit the block
  *   [ header, FLAG_OUT_OF_LINE | shape | room | values* ]   once they did not
- *   [ header, FLAG_BARE, n = shape ]                        class with no slot at all: nothing to put anywhere
+ *   [ header, FLAG_SLOTTED, n = shape | value value ... ]  class with slots, which are all there will ever be
  *
  * A class with slots has one shape with all of them; a value of 0 is a slot that is not set.  Otherwise
  * each new attribute moves the instance to a longer shape (shape.c).
@@ -22,16 +22,8 @@ static struct instance *instance_at(const struct heap *heap, heap_ref ref)
     return i;
 }
 
-static inline uint32_t *values_of(struct instance *i)
-{
-    return instance_is_outside(i) ? i->u.out.values : i->u.in.values;
-}
-
 static inline uint32_t room_of(const struct instance *i)
 {
-    if (i->head.head.flags & FLAG_BARE) {
-        return 0;
-    }
     return instance_is_outside(i) ? i->u.out.room : i->head.head.n;
 }
 
@@ -119,19 +111,26 @@ static bool values_make_room(struct heap *heap, struct instance *i, uint32_t wan
     return true;
 }
 
-/* An instance of the root shape with room for values inside; NULL: no memory. */
-static struct instance *create_block(struct heap *heap, const struct shape *root, bool has_slots, uint32_t inside)
+/* An instance with slots, which needs no room to grow.  NULL: no memory. */
+static struct instance *create_slotted(struct heap *heap, const struct shape *root)
 {
-    bool is_bare = has_slots && root->count == 0 && root->number <= UINT16_MAX;
     struct instance *i = (struct instance *)object_container_create(
-        heap, HEAP_T_INSTANCE, is_bare ? (uint32_t)sizeof(struct container) : INSTANCE_HEAD_BYTES + 4 * inside);
-    if (i == NULL) {
-        return NULL;
-    }
-    if (is_bare) {
-        i->head.head.flags = FLAG_BARE;
+        heap, HEAP_T_INSTANCE, (uint32_t)sizeof(struct container) + 4 * root->count);
+    if (i != NULL) {
+        i->head.head.flags = FLAG_SLOTTED;
         i->head.head.n = (uint16_t)root->number;
-    } else {
+    }
+    return i;
+}
+
+/* An instance of the root shape with room for `wanted` values, or for three when so many do not fit a block.
+ * NULL: no memory. */
+static struct instance *create_growing(struct heap *heap, const struct shape *root, uint32_t wanted)
+{
+    uint32_t inside = inside_room(wanted <= INSTANCE_INSIDE_MAX ? wanted : 3);
+    struct instance *i = (struct instance *)object_container_create(heap, HEAP_T_INSTANCE,
+                                                                    INSTANCE_HEAD_BYTES + 4 * inside);
+    if (i != NULL) {
         i->head.head.n = (uint16_t)inside;
         i->u.in.shape = root->number;
     }
@@ -150,8 +149,8 @@ enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap
     struct class_info *info = info_of(heap, class);
     struct shape *root = shape_at(heap, info->root);
     uint32_t wanted = info->has_slots ? root->count : room > info->room_hint ? room : info->room_hint;
-    uint32_t inside = inside_room(wanted <= INSTANCE_INSIDE_MAX ? wanted : 3);
-    struct instance *i = create_block(heap, root, info->has_slots, inside);
+    bool is_slotted = info->has_slots && root->count <= INSTANCE_SLOTS_MAX && root->number <= UINT16_MAX;
+    struct instance *i = is_slotted ? create_slotted(heap, root) : create_growing(heap, root, wanted);
     if (i == NULL) {
         return HEAP_MEMORY;
     }
@@ -159,7 +158,7 @@ enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap
     counter_add(&info->objects, 1);
     counter_add(&info->bytes, instance_bytes(heap, i));
     object_incref(heap, class);
-    if (!values_make_room(heap, i, wanted) || !gc_track(heap, &i->head)) {
+    if ((!is_slotted && !values_make_room(heap, i, wanted)) || !gc_track(heap, &i->head)) {
         object_decref(heap, object_ref(heap, i));
         return HEAP_MEMORY;
     }
@@ -197,7 +196,7 @@ enum heap_error heap_attr_get(heap_ref *value, struct heap *heap, heap_ref insta
     uint32_t position;
     enum heap_error error = attr_position(&position, heap, i, name, len);
     if (error == HEAP_OK) {
-        *value = position != NOT_FOUND ? values_of(i)[position] : 0;
+        *value = position != NOT_FOUND ? instance_values(i)[position] : 0;
     }
     return error;
 }
@@ -239,7 +238,7 @@ static enum heap_error attr_add(struct heap *heap, struct instance *i, const cha
         return HEAP_MEMORY;
     }
     symbol_drop(heap, symbol);
-    values_of(i)[position] = value;
+    instance_values(i)[position] = value;
     struct class_info *info = info_of(heap, shape_at(heap, instance_shape(i))->class);
     if (position + 1 > info->room_hint && position < ROOM_HINT_MAX) {
         info->room_hint = position + 1;
@@ -256,8 +255,8 @@ enum heap_error heap_attr_set_steal(struct heap *heap, heap_ref instance, const 
     uint32_t position;
     enum heap_error error = attr_position(&position, heap, i, name, len);
     if (error == HEAP_OK && position != NOT_FOUND) {
-        uint32_t old = values_of(i)[position];
-        values_of(i)[position] = value;
+        uint32_t old = instance_values(i)[position];
+        instance_values(i)[position] = value;
         heap_decref(heap, old);
         return HEAP_OK;
     }
@@ -273,7 +272,7 @@ enum heap_error heap_attr_set_steal(struct heap *heap, heap_ref instance, const 
 /* Takes the gaps out of an own shape and its instance's values. */
 static void own_compact(struct instance *i, struct shape *shape)
 {
-    uint32_t *values = values_of(i), kept = 0;
+    uint32_t *values = instance_values(i), kept = 0;
     for (uint32_t k = 0; k < shape->count; k++) {
         if (shape->symbols[k] != 0) {
             shape->symbols[kept] = shape->symbols[k];
@@ -304,8 +303,8 @@ static enum heap_error attr_remove(struct heap *heap, struct instance *i, uint32
         shape = own;
     }
     shape_make_gap(heap, shape, position);
-    uint32_t old = values_of(i)[position];
-    values_of(i)[position] = 0;
+    uint32_t old = instance_values(i)[position];
+    instance_values(i)[position] = 0;
     if (shape->gaps > shape->count / 2) {
         own_compact(i, shape);
     }
@@ -323,14 +322,14 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
     if (error != HEAP_OK) {
         return error;
     }
-    if (position == NOT_FOUND || values_of(i)[position] == 0) {
+    if (position == NOT_FOUND || instance_values(i)[position] == 0) {
         return HEAP_ATTR;
     }
     if (!info_of(heap, shape_at(heap, instance_shape(i))->class)->has_slots) {
         return attr_remove(heap, i, position);
     }
-    uint32_t old = values_of(i)[position];
-    values_of(i)[position] = 0;
+    uint32_t old = instance_values(i)[position];
+    instance_values(i)[position] = 0;
     object_decref(heap, old);
     return HEAP_OK;
 }
@@ -338,7 +337,7 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
 void instance_clear(struct heap *heap, heap_ref instance)
 {
     struct instance *i = instance_at(heap, instance);
-    struct shape *shape = shape_at(heap, i->u.in.shape);
+    struct shape *shape = shape_at(heap, instance_shape(i));
     const struct class_info *info = info_of(heap, shape->class);
     uint32_t count = shape->count;
     visit_before_change(heap, instance);
@@ -347,7 +346,7 @@ void instance_clear(struct heap *heap, heap_ref instance)
         i->u.in.shape = info->root;
         shape_drop(heap, shape);
     }
-    uint32_t *values = values_of(i);
+    uint32_t *values = instance_values(i);
     for (uint32_t k = 0; k < count; k++) {
         uint32_t old = values[k];
         values[k] = 0;
@@ -360,9 +359,9 @@ bool heap_attr_next(const struct heap *heap, heap_ref instance, uint32_t *pos, c
     struct instance *i = instance_at(heap, instance);
     const struct shape *shape = shape_at(heap, instance_shape(i));
     for (uint32_t k = *pos; k < shape->count; k++) {
-        if (values_of(i)[k] != 0) {
+        if (instance_values(i)[k] != 0) {
             *name = symbol_at(heap, shape->symbols[k])->text;
-            *value = values_of(i)[k];
+            *value = instance_values(i)[k];
             *pos = k + 1;
             return true;
         }

@@ -204,30 +204,76 @@ static void test_instance_statistics_are_by_class(void **state)
     heap_decref(heap, class);
 }
 
-/* ---- no slots at all ---- */
+/* ---- slots ---- */
 
-static void test_instance_without_any_slot_is_a_header(void **state)
+/* A class of n slots s0, s1, ... */
+static heap_ref new_slotted(struct heap *heap, const char *name, uint32_t n)
 {
-    enum { CLASSES = 66000 }; /* more shapes than such a header can name */
+    static char texts[200][8];
+    struct heap_text slots[200];
+    heap_ref class;
+    for (uint32_t k = 0; k < n; k++) {
+        slots[k] = (struct heap_text){texts[k], (size_t)snprintf(texts[k], sizeof texts[k], "s%u", k)};
+    }
+    OK(heap_class_create(&class, heap, (struct heap_text){name, strlen(name)}, slots, n));
+    return class;
+}
+
+/* Its values behind the header, or, where they fit no block, as those of other instances. */
+static void test_instance_with_slots_is_its_header_and_values(void **state)
+{
+    struct heap *heap = *state;
+    for (uint32_t n = 0; n < 150; n++) {
+        heap_ref class = keep(heap, new_slotted(heap, "S", n)), instance = new_instance(heap, class, 0), value;
+        if (n <= 124) {
+            assert_int_equal(heap_sizeof(heap, instance), (16 + 4 * n + 15) / 16 * 16);
+        }
+        keep(heap, instance);
+        for (uint32_t k = 0; k < n; k++) {
+            char name[16];
+            snprintf(name, sizeof name, "s%u", k);
+            assert_int_equal(get(heap, instance, name), 0);
+            set(heap, instance, name, new_int(heap, 1000 + k));
+        }
+        assert_int_equal(heap_attr_count(heap, instance), n);
+        assert_int_equal(heap_attr_set_steal(heap, instance, "other", 5, heap_none(heap)), HEAP_ATTR);
+        assert_int_equal(heap_attr_get(&value, heap, instance, "other", 5), HEAP_ATTR);
+        for (uint32_t k = 0; k < n; k++) {
+            char name[16];
+            int64_t number;
+            snprintf(name, sizeof name, "s%u", k);
+            assert_true(heap_int_value(&number, heap, get(heap, instance, name)));
+            assert_int_equal(number, 1000 + k);
+        }
+        if (n > 1) {
+            OK(heap_attr_del(heap, instance, "s1", 2));
+            assert_int_equal(get(heap, instance, "s1"), 0);
+            assert_int_equal(heap_attr_count(heap, instance), n - 1);
+        }
+        fixture_check(heap);
+        drop(heap, instance);
+        drop(heap, class);
+        heap_settle(heap);
+    }
+}
+
+/* The header has 16 bits for the number of the shape: instances of later classes carry it beside their values. */
+static void test_instance_of_any_of_many_classes_knows_its_own(void **state)
+{
+    enum { CLASSES = 66000 };
     struct heap *heap = *state;
     for (int n = 0; n < CLASSES; n++) {
-        heap_ref class, instance, value;
         char name[16];
-        int len = snprintf(name, sizeof name, "C%d", n);
-        OK(heap_class_create(&class, heap, (struct heap_text){name, (size_t)len}, &(struct heap_text){0}, 0));
-        keep(heap, class);
-        if (n % 1000 != 0 && n < CLASSES - 10) {
-            continue;
+        snprintf(name, sizeof name, "C%d", n);
+        heap_ref class = keep(heap, new_slotted(heap, name, 1));
+        if (n % 1000 == 0 || n >= CLASSES - 10) {
+            heap_ref instance = keep(heap, new_instance(heap, class, 0));
+            assert_string_equal(heap_type_name(heap, instance), name);
+            assert_int_equal(heap_instance_class(heap, instance), class);
+            set(heap, instance, "s0", new_int(heap, 1000000 + n));
+            assert_int_equal(heap_attr_count(heap, instance), 1);
+            assert_true(heap_gc_is_tracked(heap, instance));
         }
-        OK(heap_instance_create(&instance, heap, class, 0));
-        assert_int_equal(heap_sizeof(heap, instance), n < CLASSES - 10 ? 16 : 32);
-        assert_string_equal(heap_type_name(heap, instance), name);
-        assert_int_equal(heap_instance_class(heap, instance), class);
-        assert_int_equal(heap_attr_get(&value, heap, instance, "x", 1), HEAP_ATTR);
-        assert_int_equal(heap_attr_set_steal(heap, instance, "x", 1, heap_none(heap)), HEAP_ATTR);
-        assert_int_equal(heap_attr_count(heap, instance), 0);
-        assert_true(heap_gc_is_tracked(heap, instance));
-        keep(heap, instance);
     }
     fixture_check(heap);
     assert_int_equal(collect(heap, 2), 0);
@@ -243,7 +289,8 @@ int main(void)
         TEST(test_instance_with_many_attributes),
         TEST(test_instance_shapes_without_users_do_not_pile_up),
         TEST(test_instance_statistics_are_by_class),
-        TEST(test_instance_without_any_slot_is_a_header),
+        TEST(test_instance_with_slots_is_its_header_and_values),
+        TEST(test_instance_of_any_of_many_classes_knows_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
