@@ -233,7 +233,7 @@ static void test_heapctl_live_prompt_shows_events_above_the_line(void **state)
     prompt_type(&prompt, "ping\r");
     prompt_await(&prompt, "pong");
     prompt_await(&prompt, "heapd> ");
-    prompt_type(&prompt, "\004");
+    prompt_type(&prompt, "exit\r");
     int status;
     assert_int_equal(waitpid(prompt.pid, &status, 0), prompt.pid);
     assert_true(WIFEXITED(status));
