@@ -45,6 +45,7 @@ void cli_who_put(FILE *out, const json_t *j_clients, const json_t *j_session)
             return;
         }
     }
+    fputs(json_is_object(j_clients) ? " (gone)" : "", out);
 }
 
 char *cli_who_name(const json_t *j_inspected)

@@ -101,7 +101,7 @@ static void test_client_views_why_names_every_root(void **state)
     } roots[] = {
         {"{'root':'session','session':3}", "session 3 (client 7, tcp 127.0.0.1:40112, holds 10000)\n"},
         {"{'root':'session','session':4}", "session 4 (leased, nobody is connected, holds 2)\n"},
-        {"{'root':'session','session':5}", "session 5\n"},
+        {"{'root':'session','session':5}", "session 5 (gone)\n"},
         {"{'root':'garbage'}", "gc.garbage\n"},
         {"{'root':'frozen'}", "frozen\n"},
         {"{'root':'immortal'}", "immortal\n"},
