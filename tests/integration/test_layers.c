@@ -91,7 +91,7 @@ static void fill(struct wire *wire)
 {
     json_t *j_strs = json_array(), *j_ints = json_array(), *j_dict = json_object(), *j_sets = json_array();
     json_t *j_tuples = json_array(), *j_instances = json_array();
-    char text[3000];
+    char text[3100];
     memset(text, 'x', sizeof text);
     for (int i = 0; i < 3000; i++) {
         json_array_append_new(j_strs, json_stringn(text, 2 + (size_t)i));
