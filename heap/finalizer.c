@@ -411,12 +411,19 @@ void finalizer_run_judged(struct heap *heap)
     table->judging = false;
 }
 
+/* Of one that ran.  An atom that another finalizer has let die may be among them, and is no candidate. */
+static bool is_still_condemned(const struct heap *heap, const struct finalizer *record,
+                               bool (*condemned)(const struct heap *heap, uint32_t ref))
+{
+    return !ref_is_atom(record->target) && condemned(heap, record->target);
+}
+
 void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref),
                           void (*reach)(struct heap *heap, uint32_t ref))
 {
     for (struct finalizer *record = heap->finalizers.ran.first; record != NULL; record = record->next) {
         uint32_t slot = handle_slot_if_any(heap, record->target);
-        if (condemned(heap, record->target) && handle_roots(heap, slot) > 0) {
+        if (is_still_condemned(heap, record, condemned) && handle_roots(heap, slot) > 0) {
             reach(heap, record->target);
         }
     }
@@ -427,7 +434,7 @@ void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *
     while (heap->finalizers.ran.first != NULL) {
         struct finalizer *record = heap->finalizers.ran.first;
         leave_place(heap, record);
-        tell(heap, record, !condemned(heap, record->target));
+        tell(heap, record, !is_still_condemned(heap, record, condemned));
     }
 }
 

@@ -606,6 +606,35 @@ static void test_finalizer_of_an_atom_in_garbage_goes_by_refcount(void **state)
     recorder_stop(&recorder, heap);
 }
 
+/* An atom that dies of another's finalizer in the collection and is brought back is no candidate, and lives on.
+ */
+static void test_finalizer_of_an_atom_that_a_finalizer_drops(void **state)
+{
+    struct heap *heap = *state;
+    struct recorder recorder;
+    start(&recorder, heap);
+    for (int generation = 0; generation <= 2; generation++) {
+        heap_ref list = new_list(heap), atoms[2] = {new_int(heap, 1000), new_int(heap, 1001)};
+        link_to(heap, list, list);
+        for (unsigned i = 0; i < 2; i++) {
+            set_finalizer(heap, atoms[i], NULL, i == 0 ? "n" : NULL, false);
+            OK(heap_list_append_steal(heap, list, atoms[i]));
+        }
+        set_finalizer(heap, list, NULL, NULL, true);
+        heap_decref(heap, list);
+        struct heap_collection result;
+        heap_collect(&result, heap, generation);
+        assert_int_equal(result.unreachable, 0);
+        assert_int_equal(result.freed, 2);
+        assert_int_equal(heap_name_find(heap, "n", 1), atoms[0]);
+        fixture_check(heap);
+        unbind(heap, "n");
+    }
+    assert_int_equal(recorder.finalized, 9);
+    assert_int_equal(recorder.resurrected, 3);
+    recorder_stop(&recorder, heap);
+}
+
 /* What one finalizer kills is gone before the next runs, and tells so. */
 static void test_finalizer_order_of_events_of_a_list_and_its_items(void **state)
 {
@@ -833,6 +862,7 @@ int main(void)
         TEST(test_finalizer_replaced_or_cleared_while_it_waits),
         TEST(test_finalizer_in_a_collection_kills_what_had_its_name),
         TEST(test_finalizer_of_an_atom_in_garbage_goes_by_refcount),
+        TEST(test_finalizer_of_an_atom_that_a_finalizer_drops),
         TEST(test_finalizer_order_of_events_of_a_list_and_its_items),
         TEST(test_finalizer_chains_run_on_a_small_stack),
         TEST(test_finalizer_whose_name_cannot_be_bound_lets_die),
