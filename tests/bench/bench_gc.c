@@ -3,7 +3,8 @@
  *     bench_gc random N SEED | bench_gc trace FILE
  *
  * gc_python.py is the same in CPython.  Makes the graph's arrays (graph.h), and answers one line of JSON for
- * each word on stdin: `live` times a full collection while the graph is held, `garbage` after it was let go.
+ * each word on stdin: `live` times a full collection while the graph is held, `garbage` after it was let go,
+ * `picture` times a picture of the held graph, its dominators, and how long another thread waited for the GIL.
  * A graph is built when there is none, and collected once, untimed, right after, so that a timed collection
  * finds it in the oldest generation.
  * At the end of the input the heap is checked; exit code 1 if anything is wrong.
@@ -12,6 +13,7 @@
 #include "graph.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -282,6 +284,68 @@ static void collect_timed(struct heap *heap)
     fflush(stdout);
 }
 
+/* Somebody else who wants the GIL every now and then. */
+struct prober {
+    struct heap *heap;
+    _Atomic bool stop;
+    uint64_t longest_ns; /* wait */
+};
+
+static void *probe(void *arg)
+{
+    struct prober *prober = arg;
+    while (!prober->stop) {
+        uint64_t start = now_ns();
+        heap_enter(prober->heap);
+        uint64_t waited = now_ns() - start;
+        heap_leave(prober->heap);
+        prober->longest_ns = waited > prober->longest_ns ? waited : prober->longest_ns;
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    }
+    return NULL;
+}
+
+/* Asks a picture for everything; the GIL is not held. */
+static void question_picture(struct heap_picture *picture)
+{
+    static const _Atomic bool never = false;
+    uint64_t *objects, *bytes, one_objects, one_bytes, root, start = now_ns();
+    uint32_t *path, length;
+    must(heap_picture_complete(picture, &never));
+    uint64_t copied = now_ns();
+    must(heap_picture_dominators(&objects, &bytes, picture));
+    uint64_t dominated = now_ns();
+    must(heap_picture_retained(&one_objects, &one_bytes, picture, 0));
+    uint64_t retained = now_ns();
+    must(heap_picture_why(&path, &length, &root, picture, heap_picture_nodes(picture) - 1));
+    printf("{\"nodes\": %" PRIu32 ", \"copy_ns\": %" PRIu64 ", \"dominators_ns\": %" PRIu64,
+           heap_picture_nodes(picture), copied - start, dominated - copied);
+    printf(", \"retained_ns\": %" PRIu64 ", \"why_ns\": %" PRIu64, retained - dominated, now_ns() - retained);
+    free(objects);
+    free(bytes);
+    free(path);
+}
+
+static void picture_timed(struct heap *heap)
+{
+    struct prober prober = {.heap = heap};
+    pthread_t thread;
+    uint64_t start = now_ns();
+    struct heap_picture *picture = heap_picture_begin(heap, HEAP_PICTURE_GRAPH);
+    uint64_t begun = now_ns() - start;
+    if (picture == NULL || pthread_create(&thread, NULL, probe, &prober) != 0) {
+        must(HEAP_MEMORY);
+    }
+    heap_leave(heap);
+    question_picture(picture);
+    prober.stop = true;
+    pthread_join(thread, NULL);
+    heap_enter(heap);
+    heap_picture_destroy(picture);
+    printf(", \"begin_ns\": %" PRIu64 ", \"longest_wait_ns\": %" PRIu64 "}\n", begun, prober.longest_ns);
+    fflush(stdout);
+}
+
 /* Answers the words on stdin until it ends. */
 static void serve(struct builder *builder)
 {
@@ -292,6 +356,10 @@ static void serve(struct builder *builder)
             struct heap_collection aged;
             holder = graph_build(builder);
             heap_collect(&aged, builder->heap, 2);
+        }
+        if (strcmp(word, "picture\n") == 0) {
+            picture_timed(builder->heap);
+            continue;
         }
         if (strcmp(word, "garbage\n") == 0) {
             must(heap_unhold(builder->heap, builder->session, holder));
