@@ -388,6 +388,7 @@ static void test_layers_end_at_the_kernels_own_figures(void **state)
     }
     fill(fixture->wire);
     int64_t page_bytes = sysconf(_SC_PAGESIZE);
+    bool is_sanitized = false;
     for (int attempt = 0; attempt < 200; attempt++) {
         struct kernel_figures before = kernel_figures(fixture->daemon);
         json_t *j_layers = wire_callf(fixture->wire, "stats", "[s]", "layers");
@@ -401,10 +402,14 @@ static void test_layers_end_at_the_kernels_own_figures(void **state)
             assert_int_equal(int_of(j_resident, "count"), after.resident_pages);
             assert_true(int_of(j_virtual, "bytes") >= int_of(layer(j_layers, "raw"), "bytes"));
         }
+        is_sanitized = int_of(layer(j_layers, "malloc"), "bytes") == 0;
         json_decref(j_layers);
         if (is_quiet) {
             return;
         }
+    }
+    if (is_sanitized) { /* it keeps what was freed for a while, so that each request takes new pages */
+        skip();
     }
     fail_msg("the daemon's pages never stood still");
 }
