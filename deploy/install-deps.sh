@@ -11,8 +11,8 @@ set -eu
 # libuv: loops, sockets, signals.  jansson: JSON off the hot path.  libedit: the prompt of heapctl.
 build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev"
 # cmocka: unit tests.  libcurl: the tests' client.  valgrind: heap tests once.  zlib: the real heap trace.
-# python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
-test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect"
+# python3: a client in another language, and CPython's own numbers.  expect drives the prompt.  graphviz: pictures.
+test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect graphviz"
 # redis: the peer on the wire.
 bench="$test redis-server"
 
