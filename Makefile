@@ -95,6 +95,9 @@ run: deps-build ## install what is missing, build, start the daemon in the foreg
 test: deps-test ## install what is missing, build, run every test (under ten minutes)
 	@tests/run.sh
 
+test-devtools: programs ## load heap snapshots in the DevTools of headless Chromium (part of test)
+	@tests/devtools/run.sh
+
 test-long: deps-test ## the long runs: more rounds, more seeds
 	@LONG=1 tests/run.sh
 
@@ -121,7 +124,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: all programs unit-programs test-programs bench-programs deps-build deps-test deps-bench run test test-long \
+.PHONY: all programs unit-programs test-programs bench-programs deps-build deps-test deps-bench run test test-devtools test-long \
         bench layers check format install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -3,6 +3,7 @@
 #
 #   deploy/install-deps.sh build   what `make` needs
 #   deploy/install-deps.sh test    that, and what `make test` needs
+#   deploy/install-deps.sh devtools  that, and a browser for tests/devtools
 #   deploy/install-deps.sh bench   that, and the peers that `make bench` measures against
 #
 # Says what it installs; does nothing where everything is there already.
@@ -11,16 +12,22 @@ set -eu
 # libuv: loops, sockets, signals.  jansson: JSON off the hot path.  libedit: the prompt of heapctl.
 build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev"
 # cmocka: unit tests.  libcurl: the tests' client.  valgrind: heap tests once.  zlib: the real heap trace.
-# python3: a client in another language, and CPython's own numbers.  expect drives the prompt.  graphviz: pictures.
+# python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
+# graphviz: draws what heapctl graph and heap.export write.
 test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect graphviz"
+# chromium: the DevTools that load our heap snapshots; node and npm, from wherever they are, drive it.
+devtools="$test chromium"
+command -v node >/dev/null 2>&1 || devtools="$devtools nodejs"
+command -v npm >/dev/null 2>&1 || devtools="$devtools npm"
 # redis: the peer on the wire.
 bench="$test redis-server"
 
 case "${1:-build}" in
     build) packages=$build ;;
     test) packages=$test ;;
+    devtools) packages=$devtools ;;
     bench) packages=$bench ;;
-    *) echo "usage: $0 [build|test|bench]" >&2; exit 2 ;;
+    *) echo "usage: $0 [build|test|devtools|bench]" >&2; exit 2 ;;
 esac
 
 missing=

@@ -10,7 +10,7 @@
 #   address+undefined   every unit test, and every integration test against the daemon built so
 #   thread              the unit tests of threads; sessions, events and random operations on a daemon of 4 threads
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
-#   scripts             the layers, and the layers check itself
+#   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -105,7 +105,8 @@ report() {
         if [ "$(cat "$work/$n.kind")" = cmocka ]; then
             counted=$(count "$work/$n.log" "$code")
         else
-            counted="$((code == 0)) $((code != 0)) 0"
+            counted="$((code == 0)) $((code != 0 && code != 77)) $((code == 77))"
+            [ "$code" != 77 ] || counted+=$'\n'"      $(tail -n 1 "$work/$n.log")"
         fi
         read -r ok bad skip <<<"$counted"
         passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
@@ -179,6 +180,7 @@ wait "$builder"
 [ "$(cat "$work/thread.code")" = 0 ] || build_failed thread
 start script "layers" tests/layers.sh build
 start script "layers_test" tests/layers_test.sh
+start script "devtools" tests/devtools/run.sh
 run_plain
 run_thread
 while [ "$jobs_reported" -lt "$jobs_started" ]; do
