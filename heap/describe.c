@@ -1,12 +1,13 @@
 /* describe.c -- objects and references in words, for people: `'key'`, `[3]`, `<list 17 len 3>`.
  *
- * Atoms are told as Python's repr has them, tuples item by item down to a few levels, other containers by type, id
- * and length.  What is told comes from the heap (heap_repr()) or from a picture (heap_picture_text()): the two
- * look_..() functions read either into a struct described, and the rest writes that.
+ * Atoms are told as Python's repr has them, tuples item by item down to a few levels, other containers by
+ * type, id and length.  What is told comes from the heap (heap_repr()) or from a picture
+ * (heap_picture_text()): the two look_..() functions read either into a struct described, and the rest writes
+ * that.
  *
  * A text that does not fit its buffer is cut behind a whole character and ends in three dots.
- * Characters above ASCII are shown, but for the blank and invisible ones and those for private use; Python, which
- * knows the whole Unicode table, also escapes what is not assigned.
+ * Characters above ASCII are shown, but for the blank and invisible ones and those for private use; Python,
+ * which knows the whole Unicode table, also escapes what is not assigned.
  * Start at describe().
  */
 #include "picture.h"
@@ -93,10 +94,10 @@ static bool is_escaped(uint32_t code)
     static const struct {
         uint32_t first, last;
     } ranges[] = {
-        {0x00, 0x1F},         {0x7F, 0xA0},     {0xAD, 0xAD},     {0x600, 0x605},     {0x61C, 0x61C},
-        {0x6DD, 0x6DD},       {0x70F, 0x70F},   {0x1680, 0x1680}, {0x180E, 0x180E},   {0x2000, 0x200F},
-        {0x2028, 0x202F},     {0x205F, 0x206F}, {0x3000, 0x3000}, {0xD800, 0xF8FF},   {0xFEFF, 0xFEFF},
-        {0xFFF0, 0xFFFB},     {0xFFFE, 0xFFFF}, {0xE0000, 0xE00FF}, {0xE01F0, 0x10FFFF},
+        {0x00, 0x1F},     {0x7F, 0xA0},     {0xAD, 0xAD},       {0x600, 0x605},      {0x61C, 0x61C},
+        {0x6DD, 0x6DD},   {0x70F, 0x70F},   {0x1680, 0x1680},   {0x180E, 0x180E},    {0x2000, 0x200F},
+        {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000},   {0xD800, 0xF8FF},    {0xFEFF, 0xFEFF},
+        {0xFFF0, 0xFFFB}, {0xFFFE, 0xFFFF}, {0xE0000, 0xE00FF}, {0xE01F0, 0x10FFFF},
     };
     for (unsigned i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
         if (code >= ranges[i].first && code <= ranges[i].last) {
@@ -119,7 +120,11 @@ static void put_escape(struct out *out, uint32_t code)
         put_text(out, "\\t");
         break;
     default:
-        put_format(out, code < 0x100 ? "\\x%02" PRIx32 : code < 0x10000 ? "\\u%04" PRIx32 : "\\U%08" PRIx32, code);
+        put_format(out,
+                   code < 0x100     ? "\\x%02" PRIx32
+                   : code < 0x10000 ? "\\u%04" PRIx32
+                                    : "\\U%08" PRIx32,
+                   code);
         break;
     }
 }
@@ -205,8 +210,8 @@ static void put_float(struct out *out, double value)
     shortest_digits(digits, &point, value);
     int len = (int)strlen(digits);
     if (value != 0 && (point > 16 || point < -3)) {
-        put_format(out, len > 1 ? "%c.%se%c%02d" : "%c%se%c%02d", digits[0], digits + 1, point > 0 ? '+' : '-',
-                   point > 0 ? point - 1 : 1 - point);
+        put_format(out, len > 1 ? "%c.%se%c%02d" : "%c%se%c%02d", digits[0], digits + 1,
+                   point > 0 ? '+' : '-', point > 0 ? point - 1 : 1 - point);
     } else if (point <= 0) {
         put_format(out, "0.%.*s%s", -point, "000", digits);
     } else if (point >= len) {
@@ -294,7 +299,8 @@ static void look_in_picture(struct described *is, struct source *source, uint32_
     const struct picture_record *record = picture_record(source->picture, node);
     struct heap_node told;
     heap_picture_node(&told, source->picture, node);
-    *is = (struct described){.type = told.type, .type_name = told.type_name, .id = told.id, .len = told.edge_count};
+    *is = (struct described){
+        .type = told.type, .type_name = told.type_name, .id = told.id, .len = told.edge_count};
     if (record->ref & REF_ATOM) {
         look_at_copied_atom(is, record);
     } else if (is->type == HEAP_T_TUPLE) {
@@ -539,7 +545,8 @@ bool heap_edge_name(char text[HEAP_EDGE_BYTES], struct heap *heap, heap_ref cont
     return true;
 }
 
-size_t heap_picture_edge_name(char text[HEAP_EDGE_BYTES], const struct heap_picture *picture, uint32_t i, uint32_t k)
+size_t heap_picture_edge_name(char text[HEAP_EDGE_BYTES], const struct heap_picture *picture, uint32_t i,
+                              uint32_t k)
 {
     HEAP_ASSERT(picture->what & HEAP_PICTURE_LABELS);
     const struct picture_record *record = picture_record(picture, i);
@@ -557,7 +564,8 @@ size_t heap_picture_edge_name(char text[HEAP_EDGE_BYTES], const struct heap_pict
         }
         return put_member(text);
     case HEAP_T_INSTANCE:
-        return put_attribute(text, k + 1 < record->count ? picture_label_of(picture, record, k) : "__class__");
+        return put_attribute(text,
+                             k + 1 < record->count ? picture_label_of(picture, record, k) : "__class__");
     default:
         return put_member(text);
     }

@@ -6,8 +6,8 @@
  *              |
  *           objects
  *
- * a dominates b if every path from the root to b leads through a; what a dominates is what dies with it.  Since
- * sessions are vertices too, one tree answers for objects and for sessions.
+ * a dominates b if every path from the root to b leads through a; what a dominates is what dies with it.
+ * Since sessions are vertices too, one tree answers for objects and for sessions.
  *
  *   number     depth first from the root; everything below goes by these numbers, the root's is 0
  *   sources    of each number the numbers that refer to it, as one array
@@ -25,11 +25,11 @@
 
 struct tree {
     const struct heap_picture *picture;
-    uint32_t vertices;      /* nodes + sessions + 1 */
-    uint32_t *top;          /* edges of the root: vertices */
+    uint32_t vertices; /* nodes + sessions + 1 */
+    uint32_t *top;     /* edges of the root: vertices */
     uint64_t top_count;
-    uint32_t *number;       /* of a vertex; NO_NUMBER: not reached */
-    uint32_t count;         /* numbers given: 0..count-1 */
+    uint32_t *number; /* of a vertex; NO_NUMBER: not reached */
+    uint32_t count;   /* numbers given: 0..count-1 */
     /* All below are by number. */
     uint32_t *vertex;
     uint32_t *dominator;    /* first the parent in the search, in the end the immediate dominator */
@@ -150,7 +150,8 @@ static bool count_sources(struct tree *tree)
     return true;
 }
 
-/* While it runs, source_start[n + 1] is where the next source of n goes; in the end that is where n + 1 begins. */
+/* While it runs, source_start[n + 1] is where the next source of n goes; in the end that is where n + 1
+ * begins. */
 static void fill_sources(struct tree *tree)
 {
     for (uint32_t n = 0; n < tree->count; n++) {
@@ -183,8 +184,8 @@ static bool make_sources(struct tree *tree)
 
 /* ---- semi-NCA ---- */
 
-/* The least semidominator on the way from `number` up to the numbers that are not done yet, which are those up to
- * `last`.  Compresses the way: everything on it then points above it. */
+/* The least semidominator on the way from `number` up to the numbers that are not done yet, which are those
+ * up to `last`.  Compresses the way: everything on it then points above it. */
 static uint32_t least_on_path(struct tree *tree, uint32_t number, uint32_t last)
 {
     if (tree->ancestor[number] <= last) {
@@ -246,8 +247,8 @@ static bool make_arrays(struct tree *tree)
     tree->low = array_of(tree);
     tree->semi = array_of(tree);
     tree->scratch = array_of(tree);
-    return tree->number != NULL && tree->vertex != NULL && tree->dominator != NULL && tree->ancestor != NULL &&
-           tree->low != NULL && tree->semi != NULL && tree->scratch != NULL;
+    return tree->number != NULL && tree->vertex != NULL && tree->dominator != NULL &&
+           tree->ancestor != NULL && tree->low != NULL && tree->semi != NULL && tree->scratch != NULL;
 }
 
 static void tree_fini(struct tree *tree)
@@ -316,7 +317,8 @@ static enum heap_error retain(uint64_t **objects, uint64_t **bytes, const struct
     return ok ? HEAP_OK : HEAP_MEMORY;
 }
 
-enum heap_error heap_picture_dominators(uint64_t **objects, uint64_t **bytes, const struct heap_picture *picture)
+enum heap_error heap_picture_dominators(uint64_t **objects, uint64_t **bytes,
+                                        const struct heap_picture *picture)
 {
     return retain(objects, bytes, picture);
 }

@@ -8,17 +8,17 @@
  *   visit.live   [1..1.11.|..1..1..|...]     a bit an object of t0
  *   rank         [0       |4       |..]      nodes before each word: node = rank + bits before its own
  *
- * The visit goes on hearing of deaths until the picture is destroyed, so it knows which nodes still are objects.
- * Nothing here counts references, and no memory of the heap is used but for ids.
+ * The visit goes on hearing of deaths until the picture is destroyed, so it knows which nodes still are
+ * objects. Nothing here counts references, and no memory of the heap is used but for ids.
  * Start at heap_picture_begin() and slice().
  */
 #include "picture.h"
 
 #include <time.h>
 
-#define SLICE_NS 500000u       /* of the GIL at a time */
-#define PAUSE_NS 300000u       /* between two slices, so that others get more than every second one */
-#define OBJECTS_PER_CLOCK 32u  /* visited between two looks at the clock */
+#define SLICE_NS 500000u      /* of the GIL at a time */
+#define PAUSE_NS 300000u      /* between two slices, so that others get more than every second one */
+#define OBJECTS_PER_CLOCK 32u /* visited between two looks at the clock */
 
 /* ---- life ---- */
 
@@ -91,7 +91,8 @@ static bool slice(struct heap_picture *picture)
     return is_done;
 }
 
-/* Has a chunk ready whose pages are there, so that a slice need not wait for the kernel.  Benign when it fails. */
+/* Has a chunk ready whose pages are there, so that a slice need not wait for the kernel.  Benign when it
+ * fails. */
 static void prepare_spare(struct heap_picture *picture)
 {
     if (picture->spare == NULL) {
@@ -154,7 +155,8 @@ uint32_t picture_node(const struct heap_picture *picture, uint32_t ref)
         return HEAP_NO_NODE;
     }
     uint64_t live = picture->visit.live[half][word], bit = (uint64_t)1 << (ref & 63);
-    return live & bit ? picture->rank[half][word] + (uint32_t)__builtin_popcountll(live & (bit - 1)) : HEAP_NO_NODE;
+    return live & bit ? picture->rank[half][word] + (uint32_t)__builtin_popcountll(live & (bit - 1))
+                      : HEAP_NO_NODE;
 }
 
 /* Numbers the records of a chunk.  Returns how many there are. */

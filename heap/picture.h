@@ -1,8 +1,8 @@
 /* picture.h -- the graph as it was at one moment: what picture.c, picture_capture.c, picture_roots.c, why.c,
  * dominators.c and describe.c share.
  *
- *   records   one an object, in chunks, in the order of the visit; while it is taken, references in it are those
- *             of the heap, afterwards they are nodes
+ *   records   one an object, in chunks, in the order of the visit; while it is taken, references in it are
+ *             those of the heap, afterwards they are nodes
  *   nodes     node -> record; the number of an object is its rank among the bits of visit.live
  *   roots     who kept what: names, holds, frozen objects, gc.garbage
  *   labels    names of classes and attributes, once a text
@@ -24,10 +24,10 @@
  *   atom         struct picture_atom, instead of edges */
 struct picture_record {
     uint32_t ref;
-    uint32_t count;     /* edges */
+    uint32_t count; /* edges */
     uint64_t bytes : 56;
     uint64_t type : 8;
-    uint64_t id;        /* 0: had none */
+    uint64_t id; /* 0: had none */
     uint32_t edges[];
 };
 
@@ -59,7 +59,8 @@ struct picture_name {
     uint32_t len;
 };
 
-/* Everything that kept objects at t0.  roots[] is names, holds session by session, frozen objects, garbage. */
+/* Everything that kept objects at t0.  roots[] is names, holds session by session, frozen objects,
+ * garbage. */
 struct picture_roots {
     uint32_t *roots; /* references, then nodes */
     uint64_t count, room;
@@ -69,7 +70,7 @@ struct picture_roots {
     size_t texts_used, texts_room;
     struct picture_session *sessions;
     uint64_t session_count, session_room;
-    uint64_t *frozen;    /* a bit a granule, copied at t0; NULL once the roots are nodes */
+    uint64_t *frozen; /* a bit a granule, copied at t0; NULL once the roots are nodes */
     size_t frozen_words;
     uint64_t names_end, sessions_end, frozen_end; /* of the parts of roots[] */
 };
@@ -85,12 +86,12 @@ struct picture_labels {
 struct heap_picture {
     struct visit visit; /* first: the visit's owner is found by it */
     struct heap *heap;
-    unsigned what;          /* HEAP_PICTURE_GRAPH or _LABELS */
-    enum heap_error error;  /* the first while visiting */
+    unsigned what;         /* HEAP_PICTURE_GRAPH or _LABELS */
+    enum heap_error error; /* the first while visiting */
     bool is_complete;
     struct picture_chunk *chunks, *last; /* first, and the one that is being filled */
     struct picture_chunk *spare;         /* made ready outside of the GIL; NULL: none */
-    uint32_t *rank[2];      /* of each word of visit.live: nodes before it */
+    uint32_t *rank[2];                   /* of each word of visit.live: nodes before it */
     struct picture_record **nodes;
     uint32_t node_count;
     struct picture_roots roots;
@@ -121,8 +122,9 @@ size_t picture_record_order(struct heap_picture *picture, struct picture_record 
 struct picture_chunk *picture_chunk_create(size_t bytes);
 /* Of an ordered record. */
 const struct picture_atom *picture_atom_of(const struct picture_record *record);
-const uint32_t *picture_refs_of(const struct picture_record *record);        /* dict, tuple, with labels */
-const char *picture_label_of(const struct heap_picture *picture, const struct picture_record *record, uint32_t k);
+const uint32_t *picture_refs_of(const struct picture_record *record); /* dict, tuple, with labels */
+const char *picture_label_of(const struct heap_picture *picture, const struct picture_record *record,
+                             uint32_t k);
 const char *picture_class_name(const struct heap_picture *picture, const struct picture_record *record);
 
 /* ---- picture_roots.c ---- */

@@ -2,11 +2,11 @@
  *
  *   [ ref count bytes type id | edges .. | what the labels need .. ]     a record, in a chunk
  *
- * Lists, tuples, dicts and sets are one memcpy of their references, holes and deleted entries with them; those are
- * left out when the record is put in order, outside of the GIL.
- * Names of classes and attributes are copied, because they may be gone before anybody reads them: each text once,
- * found by its symbol's number.  That number means one text to all objects of the moment: as long as one that has it
- * is not copied, it keeps the symbol.
+ * Lists, tuples, dicts and sets are one memcpy of their references, holes and deleted entries with them;
+ * those are left out when the record is put in order, outside of the GIL.
+ * Names of classes and attributes are copied, because they may be gone before anybody reads them: each text
+ * once, found by its symbol's number.  That number means one text to all objects of the moment: as long as
+ * one that has it is not copied, it keeps the symbol.
  * Start at picture_capture().
  */
 #include "picture.h"
@@ -149,7 +149,8 @@ static bool keeps_refs(const struct heap_picture *picture, unsigned type)
 }
 
 /* list, tuple, dict, set, frozenset */
-static struct picture_record *copy_refs(struct heap_picture *picture, const struct edges *edges, unsigned type)
+static struct picture_record *copy_refs(struct heap_picture *picture, const struct edges *edges,
+                                        unsigned type)
 {
     uint64_t words = (uint64_t)edges->count * (keeps_refs(picture, type) ? 2 : 1);
     struct picture_record *record = record_room(picture, words);
@@ -243,7 +244,8 @@ static struct picture_record *copy_atom(struct heap_picture *picture, struct hea
     }
     if (o->type == HEAP_T_STR || o->type == HEAP_T_BYTES) {
         const struct text *t = (const struct text *)o;
-        return copy_content(picture, text_bytes(t), t->len < PICTURE_TEXT_BYTES ? t->len : PICTURE_TEXT_BYTES, t->len);
+        return copy_content(picture, text_bytes(t), t->len < PICTURE_TEXT_BYTES ? t->len : PICTURE_TEXT_BYTES,
+                            t->len);
     }
     if (o->type == HEAP_T_INT && (o->flags & FLAG_BIG)) {
         return copy_big_int(picture, heap, ref);
@@ -292,7 +294,8 @@ void picture_capture(struct visit *visit, struct heap *heap, uint32_t ref)
 
 /* ---- putting in order ---- */
 
-/* Leaves holes and deleted entries out.  Of a dict a key that is 0 takes its value along; a value of 0 stays. */
+/* Leaves holes and deleted entries out.  Of a dict a key that is 0 takes its value along; a value of 0
+ * stays. */
 static uint32_t squeeze(uint32_t *refs, uint32_t count, bool is_dict)
 {
     uint32_t kept = 0;
@@ -347,7 +350,8 @@ const uint32_t *picture_refs_of(const struct picture_record *record)
     return record->edges + record->count;
 }
 
-const char *picture_label_of(const struct heap_picture *picture, const struct picture_record *record, uint32_t k)
+const char *picture_label_of(const struct heap_picture *picture, const struct picture_record *record,
+                             uint32_t k)
 {
     return picture->labels.texts + record->edges[record->count + k];
 }

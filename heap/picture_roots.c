@@ -3,15 +3,16 @@
  *   roots[]   | names, in byte order | holds of a session | .. of the next | frozen objects | gc.garbage |
  *                                     ^ names_end                           ^ sessions_end   ^ frozen_end
  *
- * Frozen objects are copied as the bits that they are; their part of roots[] is filled when the nodes are known.
- * Linear in names, holds and garbage: about 20 ns each, all with the GIL.
+ * Frozen objects are copied as the bits that they are; their part of roots[] is filled when the nodes are
+ * known. Linear in names, holds and garbage: about 20 ns each, all with the GIL.
  * Start at picture_roots_copy().
  */
 #include "picture.h"
 
 /* ---- growing ---- */
 
-/* Makes an array of `room` items of `size` bytes hold one more than `count`.  NULL: no memory, all is as it was. */
+/* Makes an array of `room` items of `size` bytes hold one more than `count`.  NULL: no memory, all is as it
+ * was. */
 static void *grown(void *items, uint64_t count, uint64_t *room, size_t size)
 {
     if (count < *room) {
@@ -209,7 +210,8 @@ void heap_picture_root(struct heap_root *root, const struct heap_picture *pictur
     *root = (struct heap_root){.node = roots->roots[i]};
     if (i < roots->names_end) {
         root->kind = HEAP_ROOT_NAME;
-        root->name = (struct heap_text){.text = roots->texts + roots->names[i].text, .len = roots->names[i].len};
+        root->name =
+            (struct heap_text){.text = roots->texts + roots->names[i].text, .len = roots->names[i].len};
     } else if (i < roots->sessions_end) {
         root->kind = HEAP_ROOT_SESSION;
         root->session = session_at(roots, i);

@@ -1,8 +1,8 @@
 /* referrers.c -- one object's neighbours: what it refers to, and what refers to it.
  *
  * References lead one way, so who refers to an object is found by looking at all containers.  That is a visit
- * (visit.h) that copies nothing: a container about to change is looked at before, and what was found and has died
- * is left out of the answer.
+ * (visit.h) that copies nothing: a container about to change is looked at before, and what was found and has
+ * died is left out of the answer.
  * Start at heap_referrers().
  */
 #include "edges.h"

@@ -45,7 +45,7 @@ static void copy_used(struct visit *visit, const struct heap *heap, enum pool_ki
 /* The blocks in magazines look used, and are free. */
 static void clear_magazines(struct visit *visit, const struct heap *heap, enum pool_kind kind)
 {
-    for (unsigned class = 0; class < SIZE_CLASSES; class++) {
+    for (unsigned class = 0; class < SIZE_CLASSES; class ++) {
         const struct magazine *magazine = &heap->pm.magazines[kind][class];
         uint32_t count = atomic_load_explicit(&magazine->count, memory_order_relaxed);
         for (uint32_t i = 0; i < count; i++) {
@@ -146,7 +146,8 @@ bool visit_has_died(const struct visit *visit, uint32_t ref)
 }
 
 /* Visits what is left of a word, at most `budget` objects.  Returns how many that were. */
-static uint32_t visit_word(struct visit *visit, struct heap *heap, unsigned half, size_t word, uint32_t budget)
+static uint32_t visit_word(struct visit *visit, struct heap *heap, unsigned half, size_t word,
+                           uint32_t budget)
 {
     uint32_t count = 0;
     uint32_t first = (uint32_t)word * 64 + (half == 0 ? 0 : REF_ATOM);

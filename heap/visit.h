@@ -4,10 +4,10 @@
  *   visit_step     calls `node` for objects that lived at t0, in memory order, until its budget is spent
  *   visit_end      nobody needs to be told of changes and deaths any more
  *
- * Copy before change: whoever is about to change a container's edges or its size, and every death, first calls
- * visit_before_change() or visit_before_death(); an object that has not been visited is visited then.  So `node`
- * sees each object once, as it was at t0.  A visit that is complete goes on hearing of deaths until visit_end(),
- * so that its owner can tell what still lives (visit_has_died()).
+ * Copy before change: whoever is about to change a container's edges or its size, and every death, first
+ * calls visit_before_change() or visit_before_death(); an object that has not been visited is visited then.
+ * So `node` sees each object once, as it was at t0.  A visit that is complete goes on hearing of deaths until
+ * visit_end(), so that its owner can tell what still lives (visit_has_died()).
  *
  * One visit at a time.  GIL: held in every function.   Start at visit_step().
  */
@@ -20,11 +20,11 @@ struct visit {
     /* Called once for each object that is not immortal.  It must make no object and change none. */
     void (*node)(struct visit *visit, struct heap *heap, uint32_t ref);
     bool containers_only; /* atoms are not visited, and visit_has_died() does not know them */
-    uint64_t *live[2];  /* containers, atoms: a bit a granule, set for what lived at t0 */
-    uint64_t *done[2];  /* set for what has been visited */
-    uint64_t *died[2];  /* set for what has died since t0 */
-    size_t words[2];    /* of each of the three */
-    size_t at[2];       /* words below are done */
+    uint64_t *live[2];    /* containers, atoms: a bit a granule, set for what lived at t0 */
+    uint64_t *done[2];    /* set for what has been visited */
+    uint64_t *died[2];    /* set for what has died since t0 */
+    size_t words[2];      /* of each of the three */
+    size_t at[2];         /* words below are done */
 };
 
 /* false: no memory.  The dead list is settled first. */

@@ -1,7 +1,7 @@
 /* why.c -- what keeps one object alive: a shortest path from a root, and what it alone keeps.
  *
- * Both are a search from all roots over the nodes of a picture, breadth first, with a queue that each node enters
- * at most once.  They read the picture and nothing else, so they need no GIL.
+ * Both are a search from all roots over the nodes of a picture, breadth first, with a queue that each node
+ * enters at most once.  They read the picture and nothing else, so they need no GIL.
  * Start at heap_picture_why() and heap_picture_retained().
  */
 #include "picture.h"
@@ -116,7 +116,7 @@ struct reach {
     uint64_t *seen;  /* a bit a node */
     uint32_t *stack; /* seen, not yet looked at; each node is put there once */
     uint32_t used;
-    uint32_t gate;   /* the node that is passed over at first */
+    uint32_t gate; /* the node that is passed over at first */
     bool gate_met;
     uint64_t objects, bytes;
 };

@@ -37,7 +37,8 @@ static inline uint32_t graph_random(struct graph *graph, uint32_t below)
 
 static inline void graph_init(struct graph *graph, struct heap *heap, uint64_t seed)
 {
-    *graph = (struct graph){.heap = heap, .random = seed * 2654435761u + 1, .keeper = heap_session_create(heap)};
+    *graph =
+        (struct graph){.heap = heap, .random = seed * 2654435761u + 1, .keeper = heap_session_create(heap)};
     assert_non_null(graph->keeper);
 }
 
@@ -191,7 +192,8 @@ static inline void graph_grow(struct graph *graph)
 static inline bool graph_is_hashable(const struct heap *heap, heap_ref obj)
 {
     enum heap_type type = heap_type(heap, obj);
-    return !heap_is_container(heap, obj) || type == HEAP_T_INSTANCE || type == HEAP_T_CLASS || type == HEAP_T_WEAKREF;
+    return !heap_is_container(heap, obj) || type == HEAP_T_INSTANCE || type == HEAP_T_CLASS ||
+           type == HEAP_T_WEAKREF;
 }
 
 /* A name of an attribute. */
@@ -271,7 +273,8 @@ static inline void graph_unlink(struct graph *graph, heap_ref container)
     switch (heap_type(heap, container)) {
     case HEAP_T_LIST:
         if (heap_seq_len(heap, container) > 0) {
-            heap_decref(heap, heap_list_pop(heap, container, graph_random(graph, heap_seq_len(heap, container))));
+            heap_decref(heap,
+                        heap_list_pop(heap, container, graph_random(graph, heap_seq_len(heap, container))));
         }
         break;
     case HEAP_T_DICT:
@@ -423,7 +426,7 @@ struct shot_object {
     heap_ref *edges;
     char **names; /* of the edges */
     uint32_t count;
-    char text[100];      /* of an atom */
+    char text[100]; /* of an atom */
     char type_name[100];
 };
 

@@ -169,9 +169,15 @@ static void test_describe_cuts_behind_a_character(void **state)
     static const struct {
         size_t size;
         const char *text;
-    } cases[] = {{4, "..."},           {5, "'..."},          {6, "'a..."},         {8, "'ab..."},
-                 {9, "'ab\xC3\xA9..."}, {10, "'ab\xC3\xA9..."}, {12, "'ab\xC3\xA9\xC3\xA9..."},
-                 {13, "'ab\xC3\xA9\xC3\xA9\\n..."}, {14, "'ab\xC3\xA9\xC3\xA9\\n6..."}};
+    } cases[] = {{4, "..."},
+                 {5, "'..."},
+                 {6, "'a..."},
+                 {8, "'ab..."},
+                 {9, "'ab\xC3\xA9..."},
+                 {10, "'ab\xC3\xA9..."},
+                 {12, "'ab\xC3\xA9\xC3\xA9..."},
+                 {13, "'ab\xC3\xA9\xC3\xA9\\n..."},
+                 {14, "'ab\xC3\xA9\xC3\xA9\\n6..."}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         memset(text, 'x', sizeof text);
         assert_int_equal(heap_repr(text, cases[i].size, heap, obj), strlen(cases[i].text));

@@ -42,7 +42,8 @@ static void give_roots(struct world *world)
     }
 }
 
-/* A random graph with names, sessions, perhaps frozen objects and gc.garbage, and garbage that no root reaches. */
+/* A random graph with names, sessions, perhaps frozen objects and gc.garbage, and garbage that no root
+ * reaches. */
 static void world_create(struct world *world, struct heap *heap, uint64_t seed, uint32_t objects)
 {
     *world = (struct world){.heap = heap};
@@ -448,7 +449,8 @@ static void check_sessions(const struct world *world, const bool *all, bool *les
     for (unsigned s = 0; s < SESSIONS; s++) {
         numbers[s] = heap_session_number(world->sessions[s]);
     }
-    numbers[SESSIONS + 1] = world->graph.keeper != NULL ? heap_session_number(world->graph.keeper) : 987654321;
+    numbers[SESSIONS + 1] =
+        world->graph.keeper != NULL ? heap_session_number(world->graph.keeper) : 987654321;
     OK(heap_picture_retained_by_sessions(bytes, numbers, SESSIONS + 2, world->picture));
     for (unsigned s = 0; s < SESSIONS + 2; s++) {
         oracle_reach(world, less, numbers[s], HEAP_NO_NODE);
@@ -580,7 +582,8 @@ static void check_referrers(struct heap *heap, const struct shot *shot, heap_ref
     for (uint32_t i = 0; i < n; i++) {
         uint32_t found = shot_find(shot, refs[i]);
         assert_true(found != UINT32_MAX && shot_refers(&shot->objects[found], obj));
-        assert_true(i == 0 || refs[i - 1] < refs[i]); /* each once: nothing changed, so they come in memory order */
+        assert_true(i == 0 ||
+                    refs[i - 1] < refs[i]); /* each once: nothing changed, so they come in memory order */
     }
     free(refs);
     if (expected > 0) {

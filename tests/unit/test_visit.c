@@ -1,4 +1,5 @@
-/* test_visit.c -- a walk in slices: each object once, as it was when the walk began, whatever happens between. */
+/* test_visit.c -- a walk in slices: each object once, as it was when the walk began, whatever happens
+ * between. */
 #include "graph_fixture.h"
 
 #include "../../heap/visit.h"
@@ -181,12 +182,9 @@ static void test_visit_sees_each_object_once_as_it_was(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_visit_sees_nothing_in_an_empty_heap),
-        TEST(test_visit_keeps_to_its_budget),
-        TEST(test_visit_does_not_see_what_is_made_later),
-        TEST(test_visit_of_containers_passes_atoms_over),
-        TEST(test_visit_finds_a_counter_as_it_was),
-        TEST(test_visit_sees_each_object_once_as_it_was),
+        TEST(test_visit_sees_nothing_in_an_empty_heap),   TEST(test_visit_keeps_to_its_budget),
+        TEST(test_visit_does_not_see_what_is_made_later), TEST(test_visit_of_containers_passes_atoms_over),
+        TEST(test_visit_finds_a_counter_as_it_was),       TEST(test_visit_sees_each_object_once_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
