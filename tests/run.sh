@@ -10,7 +10,8 @@
 #   address+undefined   every unit test, and every integration test against the daemon built so
 #   thread              the unit tests of threads; sessions, events and random operations on a daemon of 4 threads
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
-#   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools
+#   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
+#                       beside CPython (tests/fuzz)
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -166,6 +167,17 @@ run_thread() {
     done
 }
 
+# Random programs on heapd and on CPython: on the plain daemon many, and some on the one that is checked.
+run_fuzz() {
+    local programs=200
+    [ "${LONG:-0}" = 0 ] || programs=10000
+    start script "plain fuzz/differential" env HEAPD_BIN=build/heapd \
+        python3 tests/fuzz/differential.py --programs "$programs"
+    start script "address fuzz/differential" env HEAPD_BIN=build/address/heapd \
+        python3 tests/fuzz/differential.py --programs $((programs / 4))
+    start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
+}
+
 build address test-programs || build_failed address
 (
     build "" test-programs
@@ -181,6 +193,7 @@ wait "$builder"
 start script "layers" tests/layers.sh build
 start script "layers_test" tests/layers_test.sh
 start script "devtools" tests/devtools/run.sh
+run_fuzz
 run_plain
 run_thread
 while [ "$jobs_reported" -lt "$jobs_started" ]; do

@@ -4,7 +4,8 @@ A program is a list of operations, each a list of a word and its arguments, so t
 and played again as JSON.  Objects are named by labels, small ints; null stands for an atom (the int 1000).
 
     create LABEL KIND ARGUMENTS NAME FINALIZER   NAME null: held by the session; FINALIZER null or as below
-    hold L   drop L   bind NAME L   unbind NAME
+    hold L   drop L   share L   leave     a hold of a second session, and the end of that session
+    bind NAME L   unbind NAME
     append L CHILD   insert L INDEX CHILD   setitem L INDEX CHILD   delitem L INDEX   clear L
     dset L KEY CHILD   ddel L KEY     KEY: a str, or the label of an instance
     add L CHILD   discard L CHILD   aset L ATTRIBUTE CHILD   adel L ATTRIBUTE
@@ -35,9 +36,9 @@ KEYS = ("k0", "k1", "k2", "k3")
 ANCHOR = "anchor"  # of a plain dict: the container that stays in it
 
 # How often which operation is tried.
-WEIGHTS = {"create": 9, "hold": 3, "drop": 7, "ring": 16, "bind": 2, "unbind": 5, "link": 16, "unlink": 7, "weakref": 3,
-           "notify": 3, "finalizer": 6, "unfinalizer": 1, "collect": 9, "freeze": 0.5, "unfreeze": 0.5, "saveall": 0.3,
-           "garbage": 0.6, "check": 5}
+WEIGHTS = {"create": 9, "ring": 16, "link": 16, "unlink": 7, "hold": 3, "drop": 7, "share": 2, "leave": 1, "bind": 2,
+           "unbind": 5, "weakref": 3, "notify": 3, "finalizer": 6, "unfinalizer": 1, "collect": 9, "freeze": 0.5,
+           "unfreeze": 0.5, "saveall": 0.3, "garbage": 0.6, "check": 5}
 
 
 class Generator:
@@ -143,6 +144,13 @@ class Generator:
             return [["drop", label] for label in held[-self.random.randint(1, 12):]]
         return [["drop", label] for label in held]
 
+    def make_share(self, found):
+        label = self.any(found)
+        return None if label is None else ["share", label]
+
+    def make_leave(self, _):
+        return ["leave"]
+
     def make_bind(self, found):
         label = self.any(found)
         return None if label is None else ["bind", self.random.choice(NAMES), label]
@@ -227,7 +235,7 @@ class Generator:
         return self.make_weakref(found, "notify")
 
     def make_finalizer(self, found):
-        label = self.of(found, FINALIZABLE)
+        label = self.of(found, FINALIZABLE + ("Plain",))
         return None if label is None else ["finalizer", label] + self.finalizer(label)
 
     def make_unfinalizer(self, found):

@@ -3,11 +3,12 @@
 Who refers to what must be exactly what heapd's side has, so references of the harness itself are few:
 
     holds     {label: [object, ..]}  one reference for each hold of the session
+    shared    [object, ..]           one for each hold of a second session
     names     {name: object}         one for each bound name
     tags      {label: Tag}           a weakref of a subclass, so that it is never the program's shared one;
                                      says whether an object that nothing roots still lives
     by_id     {id(object): label}    the latest object made at an address.  It may be dead, so only objects
-                                     found by walking from the three above may be looked up
+                                     found by walking from the four above may be looked up
 
 A heapd list is either a plain `list` or a `List`: CPython gives weakrefs and finalizers to instances of
 Python classes only.  Finalizers are set and taken away by changing `__class__` to one that has `__del__`;
@@ -97,6 +98,7 @@ class Cpython:
 
     def __init__(self):
         self.holds, self.names, self.tags, self.by_id, self.kinds = {}, {}, {}, {}, {}
+        self.shared = []
         self.finalizers = {}  # label: (token, clear, resurrect_as)
         self.targets = {}  # label of a notifying weakref: label of its target
         self.events = []
@@ -113,6 +115,7 @@ class Cpython:
         gc.set_debug(0)
         gc.unfreeze()
         self.holds.clear()
+        self.shared.clear()
         for _ in range(100):
             gc.garbage.clear()
             self.names.clear()
@@ -156,6 +159,7 @@ class Cpython:
         found, todo = {}, []
         for held in self.holds.values():
             todo.append(held[0])
+        todo.extend(self.shared)
         todo.extend(self.names.values())
         todo.extend(gc.garbage)
         todo.extend(obj for obj in (tag() for tag in self.tags.values()) if obj is not None)
@@ -276,6 +280,19 @@ class Cpython:
         label, left = self.by_id[id(obj)], sys.getrefcount(obj) - 2
         del obj
         return {"refcount": left or self.refcount(label)}
+
+    def op_share(self, label):
+        obj = self.find(label)
+        if obj is None:
+            return None
+        self.shared.append(obj)
+        del obj
+        return {"refcount": self.refcount(label)}
+
+    def op_leave(self):
+        released = len(self.shared)
+        self.shared.clear()
+        return {"released": released}
 
     def op_append(self, label, child):
         obj, values = self.find(label), self.children([child])

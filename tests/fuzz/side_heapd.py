@@ -50,34 +50,22 @@ class Gone(Exception):
     """The daemon closed the connection."""
 
 
-class Heapd:
-    """One connection, and the program's labels."""
+class Refused(Exception):
+    """The daemon answered with an error."""
 
-    def __init__(self, path):
+
+class Connection:
+    """Sends requests and reads their replies; events that come between them go to a list."""
+
+    def __init__(self, path, events):
+        self.events = events
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(path)
         self.lines = self.socket.makefile("rb")
-        self.classes = {}
-        self.events = []
-        self.forget()
-        self.classes["slots"] = self.one("create", value={"$class": "Slots", "slots": ["a0", "a1", "a2", "a3"]})["object"]
-        self.classes["plain"] = self.one("create", value={"$class": "Plain"})["object"]
-        self.classes["Plain"] = self.classes["plain"]
-        self.one("gc.disable")
-        self.one("subscribe", events=["gc"])
-        self.baseline = self.live()
 
     def close(self):
         self.lines.close()
         self.socket.close()
-
-    def forget(self):
-        """Begins a new program."""
-        self.ids, self.labels, self.kinds = {}, {}, {}
-        self.stats = self.stats_since([(0, 0, 0)] * 3)
-        self.events.clear()
-
-    # ---- the wire ----
 
     def many(self, requests):
         """The replies, results or errors, of requests: a list of (method, params)."""
@@ -99,8 +87,35 @@ class Heapd:
     def one(self, method, **params):
         reply = self.many([(method, params)])[0]
         if "error" in reply:
-            raise RuntimeError("%s %s: %s" % (method, params, reply["error"]))
+            raise Refused("%s %s: %s" % (method, params, reply["error"]))
         return reply["result"]
+
+
+class Heapd(Connection):
+    """The session that a program runs in, a second one that only holds, and the program's labels."""
+
+    def __init__(self, path):
+        super().__init__(path, [])
+        self.other = Connection(path, [])
+        self.classes = {}
+        self.forget()
+        slotted = {"$class": "Slots", "slots": ["a0", "a1", "a2", "a3"]}
+        self.classes["slots"] = self.one("create", value=slotted)["object"]
+        self.classes["plain"] = self.one("create", value={"$class": "Plain"})["object"]
+        self.classes["Plain"] = self.classes["plain"]
+        self.one("gc.disable")
+        self.one("subscribe", events=["gc"])
+        self.baseline = self.live()
+
+    def close(self):
+        self.other.close()
+        super().close()
+
+    def forget(self):
+        """Begins a new program."""
+        self.ids, self.labels, self.kinds = {}, {}, {}
+        self.stats = self.stats_since([(0, 0, 0)] * 3)
+        self.events.clear()
 
     def is_alive(self, label):
         return label in self.ids and "result" in self.many([("type", [self.ids[label]])])[0]
@@ -115,7 +130,7 @@ class Heapd:
         self.events.clear()
         try:
             result = getattr(self, "op_" + op[0])(*op[1:])
-        except RuntimeError as error:
+        except Refused as error:
             result = {"error": str(error)}
         events, gc_events = collections.defaultdict(list), []
         for event in self.events:
@@ -167,6 +182,14 @@ class Heapd:
 
     def op_unbind(self, name):
         return {"refcount": self.one("name.unbind", name=name)["refcount"]}
+
+    def op_share(self, label):
+        return {"refcount": self.other.one("ref", object=self.ids[label])["refcount"]}
+
+    def op_leave(self):
+        released = self.other.one("session.close")["released"]
+        self.one("ping")  # what its end caused is told before this reply
+        return {"released": released}
 
     def op_append(self, label, child):
         self.one("list.append", object=self.ids[label], value=self.literal(child))
@@ -309,6 +332,7 @@ class Heapd:
         """Lets go of everything; returns what is left over, as a sentence, or None."""
         self.one("gc.set_debug", flags=[])
         self.one("gc.unfreeze")
+        self.other.one("session.close")
         for label, held in holds.items():
             for _ in range(held):
                 self.one("unref", object=self.ids[label])
