@@ -79,11 +79,11 @@ def run(heapd, make_operations):
 
 # ---- shrinking ----
 
-def fails(binary, operations):
+def fails(binary, operations, connect=Heapd):
     """What differs when these operations run on a daemon of their own, or None."""
     daemon = Daemon(binary)
     try:
-        heapd = Heapd(daemon.path)
+        heapd = connect(daemon.path)
         try:
             run(heapd, lambda world: operations)
         except Failure as failure:
@@ -95,13 +95,13 @@ def fails(binary, operations):
     return Failure(operations, complaint) if complaint else None
 
 
-def shrink(binary, failure):
+def shrink(binary, failure, connect=Heapd):
     """The smallest program found that still fails, leaving out ever smaller pieces."""
     size = len(failure.program) // 2
     while size > 0:
         at, smaller = 0, False
         while at < len(failure.program):
-            tried = fails(binary, failure.program[:at] + failure.program[at + size:])
+            tried = fails(binary, failure.program[:at] + failure.program[at + size:], connect)
             if tried is not None:
                 failure, smaller = tried, True
             else:
@@ -179,6 +179,8 @@ def more(key):
     return lambda result: {**result, key: result[key] + 1} if result.get(key) else result
 
 
+# A lie of any of these kinds can be shown with so many operations.
+SMALL = 8
 LIES = {
     "a refcount too high": ("sys.getrefcount", lambda count: count + 1),
     "the refcount of a new object": ("create", more("refcount")),
@@ -199,27 +201,39 @@ LIES = {
 }
 
 
+def found_out(binary, seed, connect):
+    """Runs programs until one fails; the failure, or None, and how many lies were told."""
+    daemon, failure = Daemon(binary), None
+    heapd = connect(daemon.path)
+    for number in range(50):
+        try:
+            run(heapd, random_program(seed, number))
+        except Failure as caught:
+            failure = caught
+            break
+    heapd.close()
+    daemon.stop()
+    return failure, heapd.lies
+
+
 def self_test(binary, seed):
+    """How many lies were not found out, or not shrunk to a few operations."""
     print("seed %s" % seed)
-    undetected = 0
+    bad = 0
     for name, (method, falsify) in LIES.items():
-        daemon = Daemon(binary)
-        heapd = Liar(daemon.path, method, falsify)
-        told = None
-        for number in range(50):
-            try:
-                run(heapd, random_program(seed, number))
-            except Failure as failure:
-                told = failure
-                break
-        heapd.close()
-        daemon.stop()
-        if told is None or heapd.lies == 0:
-            undetected += 1
-            print("NOT FOUND OUT: %s (%d lies)" % (name, heapd.lies))
-        else:
-            print("found out: %s (%s)" % (name, str(told)[:100]))
-    return undetected
+        def connect(path, method=method, falsify=falsify):
+            return Liar(path, method, falsify)
+        failure, lies = found_out(binary, seed, connect)
+        if failure is None or lies == 0:
+            bad += 1
+            print("NOT FOUND OUT: %s (%d lies)" % (name, lies))
+            continue
+        small = shrink(binary, failure, connect)
+        bad += len(small.program) > SMALL
+        print("%s: %s, in %d operations of %d: %s" % (
+            "found out" if len(small.program) <= SMALL else "NOT SHRUNK", name, len(small.program),
+            len(failure.program), small))
+    return bad
 
 
 # ---- options ----
