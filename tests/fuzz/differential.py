@@ -53,6 +53,8 @@ def play(heapd, operations, world, done):
             raise Failure(done, str(gone)) from None
         if found:
             raise Failure(done, "%s: %s" % (json.dumps(op), found))
+        if world.ended:
+            break
 
 
 def run(heapd, make_operations):

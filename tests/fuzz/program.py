@@ -59,7 +59,7 @@ class Generator:
         """Makes a program of so many operations and yields each before it is to be applied."""
         words, weights = list(self.weights), list(self.weights.values())
         made = 0
-        while made < length:
+        while made < length and not self.world.ended:
             found = {label: len(obj) if hasattr(obj, "__len__") else 0 for label, obj in self.world.visible().items()}
             ops = getattr(self, "make_" + self.random.choices(words, weights)[0])(found)
             if ops is None:
@@ -67,7 +67,8 @@ class Generator:
             for op in ops if isinstance(ops[0], list) else [ops]:
                 made += 1
                 yield op
-        yield ["check"]
+        if not self.world.ended:
+            yield ["check"]
 
     # ---- choosing objects ----
 

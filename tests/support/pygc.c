@@ -64,7 +64,8 @@ static json_t *pack(const char *format, va_list arguments)
 /* The result of a call.  Steals `j_params`. */
 static json_t *call(struct pygc *gc, const char *method, json_t *j_params)
 {
-    json_t *j_reply = exchange(gc, method, j_params), *j_result = json_incref(json_object_get(j_reply, "result"));
+    json_t *j_reply = exchange(gc, method, j_params),
+           *j_result = json_incref(json_object_get(j_reply, "result"));
     if (j_result == NULL) {
         char *text = json_dumps(j_reply, 0);
         fail_msg("%s was answered with %s", method, text);
@@ -227,8 +228,8 @@ void pygc_stats(struct pygc *gc, int generation, int64_t stats[3])
     json_t *j_result = pygc_call(gc, "gc.get_stats", NULL);
     json_int_t n[3];
     assert_int_equal(json_array_size(j_result), 3);
-    assert_int_equal(json_unpack(json_array_get(j_result, (size_t)generation), "{s:I,s:I,s:I}", "collections", &n[0],
-                                 "collected", &n[1], "uncollectable", &n[2]),
+    assert_int_equal(json_unpack(json_array_get(j_result, (size_t)generation), "{s:I,s:I,s:I}", "collections",
+                                 &n[0], "collected", &n[1], "uncollectable", &n[2]),
                      0);
     for (int i = 0; i < 3; i++) {
         stats[i] = n[i];

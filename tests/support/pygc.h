@@ -1,4 +1,5 @@
-/* pygc.h -- the garbage collector as a Python program sees it, over the wire: for tests that follow CPython's own.
+/* pygc.h -- the garbage collector as a Python program sees it, over the wire: for tests that follow CPython's
+ * own.
  *
  * Objects are ids, 0 is None.  Every object made here is held once by the session, as by a local variable;
  * pygc_drop() is the end of that variable.  Events that come between replies are kept until
@@ -35,7 +36,8 @@ bool pygc_bool(struct pygc *gc, const char *method, int64_t object);
 
 /* ---- objects ---- */
 
-/* Makes what a literal says: a JSON text with ' for ", and ids filled in as by printf().  Returns: held once. */
+/* Makes what a literal says: a JSON text with ' for ", and ids filled in as by printf().  Returns: held once.
+ */
 int64_t pygc_create(struct pygc *gc, const char *literal, ...) __attribute__((format(printf, 2, 3)));
 /* An instance, held once, without attributes; all are of one class, which is named "Node". */
 int64_t pygc_instance(struct pygc *gc);
@@ -61,7 +63,7 @@ void pygc_demand_ids(json_t *j_result, const char *key, ...);
 
 /* ---- weakrefs, finalizers, events ---- */
 
-int64_t pygc_weakref(struct pygc *gc, int64_t object);          /* held once */
+int64_t pygc_weakref(struct pygc *gc, int64_t object);           /* held once */
 int64_t pygc_notifying_weakref(struct pygc *gc, int64_t object); /* held once */
 int64_t pygc_deref(struct pygc *gc, int64_t weakref);            /* not held; 0: None */
 /* `resurrect_as` NULL: the object dies. */
