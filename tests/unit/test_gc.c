@@ -368,9 +368,50 @@ static void test_gc_verdict_is_that_of_the_start_whatever_happens_meanwhile(void
     heap_session_destroy(heap, session);
 }
 
+/* How many objects a listing has; `obj` (0: nobody) must be among them, or must not. */
+static int listed(struct heap *heap, int generation, heap_ref obj, bool expected)
+{
+    uint32_t position = 0;
+    heap_ref found;
+    int n = 0, times = 0;
+    while (heap_gc_next(heap, generation, &position, &found)) {
+        n++;
+        times += found == obj;
+    }
+    assert_int_equal(times, expected);
+    return n;
+}
+
+/* A listing of all generations once had every untracked container, too: the empty tuple, tuples of atoms. */
+static void test_gc_lists_what_is_tracked_by_generation(void **state)
+{
+    struct heap *heap = *state;
+    heap_ref list, tuple, atom;
+    for (int generation = -1; generation < 3; generation++) {
+        assert_int_equal(listed(heap, generation, 0, false), 0);
+    }
+    assert_int_equal(heap_int_create(&atom, heap, 1000), HEAP_OK);
+    assert_int_equal(heap_tuple_create_steal(&tuple, heap, &atom, 1), HEAP_OK);
+    assert_int_equal(heap_list_create(&list, heap, 0), HEAP_OK);
+    assert_int_equal(heap_name_bind(heap, "list", 4, list), HEAP_OK);
+    for (int now = 0; now < 3; now++) {
+        for (int generation = -1; generation < 3; generation++) {
+            bool is_there = generation == -1 || generation == now;
+            assert_int_equal(listed(heap, generation, list, is_there), is_there);
+        }
+        collect(heap, now);
+    }
+    heap_gc_freeze(heap);
+    assert_int_equal(listed(heap, -1, 0, false), 0);
+    heap_decref(heap, tuple);
+    heap_decref(heap, list);
+    assert_int_equal(heap_name_unbind(heap, "list", 4), HEAP_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_gc_lists_what_is_tracked_by_generation),
         TEST(test_gc_counts_a_list_in_itself_as_one),
         TEST(test_gc_counts_a_dict_in_itself_as_one),
         TEST(test_gc_counts_list_and_tuple_as_two),
