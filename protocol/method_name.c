@@ -33,9 +33,8 @@ bool method_name_bind(struct call *call)
     if (error != HEAP_OK) {
         return call_fail_name(call, error, 0);
     }
-    /* The old object may have referred to the new one: the count is told after its death. */
-    call->freed += heap_settle(call->heap);
-    write_binding(call, name, id, heap_refcount(call->heap, obj));
+    /* The old object may have referred to the new one; its finalizer may have taken the name back. */
+    write_binding(call, name, id, call_refcount_after(call, id));
     return call_result_end(call);
 }
 

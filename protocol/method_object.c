@@ -58,14 +58,13 @@ bool method_create(struct call *call)
         return kept;
     }
     heap_decref(call->heap, obj);
-    /* The name's old object may have referred to the new one: the count is told after its death. */
-    call->freed += heap_settle(call->heap);
     out_text(call->out, "{\"object\":");
     out_u64(call->out, id);
     out_text(call->out, ",\"type\":\"");
     out_text(call->out, heap_type_name(call->heap, obj));
     out_text(call->out, "\",\"refcount\":");
-    out_u64(call->out, heap_refcount(call->heap, obj));
+    /* The name's old object may have referred to the new one; its finalizer may have taken the name back. */
+    out_u64(call->out, call_refcount_after(call, id));
     return call_result_end(call);
 }
 
