@@ -136,7 +136,7 @@ class Cpython:
             self.empty(obj)
         if resurrect_as is not None:
             self.names[resurrect_as] = obj
-        self.events.append((label, "finalized", token, resurrect_as is not None))
+        self.events.append((label, "finalized", token))
 
     def empty(self, obj):
         if isinstance(obj, (list, dict, set)):
@@ -203,14 +203,21 @@ class Cpython:
     def apply(self, op):
         """What was seen, or None when the operation cannot be done now (then nothing has changed)."""
         self.events, self.gc_events, self.notified = [], [], set()
+        saved = len(gc.garbage)
         result = getattr(self, "op_" + op[0])(*op[1:])
         if result is None:
             return None
-        events = collections.defaultdict(list)
-        for event in self.events:
-            events[event[0]].append(event[1:])
+        return {"result": result, "events": self.take_events(saved), "gc": self.gc_events}
+
+    def take_events(self, saved):
+        """{label: what happened to it, in order}; the first `saved` entries of gc.garbage were there before."""
+        events, lives = collections.defaultdict(list), set()
+        if any(event[1] == "finalized" for event in self.events):
+            lives = set(self.visible()) - {self.by_id[id(obj)] for obj in gc.garbage[saved:]}
+        for label, *event in self.events:
+            events[label].append((*event, label in lives) if event[0] == "finalized" else tuple(event))
         self.events = []
-        return {"result": result, "events": dict(events), "gc": self.gc_events}
+        return dict(events)
 
     def children(self, labels):
         """The objects of labels (None: an atom), or None if one is not there."""
@@ -485,8 +492,9 @@ class Cpython:
                 target = obj()
                 state[label]["target"] = None if target is None else self.by_id[id(target)]
                 del target
-            elif self.kinds[label] in WEAKREFABLE:
-                state[label]["weakrefs"] = weakref.getweakrefcount(obj) - 1
+            else:
+                own = self.kinds[label] in WEAKREFABLE  # of the harness
+                state[label]["weakrefs"] = weakref.getweakrefcount(obj) - own
         dead = [label for label, tag in self.tags.items() if tag() is None]
         for label in dead:
             del self.tags[label]
