@@ -13,6 +13,9 @@
  * was meanwhile, tracked, with its id and its weakrefs.  One that loses its last reference while it waits to be
  * judged goes over to the dying.
  *
+ * An object brought back from death by refcount begins anew in generation 0, as in CPython, which had untracked
+ * it.  One that died so while a collection ran goes the way of that collection's survivors.
+ *
  * In a collection they run in the order of registration, which is near CPython's order of creation.
  *
  * Invariant: FLAG_FINALIZER on the target == the table has a record for it; outside a drain and a collection
@@ -341,6 +344,9 @@ void finalizer_run_dying(struct heap *heap)
         move_to(heap, record, PLACE_RAN); /* another finalizer may still bind the name */
     } else {
         tell(heap, record, true);
+        if (!gc_is_collecting(&heap->gc)) {
+            gc_renew(heap, ref);
+        }
     }
     object_decref(heap, ref);
 }

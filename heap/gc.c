@@ -9,6 +9,7 @@
  * Checker: gc_check_generations().   Start at heap_gc_poll() and heap_collect().
  */
 #include "edges.h"
+#include "visit.h"
 
 #include <sys/mman.h>
 #include <time.h>
@@ -233,6 +234,24 @@ void gc_untrack(struct heap *heap, struct container *c)
     c->head.flags &= (uint8_t)~FLAG_TRACKED;
 }
 
+void gc_renew(struct heap *heap, uint32_t ref)
+{
+    struct container *c = (struct container *)object_at(heap, ref);
+    if (gc_generation(heap, ref) <= 0) {
+        return;
+    }
+    uint32_t was = c->gc;
+    if (!gc_place(heap, c, 0)) {
+        return;
+    }
+    uint32_t slot = c->gc;
+    c->gc = was;
+    gc_untrack(heap, c);
+    c->gc = slot;
+    c->head.flags |= FLAG_TRACKED;
+    counter_add(&heap->gc.generations[0].objects, 1);
+}
+
 void gc_make_old(struct heap *heap, struct container *c)
 {
     struct gc *gc = &heap->gc;
@@ -301,6 +320,10 @@ void gc_judge(struct heap *heap, uint32_t ref, bool (*condemned)(const struct he
     debug_say_collectable(heap, ref);
     if (flags & FLAG_WEAKREF) {
         weakref_clear_all(heap, ref, condemned);
+    }
+    if (object_at(heap, ref)->type == HEAP_T_WEAKREF) { /* dead, too, should it be brought back */
+        visit_before_change(heap, ref);
+        weakref_unlink(heap, (struct weakref *)object_at(heap, ref));
     }
     if (flags & FLAG_FINALIZER) {
         finalizer_judge(heap, ref);

@@ -91,6 +91,14 @@ void gc_fini(struct heap *heap);
 HEAP_MUST_USE bool gc_track(struct heap *heap, struct container *c);
 /* Takes a dying container out of whatever it is in. */
 void gc_untrack(struct heap *heap, struct container *c);
+/* Makes a container of any generation, also a frozen one, one of generation 0; an atom, or what is not tracked, stays
+ * as it is, and so does everything when there is no memory for a slot. */
+void gc_renew(struct heap *heap, uint32_t ref);
+/* Whether a collection is under way: from its first look at the graph until all survivors are in their generation. */
+static inline bool gc_is_collecting(const struct gc *gc)
+{
+    return atomic_load_explicit(&gc->collecting, memory_order_relaxed);
+}
 /* Counts a container made or freed, tracked or not. */
 static inline void gc_count_made(struct gc *gc)
 {
