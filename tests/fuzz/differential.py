@@ -181,8 +181,8 @@ def more(key):
     return lambda result: {**result, key: result[key] + 1} if result.get(key) else result
 
 
-# A lie of any of these kinds can be shown with so many operations.
-SMALL = 8
+# A lie of any of these kinds shows in so many operations: a ring of four, made, closed, dropped and collected.
+SMALL = 12
 LIES = {
     "a refcount too high": ("sys.getrefcount", lambda count: count + 1),
     "the refcount of a new object": ("create", more("refcount")),

@@ -445,7 +445,11 @@ class Cpython:
         unreachable = gc.collect(generation)
         # CPython 3.11 puts a weakref whose callback it has called into the generation of this collection's
         # survivors, also one that was older, or frozen, before.  That is a slip of its lists and no rule.
-        self.ended = not self.notified <= movable
+        # An object that comes back is in generation 0 if its refcount was 0 meanwhile: a matter of the order
+        # in which finalizers run, which nobody promises.
+        young = {id(obj) for obj in gc.get_objects(0)} if self.events else set()
+        reborn = {id(self.find(event[0])) for event in self.events if event[1] == "finalized"}
+        self.ended = not self.notified <= movable or bool(reborn & young)
         return {"unreachable": unreachable, "count": gc.get_count()[1:], "stats": self.stats_since(self.stats)}
 
     def op_freeze(self):

@@ -22,6 +22,8 @@ class Daemon:
     """A heapd of our own in a temporary folder."""
 
     def __init__(self, program):
+        if not os.access(program, os.X_OK):
+            raise RuntimeError("there is no %s: run make first" % program)
         self.folder = tempfile.mkdtemp(prefix="heapd-fuzz-")
         self.path = os.path.join(self.folder, "socket")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HEAPD_")}
@@ -137,15 +139,18 @@ class Heapd(Connection):
             if event["event"] == "gc":
                 gc_events.append((event["phase"], event["generation"], event.get("unreachable")))
             elif event["event"] == "finalized":
-                events[self.labels.get(event["object"])].append(("finalized", event["token"], event["resurrected"]))
+                events[self.label(event["object"])].append(("finalized", event["token"], event["resurrected"]))
             elif event["event"] == "weakref":
-                events[self.labels.get(event["object"])].append(("weakref", self.labels.get(event["weakref"])))
+                events[self.label(event["object"])].append(("weakref", self.label(event["weakref"])))
             else:
                 events[None].append(event)
         return {"result": result, "events": dict(events), "gc": gc_events}
 
     def register(self, label, kind, identity):
         self.ids[label], self.labels[identity], self.kinds[label] = identity, label, kind
+
+    def label(self, identity):
+        return self.labels.get(identity, -1)  # -1: an object that this program did not make
 
     def literal(self, label):
         return ATOM if label is None else {"$ref": self.ids[label]}
@@ -279,7 +284,7 @@ class Heapd(Connection):
 
     def op_garbage(self, clear):
         garbage = self.one("gc.garbage", clear=clear)["objects"]
-        return {"garbage": sorted(self.labels[identity] for identity in garbage)}
+        return {"garbage": sorted(self.label(identity) for identity in garbage)}
 
     # ---- the whole state ----
 
@@ -307,7 +312,7 @@ class Heapd(Connection):
                             "generation": generations.get(self.ids[label], "frozen")}
             state[label]["referents"] = sorted(self.labels[r] for r in referents["objects"] if r in self.labels)
             if self.kinds[label] in ("weakref", "notify"):
-                state[label]["target"] = None if weak["object"] is None else self.labels[weak["object"]]
+                state[label]["target"] = None if weak["object"] is None else self.label(weak["object"])
             else:
                 state[label]["weakrefs"] = weak
         for label in dead:  # dead for ever: nobody needs to ask again

@@ -1,4 +1,4 @@
-/* test_conformance.c -- CPython's tests of callbacks, tuple tracking and sys, and the table of them all.
+/* test_conformance.c -- CPython's tests of callbacks, thresholds, tracking and sys, and their table.
  *
  * tests/conformance.md has a row for each of CPython's tests: which case here follows it, and what differs, or
  * why there can be none.  The last tests hold that page to CPYTHON.md and to the cases that exist.
@@ -118,6 +118,73 @@ static void test_conformance_gc_debug_stats(void **state)
     assert_non_null(strstr(log, "collecting generation 2"));
     assert_non_null(strstr(log, "1 unreachable"));
     free(log);
+    pygc_end(&gc);
+}
+
+/* ---- when a collection runs ---- */
+
+/* How many collections there have been. */
+static int64_t collections(struct pygc *gc)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < 3; i++) {
+        int64_t stats[3];
+        pygc_stats(gc, i, stats);
+        sum += stats[0];
+    }
+    return sum;
+}
+
+static void make_lists(struct pygc *gc, int n)
+{
+    for (int i = 0; i < n; i++) {
+        pygc_create(gc, "[]");
+    }
+}
+
+static void test_conformance_gc_indirect_calls_with_gc_disabled(void **state)
+{
+    struct pygc gc = gc_begin(state);
+    int64_t before = collections(&gc);
+    pygc_do(&gc, "gc.set_threshold", "[i,i,i]", 1000, 0, 0);
+    make_lists(&gc, 10001);
+    assert_int_equal(collections(&gc), before);
+    pygc_end(&gc);
+}
+
+static void test_conformance_gc_threshold_zero(void **state)
+{
+    struct pygc gc = gc_begin(state);
+    int64_t before = collections(&gc);
+    pygc_do(&gc, "gc.set_threshold", "[i]", 0);
+    pygc_do(&gc, "gc.enable", NULL);
+    make_lists(&gc, 50001);
+    assert_int_equal(collections(&gc), before);
+    pygc_end(&gc);
+}
+
+/* One collection every threshold + 1 containers that are made and stay. */
+static void test_conformance_gc_cadence(void **state)
+{
+    struct pygc gc = gc_begin(state);
+    pygc_do(&gc, "gc.set_threshold", "[i,i,i]", 700, 10, 10);
+    pygc_collect(&gc, 2);
+    pygc_do(&gc, "gc.enable", NULL);
+    int64_t before[3], after[3];
+    pygc_stats(&gc, 0, before);
+    make_lists(&gc, 700);
+    pygc_stats(&gc, 0, after);
+    assert_int_equal(after[0], before[0]);
+    make_lists(&gc, 1);
+    pygc_stats(&gc, 0, after);
+    assert_int_equal(after[0], before[0] + 1);
+    make_lists(&gc, 701 * 10);
+    pygc_stats(&gc, 0, after);
+    assert_int_equal(after[0], before[0] + 11);
+    pygc_stats(&gc, 1, before);
+    make_lists(&gc, 701); /* the twelfth is one of generation 1 */
+    pygc_stats(&gc, 1, after);
+    assert_int_equal(after[0], before[0] + 1);
     pygc_end(&gc);
 }
 
@@ -500,6 +567,9 @@ int main(void)
         fixture_test(test_conformance_callback_collect_generation),
         fixture_test(test_conformance_callback_collect_garbage),
         fixture_test(test_conformance_gc_debug_stats),
+        fixture_test(test_conformance_gc_indirect_calls_with_gc_disabled),
+        fixture_test(test_conformance_gc_threshold_zero),
+        fixture_test(test_conformance_gc_cadence),
         fixture_test(test_conformance_tuple_track_literals),
         fixture_test(test_conformance_tuple_track_dynamic),
         fixture_test(test_conformance_tuple_bug7466),

@@ -316,6 +316,29 @@ static void test_conformance_finalization_order_in_a_cycle(void **state)
     pygc_end(&gc);
 }
 
+/* What comes back from death by refcount is young again, as in CPython, which had untracked it; what a
+ * collection brings back goes the way of its survivors. */
+static void test_conformance_finalization_generation(void **state)
+{
+    struct pygc gc = gc_begin(state);
+    int64_t weak, object = pygc_instance(&gc), cycle = self_cycle(&gc, RESURRECTING, &weak);
+    set_nature(&gc, object, RESURRECTING);
+    assert_int_equal(pygc_collect(&gc, 0), 0);
+    assert_int_equal(pygc_generation(&gc, cycle), 1);
+    pygc_collect(&gc, 2);
+    assert_int_equal(pygc_generation(&gc, object), 2);
+    pygc_do(&gc, "gc.freeze", NULL);
+    assert_int_equal(pygc_generation(&gc, object), -1);
+    pygc_drop(&gc, object);
+    assert_int_equal(pygc_generation(&gc, object), 0);
+    pygc_do(&gc, "gc.unfreeze", NULL);
+    assert_int_equal(pygc_generation(&gc, object), 0);
+    forget_survivor(&gc, object);
+    forget_survivor(&gc, cycle);
+    assert_int_equal(pygc_collect(&gc, 2), 1);
+    pygc_end(&gc);
+}
+
 /* Nobody is told of a weakref that died before its target. */
 static void test_conformance_finalization_weakref_dies_first(void **state)
 {
@@ -366,6 +389,7 @@ int main(void)
         fixture_test(test_conformance_finalization_heterogenous_resurrect_three),
         fixture_test(test_conformance_finalization_order_by_refcount),
         fixture_test(test_conformance_finalization_order_in_a_cycle),
+        fixture_test(test_conformance_finalization_generation),
         fixture_test(test_conformance_finalization_weakref_dies_first),
         fixture_test(test_conformance_finalization_second_death),
     };
