@@ -87,8 +87,8 @@ static void run_finalizer(struct object_model *o)
     o->named = o->binds;
 }
 
-/* Deaths by refcount, until there are none. */
-static void settle(struct model *m)
+/* Deaths by refcount, until there are none.  What comes back is young again, but for what a collection kills. */
+static void settle(struct model *m, bool collecting)
 {
     for (bool again = true; again;) {
         again = false;
@@ -101,6 +101,7 @@ static void settle(struct model *m)
             if (o->set && !o->done) {
                 run_finalizer(o);
                 o->resurrected += o->named;
+                o->generation = o->named && !collecting ? 0 : o->generation;
             } else {
                 weakref_dies(o);
                 o->live = false;
@@ -145,7 +146,7 @@ static unsigned model_collect(struct model *m, int generation)
             ran[i] = true;
         }
     }
-    settle(m);
+    settle(m, true);
     find_garbage(m, generation, still);
     for (unsigned i = 0; i < OBJECTS; i++) {
         struct object_model *o = &m->objects[i];
@@ -163,7 +164,7 @@ static unsigned model_collect(struct model *m, int generation)
             o->generation = generation < 2 ? generation + 1 : 2;
         }
     }
-    settle(m);
+    settle(m, true);
     return unreachable;
 }
 
@@ -282,7 +283,7 @@ static void step(struct model *m)
         change_roots(m, i);
     }
     heap_settle(m->heap);
-    settle(m);
+    settle(m, false);
 }
 
 /* ---- heap against model ---- */
