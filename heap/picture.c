@@ -93,36 +93,40 @@ static bool slice(struct heap_picture *picture)
 
 /* Has a chunk ready whose pages are there, so that a slice need not wait for the kernel.  Benign when it
  * fails. */
-static void prepare_spare(struct heap_picture *picture)
+static struct picture_chunk *prepare_spare(void)
 {
-    if (picture->spare == NULL) {
-        picture->spare = picture_chunk_create(0);
-        if (picture->spare != NULL) {
-            memset(picture->spare->data, 0, picture->spare->room);
-        }
+    struct picture_chunk *spare = picture_chunk_create(0);
+    if (spare != NULL) {
+        memset(spare->data, 0, spare->room);
     }
+    return spare;
 }
 
 enum heap_error heap_picture_complete(struct heap_picture *picture, const _Atomic bool *cancel)
 {
+    struct picture_chunk *spare = NULL; /* only with the GIL is it the picture's: others capture, too */
+    enum heap_error error = HEAP_OK;
     HEAP_ASSERT(!picture->is_complete);
-    for (bool is_done = false; !is_done;) {
+    for (bool is_done = false; !is_done && error == HEAP_OK;) {
         if (*cancel) {
-            return HEAP_CANCELLED;
+            error = HEAP_CANCELLED;
+            break;
         }
-        prepare_spare(picture);
+        spare = spare != NULL ? spare : prepare_spare();
         heap_enter(picture->heap);
-        is_done = slice(picture);
-        enum heap_error error = picture->error;
-        heap_leave(picture->heap);
-        if (error != HEAP_OK) {
-            return error;
+        if (picture->spare == NULL) {
+            picture->spare = spare;
+            spare = NULL;
         }
-        if (!is_done) {
+        is_done = slice(picture);
+        error = picture->error;
+        heap_leave(picture->heap);
+        if (!is_done && error == HEAP_OK) {
             nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         }
     }
-    return picture_order(picture);
+    free(spare);
+    return error == HEAP_OK ? picture_order(picture) : error;
 }
 
 /* ---- order ---- */
