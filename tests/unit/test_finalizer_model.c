@@ -14,7 +14,7 @@
 #define EDGES_MAX 8 /* of one object */
 
 struct object_model {
-    bool live;
+    bool live, atom; /* a list, or an int: no candidate, and without edges */
     heap_ref ref;
     uint64_t id;
     unsigned edges[EDGES_MAX], edge_count; /* numbers of objects */
@@ -116,7 +116,7 @@ static void find_garbage(const struct model *m, int generation, bool garbage[OBJ
 {
     for (unsigned i = 0; i < OBJECTS; i++) {
         const struct object_model *o = &m->objects[i];
-        garbage[i] = o->live && o->generation <= generation && !o->held && !o->named && !o->saved;
+        garbage[i] = o->live && !o->atom && o->generation <= generation && !o->held && !o->named && !o->saved;
     }
     for (bool again = true; again;) {
         again = false;
@@ -190,7 +190,9 @@ static void make(struct model *m, unsigned i)
 {
     struct object_model *o = &m->objects[i];
     forget_weakref(m, o);
-    *o = (struct object_model){.live = true, .held = true, .ref = keep(m->heap, new_list(m->heap))};
+    bool atom = draw(m, 4) == 0;
+    heap_ref ref = keep(m->heap, atom ? new_int(m->heap, 1000) : new_list(m->heap));
+    *o = (struct object_model){.live = true, .atom = atom, .held = true, .ref = ref};
     OK(heap_id(&o->id, m->heap, o->ref));
     if (draw(m, 2) == 0) {
         heap_ref weakref;
@@ -219,6 +221,9 @@ static void set_finalizer(struct model *m, unsigned i)
 static void change_edges(struct model *m, unsigned i, unsigned to)
 {
     struct object_model *o = &m->objects[i];
+    if (o->atom) {
+        return;
+    }
     if (o->edge_count < EDGES_MAX && m->objects[to].live && draw(m, 3) != 0) {
         link_to(m->heap, o->ref, m->objects[to].ref);
         o->edges[o->edge_count++] = to;
@@ -318,7 +323,7 @@ static void compare(struct model *m)
         assert_int_equal(heap_name_find(m->heap, name_of(i), 1), o->named ? o->ref : 0);
         if (o->live) {
             assert_int_equal(heap_refcount(m->heap, o->ref), references(m, i));
-            assert_int_equal(heap_gc_generation(m->heap, o->ref), o->generation);
+            assert_int_equal(heap_gc_generation(m->heap, o->ref), o->atom ? -1 : o->generation);
             assert_int_equal(heap_weakref_count(m->heap, o->ref), o->weak_alive);
             compare_finalizer(m, o);
             saved += o->saved;
