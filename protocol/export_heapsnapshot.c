@@ -438,7 +438,8 @@ bool export_heapsnapshot(struct export_sink *sink, const struct heap_picture *pi
 {
     struct snapshot snapshot = {.sink = sink, .picture = picture, .objects = heap_picture_nodes(picture)};
     out_init(&snapshot.strings.bytes, 0);
-    if (collect_roots(&snapshot)) {
+    /* The first text is empty, and has a place to begin at all the same. */
+    if (out_reserve(&snapshot.strings.bytes, 1) && collect_roots(&snapshot)) {
         write_all(&snapshot);
     } else {
         snapshot.strings.failed = true;

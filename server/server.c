@@ -392,6 +392,7 @@ int server_run(const struct config *config, int argc, char *const argv[])
                                .format = (enum log_format)config->log_format,
                                .fd = STDERR_FILENO};
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* an export above the file size limit is an error of that export */
     if (uv_mutex_init(&server->config_mutex) != 0) {
         log_write(&server->log, LOG_ERROR, "there is no mutex to be had");
         free(server);
