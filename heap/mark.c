@@ -19,14 +19,8 @@
 
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #define MARKS_MAX 16u
-/* Objects that are visited between two looks at the clock, and microseconds of a slice. */
-#define STEP_OBJECTS 64u
-#define SLICE_US 500u
-/* What others get between two slices, in nanoseconds. */
-#define PAUSE_NS 200000
 
 /* Objects and bytes of one type. */
 struct type_count {
@@ -282,13 +276,6 @@ static void count_node(struct visit *visit, struct heap *heap, uint32_t ref)
     }
 }
 
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
-}
-
 /* Begins a walk; GIL: held.  What is to be of the same moment is taken by the caller. */
 static enum heap_error tally_begin(struct tally *tally, struct heap *heap)
 {
@@ -312,12 +299,8 @@ static enum heap_error tally_begin(struct tally *tally, struct heap *heap)
 /* One slice.  true: the walk is done. */
 static bool tally_slice(struct tally *tally, struct heap *heap)
 {
-    uint64_t end = now_us() + SLICE_US;
-    bool done = false;
     heap_enter(heap);
-    while (!done && now_us() < end) {
-        done = visit_step(&tally->visit, heap, STEP_OBJECTS);
-    }
+    bool done = visit_slice(&tally->visit, heap);
     heap_leave(heap);
     return done;
 }
@@ -325,14 +308,13 @@ static bool tally_slice(struct tally *tally, struct heap *heap)
 /* Walks to the end and leaves the cohorts that have objects, in front.  GIL: not held. */
 static enum heap_error tally_complete(struct tally *tally, struct heap *heap, const _Atomic bool *cancel)
 {
-    static const struct timespec pause = {.tv_nsec = PAUSE_NS};
     enum heap_error error = HEAP_OK;
     while (!tally_slice(tally, heap)) {
         if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
             error = HEAP_CANCELLED;
             break;
         }
-        nanosleep(&pause, NULL);
+        visit_pause();
     }
     heap_enter(heap);
     visit_end(&tally->visit, heap);

@@ -10,15 +10,9 @@
  *
  * The visit goes on hearing of deaths until the picture is destroyed, so it knows which nodes still are
  * objects. Nothing here counts references, and no memory of the heap is used but for ids.
- * Start at heap_picture_begin() and slice().
+ * Start at heap_picture_begin() and heap_picture_complete().
  */
 #include "picture.h"
-
-#include <time.h>
-
-#define SLICE_NS 500000u      /* of the GIL at a time */
-#define PAUSE_NS 300000u      /* between two slices, so that others get more than every second one */
-#define OBJECTS_PER_CLOCK 32u /* visited between two looks at the clock */
 
 /* ---- life ---- */
 
@@ -68,27 +62,9 @@ void heap_picture_destroy(struct heap_picture *picture)
 
 /* ---- taking it ---- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 bool picture_step(struct heap_picture *picture, uint32_t budget)
 {
     return visit_step(&picture->visit, picture->heap, budget);
-}
-
-/* true: all objects have been visited. */
-static bool slice(struct heap_picture *picture)
-{
-    uint64_t end = now_ns() + SLICE_NS;
-    bool is_done = false;
-    while (!is_done && now_ns() < end) {
-        is_done = picture_step(picture, OBJECTS_PER_CLOCK);
-    }
-    return is_done;
 }
 
 /* Has a chunk ready whose pages are there, so that a slice need not wait for the kernel.  Benign when it
@@ -118,11 +94,11 @@ enum heap_error heap_picture_complete(struct heap_picture *picture, const _Atomi
             picture->spare = spare;
             spare = NULL;
         }
-        is_done = slice(picture);
+        is_done = visit_slice(&picture->visit, picture->heap);
         error = picture->error;
         heap_leave(picture->heap);
         if (!is_done && error == HEAP_OK) {
-            nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+            visit_pause();
         }
     }
     free(spare);

@@ -8,12 +8,6 @@
 #include "edges.h"
 #include "visit.h"
 
-#include <time.h>
-
-#define SLICE_NS 500000u
-#define PAUSE_NS 300000u
-#define OBJECTS_PER_CLOCK 32u
-
 /* ---- referents ---- */
 
 bool heap_referent_next(const struct heap *heap, heap_ref obj, uint64_t *position, heap_ref *referent)
@@ -128,29 +122,11 @@ static bool is_full(struct hunt *hunt)
     return hunt->count > hunt->limit;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-/* true: nothing is left to look at. */
-static bool slice(struct hunt *hunt, struct heap *heap)
-{
-    uint64_t end = now_ns() + SLICE_NS;
-    bool is_done = false;
-    while (!is_done && now_ns() < end) {
-        is_done = visit_step(&hunt->visit, heap, OBJECTS_PER_CLOCK) || is_full(hunt) || hunt->no_memory;
-    }
-    return is_done;
-}
-
 static enum heap_error run(struct hunt *hunt, struct heap *heap, const _Atomic bool *cancel)
 {
-    while (!slice(hunt, heap)) {
+    while (!visit_slice(&hunt->visit, heap) && !is_full(hunt) && !hunt->no_memory) {
         heap_leave(heap);
-        nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+        visit_pause();
         heap_enter(heap);
         if (*cancel) {
             return HEAP_CANCELLED;

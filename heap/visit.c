@@ -14,6 +14,12 @@
  */
 #include "visit.h"
 
+#include <time.h>
+
+#define SLICE_NS 500000u      /* of the GIL at a time */
+#define PAUSE_NS 300000       /* between two slices, so that others get more than every second one */
+#define OBJECTS_PER_CLOCK 32u /* visited between two looks at the clock */
+
 #define HALF_OF(ref) ((ref) >> 31)
 #define WORD_OF(ref) (((ref) & ~REF_ATOM) >> 6)
 
@@ -179,4 +185,28 @@ bool visit_step(struct visit *visit, struct heap *heap, uint32_t budget)
         }
     }
     return true;
+}
+
+/* ---- slices ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool visit_slice(struct visit *visit, struct heap *heap)
+{
+    uint64_t end = now_ns() + SLICE_NS;
+    bool is_done = false;
+    while (!is_done && now_ns() < end) {
+        is_done = visit_step(visit, heap, OBJECTS_PER_CLOCK);
+    }
+    return is_done;
+}
+
+void visit_pause(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
 }

@@ -31,6 +31,10 @@ struct visit {
 HEAP_MUST_USE bool visit_begin(struct visit *visit, struct heap *heap);
 /* Visits about `budget` objects more; true: all have been visited. */
 HEAP_MUST_USE bool visit_step(struct visit *visit, struct heap *heap, uint32_t budget);
+/* Steps for half a millisecond; true: all have been visited. */
+HEAP_MUST_USE bool visit_slice(struct visit *visit, struct heap *heap);
+/* What others get between two slices.  GIL: not held. */
+void visit_pause(void);
 void visit_end(struct visit *visit, struct heap *heap);
 bool visit_has_died(const struct visit *visit, uint32_t ref);
 
