@@ -253,7 +253,7 @@ static void look_at_atom(struct described *is, struct source *source, uint32_t r
     const struct object *o = object_at(source->heap, ref);
     if (is->type == HEAP_T_STR || is->type == HEAP_T_BYTES) {
         is->text = text_bytes((const struct text *)o);
-        is->text_len = ((const struct text *)o)->len;
+        is->text_len = text_len((const struct text *)o);
     } else if (is->type == HEAP_T_INT && (o->flags & FLAG_BIG)) {
         is->text_len = heap_int_digits(source->heap, ref, source->digits);
         is->text = source->digits;

@@ -59,7 +59,7 @@ struct object {
     uint32_t refcount; /* REFCOUNT_IMMORTAL: never counted */
     uint8_t type;      /* enum heap_type */
     uint8_t flags;
-    uint16_t n; /* containers: what the type's file says; big ints: limbs; other atoms: unused */
+    uint16_t n; /* containers: what the type's file says; atoms: of struct bigint and long_bytes */
 };
 
 /* A container: 16 bytes, then the body. */
@@ -97,9 +97,16 @@ struct text {
     uint32_t len;  /* bytes */
     union {
         char bytes[8];   /* `len` of them, when they fit a block */
-        char *elsewhere; /* FLAG_OUT_OF_LINE: a raw block of `len` bytes */
+        char *elsewhere; /* FLAG_OUT_OF_LINE, a str: a raw block of `len` bytes */
     } u;
 };
+/* A bytes with FLAG_OUT_OF_LINE: the smallest block has all of it, so that it takes no more than CPython's.  Its
+ * hash is not kept.  Addresses of a process have 48 bits. */
+struct long_bytes {
+    struct object head; /* n: bits 0..15 of the length */
+    uint64_t place;     /* bits 16..31 of the length above the address of a raw block of that length */
+};
+#define LONG_BYTES_ADDRESS_BITS 48
 #define TEXT_HEAD_BYTES 16u
 #define TEXT_INLINE_MAX (BLOCK_BYTES_MAX - TEXT_HEAD_BYTES)
 
@@ -186,7 +193,7 @@ _Static_assert(sizeof(struct object) == 8 && sizeof(struct container) == 16, "he
 _Static_assert(sizeof(struct list) == 32 && sizeof(struct tuple) == 32 && sizeof(struct table) == 32, "32-byte blocks");
 _Static_assert(sizeof(struct class) == 32 && sizeof(struct weakref) == 32, "32-byte blocks");
 _Static_assert(sizeof(struct number) == 16 && sizeof(struct text) == 24, "atoms are dense");
-_Static_assert(sizeof(struct bigint) == 16, "a pointer to limbs is one 16-byte block");
+_Static_assert(sizeof(struct bigint) == 16 && sizeof(struct long_bytes) == 16, "one granule with their pointer");
 
 /* ---- the heap ---- */
 
@@ -340,7 +347,30 @@ static inline bool object_is_full(const struct object *o)
 /* ---- type_atom.c ---- */
 
 bool atoms_create_immortals(struct heap *heap);
-const char *text_bytes(const struct text *t); /* payload of str, bytes */
+static inline bool text_is_long_bytes(const struct text *t)
+{
+    return t->head.type == HEAP_T_BYTES && (t->head.flags & FLAG_OUT_OF_LINE);
+}
+
+/* Payload of a str or bytes, and its length.  `len` and `elsewhere` are good for a str alone. */
+static inline const char *text_bytes(const struct text *t)
+{
+    if (text_is_long_bytes(t)) {
+        uint64_t place = ((const struct long_bytes *)(const void *)t)->place;
+        return (const char *)(uintptr_t)(place & (((uint64_t)1 << LONG_BYTES_ADDRESS_BITS) - 1));
+    }
+    return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
+}
+
+static inline uint32_t text_len(const struct text *t)
+{
+    if (text_is_long_bytes(t)) {
+        uint64_t place = ((const struct long_bytes *)(const void *)t)->place;
+        return (uint32_t)(place >> LONG_BYTES_ADDRESS_BITS) << 16 | t->head.n;
+    }
+    return t->len;
+}
+
 static inline const uint32_t *bigint_limbs(const struct bigint *b)
 {
     return b->head.flags & FLAG_OUT_OF_LINE ? b->u.elsewhere : b->u.limbs;
@@ -348,7 +378,7 @@ static inline const uint32_t *bigint_limbs(const struct bigint *b)
 size_t atom_payload_bytes(const struct object *o); /* what it asked for outside of its block; 0: nothing */
 void atom_free_payload_only(struct heap *heap, struct object *o); /* leaves the interned table alone */
 void atom_free_payload(struct heap *heap, struct object *o);
-uint32_t text_hash(struct heap *heap, struct text *t); /* never 0; cached */
+uint32_t text_hash(struct heap *heap, struct text *t); /* never 0; cached, but for long bytes */
 uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len); /* keyed; for every table of text */
 uint32_t text_hash_short(uint64_t hash); /* what text_hash() makes of hash_bytes() */
 /* The immortal str of a text of at most one Latin-1 character (len <= 2), or 0. */

@@ -30,6 +30,9 @@ static uint32_t tuple_block_bytes(const struct tuple *t)
 
 static uint32_t text_block_bytes(const struct text *t)
 {
+    if (text_is_long_bytes(t)) {
+        return sizeof(struct long_bytes);
+    }
     return t->head.flags & FLAG_OUT_OF_LINE ? (uint32_t)sizeof *t : TEXT_HEAD_BYTES + t->len;
 }
 

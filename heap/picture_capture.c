@@ -244,8 +244,8 @@ static struct picture_record *copy_atom(struct heap_picture *picture, struct hea
     }
     if (o->type == HEAP_T_STR || o->type == HEAP_T_BYTES) {
         const struct text *t = (const struct text *)o;
-        return copy_content(picture, text_bytes(t), t->len < PICTURE_TEXT_BYTES ? t->len : PICTURE_TEXT_BYTES,
-                            t->len);
+        return copy_content(picture, text_bytes(t), text_len(t) < PICTURE_TEXT_BYTES ? text_len(t) : PICTURE_TEXT_BYTES,
+                            text_len(t));
     }
     if (o->type == HEAP_T_INT && (o->flags & FLAG_BIG)) {
         return copy_big_int(picture, heap, ref);

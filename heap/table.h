@@ -76,15 +76,19 @@ static inline struct table *table_at(const struct heap *heap, uint32_t ref)
     return (struct table *)object_at(heap, ref);
 }
 
+/* Of a str. */
 static inline const char *table_text(const struct text *t)
 {
     return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
 }
 
-/* Whether two strs, or two bytes, are the same.  The last byte, in which numbered
- * keys differ, is looked at first. */
+/* Whether two strs, or two bytes, are the same.  The last byte, in which numbered keys differ, is looked at
+ * first. */
 static inline bool table_same_text(const struct text *a, const struct text *b)
 {
+    if (a->head.type == HEAP_T_BYTES) {
+        return text_len(a) == text_len(b) && memcmp(text_bytes(a), text_bytes(b), text_len(a)) == 0;
+    }
     if (a->len != b->len || (a->hash != b->hash && a->hash != 0 && b->hash != 0)) {
         return false;
     }

@@ -2,7 +2,8 @@
  *
  *   number   [ header 8 | value 8 ]
  *   text     [ header 8 | hash 4 | len 4 | bytes .. ]   str, bytes
- *   text     [ header 8 | hash 4 | len 4 | pointer ]    when the bytes do not fit a block
+ *   text     [ header 8 | hash 4 | len 4 | pointer ]    a str whose bytes do not fit a block
+ *   bytes    [ header 8 | length and pointer ]          a bytes of which the same is true
  *   bigint   [ header 8 | limbs .. ]                    ints beyond 64 bits
  *   bigint   [ header 8 | pointer ]                     when the limbs do not fit a block
  *
@@ -51,11 +52,6 @@ uint64_t hash_bytes(const struct heap *heap, const void *bytes, size_t len)
     return fold_multiply(fold_multiply(low ^ k1, high ^ state), k0 | 1);
 }
 
-const char *text_bytes(const struct text *t)
-{
-    return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
-}
-
 uint32_t text_hash_short(uint64_t hash)
 {
     uint32_t shorter = (uint32_t)(hash >> 32);
@@ -64,6 +60,9 @@ uint32_t text_hash_short(uint64_t hash)
 
 uint32_t text_hash(struct heap *heap, struct text *t)
 {
+    if (text_is_long_bytes(t)) {
+        return text_hash_short(hash_bytes(heap, text_bytes(t), text_len(t)));
+    }
     if (t->hash == 0) {
         t->hash = text_hash_short(hash_bytes(heap, text_bytes(t), t->len));
     }
@@ -87,16 +86,24 @@ static struct text *text_create(struct heap *heap, enum heap_type type, const vo
     if (elsewhere == NULL) {
         return NULL;
     }
-    struct text *t = (struct text *)object_atom_create(heap, type, sizeof *t);
+    size_t block_bytes = type == HEAP_T_BYTES ? sizeof(struct long_bytes) : sizeof(struct text);
+    struct text *t = (struct text *)object_atom_create(heap, type, (uint32_t)block_bytes);
     if (t == NULL) {
         object_buffer_free(heap, type, elsewhere, len);
         return NULL;
     }
     memcpy(elsewhere, bytes, len);
     t->head.flags = FLAG_OUT_OF_LINE;
-    t->hash = 0;
-    t->len = (uint32_t)len;
-    t->u.elsewhere = elsewhere;
+    if (type == HEAP_T_BYTES) {
+        HEAP_ASSERT((uintptr_t)elsewhere >> LONG_BYTES_ADDRESS_BITS == 0);
+        t->head.n = (uint16_t)len;
+        ((struct long_bytes *)(void *)t)->place =
+            (uint64_t)(len >> 16) << LONG_BYTES_ADDRESS_BITS | (uintptr_t)elsewhere;
+    } else {
+        t->hash = 0;
+        t->len = (uint32_t)len;
+        t->u.elsewhere = elsewhere;
+    }
     return t;
 }
 
@@ -134,15 +141,15 @@ size_t atom_payload_bytes(const struct object *o)
     if (!(o->flags & FLAG_OUT_OF_LINE)) {
         return 0;
     }
-    return o->type == HEAP_T_INT ? 4 * (size_t)o->n : ((const struct text *)o)->len;
+    return o->type == HEAP_T_INT ? 4 * (size_t)o->n : text_len((const struct text *)o);
 }
 
 void atom_free_payload_only(struct heap *heap, struct object *o)
 {
     if (o->flags & FLAG_OUT_OF_LINE) {
-        void *payload = o->type == HEAP_T_INT ? (void *)((struct bigint *)o)->u.elsewhere
-                                              : (void *)((struct text *)o)->u.elsewhere;
-        object_buffer_free(heap, (enum heap_type)o->type, payload, atom_payload_bytes(o));
+        const void *payload = o->type == HEAP_T_INT ? (const void *)bigint_limbs((struct bigint *)o)
+                                                    : (const void *)text_bytes((struct text *)o);
+        object_buffer_free(heap, (enum heap_type)o->type, (void *)(uintptr_t)payload, atom_payload_bytes(o));
     }
 }
 
@@ -388,6 +395,6 @@ const char *heap_text(const struct heap *heap, heap_ref obj, size_t *len)
 {
     const struct text *t = ((const struct text *)object_at(heap, obj));
     HEAP_ASSERT(t->head.type == HEAP_T_STR || t->head.type == HEAP_T_BYTES);
-    *len = t->len;
+    *len = text_len(t);
     return text_bytes(t);
 }

@@ -56,6 +56,43 @@ static void test_object_text_of_every_length_is_kept(void **state)
     free(text);
 }
 
+/* Bytes outside of their block: their length is in two places, and nothing keeps their hash. */
+static void test_object_long_bytes_are_kept_and_compared(void **state)
+{
+    static const size_t LENGTHS[] = {496, 497, 65535, 65536, 65537, 200001};
+    static char content[200001];
+    struct heap *heap = *state;
+    heap_ref dict;
+    OK(heap_dict_create(&dict, heap, 0));
+    keep(heap, dict);
+    for (size_t i = 0; i < sizeof LENGTHS / sizeof *LENGTHS; i++) {
+        size_t len = LENGTHS[i], told;
+        heap_ref bytes, same, other, value;
+        memset(content, (int)i, sizeof content);
+        OK(heap_bytes_create(&bytes, heap, content, len));
+        OK(heap_bytes_create(&same, heap, content, len));
+        content[len - 1]++;
+        OK(heap_bytes_create(&other, heap, content, len));
+        content[len - 1]--;
+        assert_memory_equal(heap_text(heap, bytes, &told), content, len);
+        assert_int_equal(told, len);
+        assert_true(heap_sizeof(heap, bytes) <= 16 + (len + 8 + 15) / 16 * 16);
+        OK(heap_dict_set_steal(heap, dict, bytes, new_int(heap, (int64_t)i)));
+        OK(heap_dict_get(&value, heap, dict, same));
+        assert_int_equal(value, new_int(heap, (int64_t)i));
+        OK(heap_dict_get(&value, heap, dict, other));
+        assert_int_equal(value, 0);
+        heap_decref(heap, same);
+        heap_decref(heap, other);
+        fixture_check(heap);
+    }
+    for (int i = 0; i < 100; i++) { /* the table grows and hashes them again */
+        OK(heap_dict_set_steal(heap, dict, new_int(heap, 1000 + i), new_int(heap, i)));
+    }
+    fixture_check(heap);
+    drop(heap, dict);
+}
+
 static void test_object_interned_table_grows_and_shrinks_with_its_strs(void **state)
 {
     struct heap *heap = *state;
@@ -438,6 +475,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_object_small_values_are_immortal_and_one),
         TEST(test_object_text_of_every_length_is_kept),
+        TEST(test_object_long_bytes_are_kept_and_compared),
         TEST(test_object_interned_table_grows_and_shrinks_with_its_strs),
         TEST(test_object_big_ints_keep_their_digits),
         TEST(test_object_list_operations_against_an_array),
