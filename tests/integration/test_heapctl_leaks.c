@@ -1,7 +1,7 @@
 /* test_heapctl_leaks.c -- planted leaks, each found with three commands of heapctl.
  *
  * A leak is planted over the wire, with other things around it; then each of the three commands must name
- * the culprit in what it prints for people.
+ * the culprit in what it prints for people.  Then pictures, with and without Graphviz.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -172,6 +172,114 @@ static void test_heapctl_leaks_garbage_is_no_leak(void **state)
     json_decref(wire_callf(wire, "gc.enable", NULL));
 }
 
+/* ---- pictures ---- */
+
+/* Runs heapctl graph into `folder`/`file`; `path` is $PATH for it, NULL: as it is. */
+static int run_graph(void **state, const char *object, const char *file, const char *path, char **err)
+{
+    const struct daemon *daemon = ((struct fixture *)*state)->daemon;
+    char program[4200], url[256], variable[256];
+    struct process_result result;
+    process_program(program, sizeof program, "heapctl");
+    snprintf(url, sizeof url, "tcp:%s:%d", daemon->host, daemon->port);
+    snprintf(variable, sizeof variable, "PATH=%s", path != NULL ? path : getenv("PATH"));
+    process_run(&result,
+                (const char *[]){"env", variable, program, "--url", url, "graph", object, "-o", file, NULL},
+                NULL);
+    if (process_has_complaint(result.err)) {
+        fail_msg("%s", result.err);
+    }
+    int exit_code = result.exit_code;
+    *err = result.err;
+    result.err = NULL;
+    process_result_free(&result);
+    return exit_code;
+}
+
+/* Whether the file is there and has `text` in it; then it is gone. */
+static bool takes_file_with(const char *path, const char *text)
+{
+    size_t len;
+    char *found = process_read_file(path, &len);
+    bool has = found != NULL && strstr(found, text) != NULL;
+    free(found);
+    unlink(path);
+    return has;
+}
+
+/* One of each kind of object, with texts that would break a picture if they were not escaped. */
+static void plant_everything(struct wire *wire)
+{
+    create_named(wire, "Plain", "{\"$class\": \"Plain\"}");
+    create_named(wire, "all",
+                 "{\"list\": [1, \"two <&> \\\"quoted\\\" \\n\", 3.5, null, true, {\"$bytes\": \"AAEC\"}],"
+                 " \"it's\": {\"$tuple\": [[], {\"$int\": \"123456789012345678901234567890\"}]},"
+                 " \"set\": {\"$set\": [7, {\"$frozenset\": [8]}]},"
+                 " \"dict\": {\"$dict\": [[{\"$tuple\": [1, 2]}, \"tuple key\"], [1.5, \"float key\"]]},"
+                 " \"p\": {\"$instance\": \"Plain\", \"attrs\": {\"x\": [], \"y\": 2}},"
+                 " \"weak\": {\"$weakref\": \"Plain\"}}");
+}
+
+static void test_heapctl_leaks_graph_draws_everything(void **state)
+{
+    struct wire *wire = ((struct fixture *)*state)->wire;
+    static const char *const edges[] = {"['list']", "['it\\\\'s']", "label=\"key\"", "[1.5]", "{}", ".x", ".__class__",
+                                        "label=\"weak\", style=dashed", "name all", "name Plain"};
+    char folder[] = "/tmp/heapd-test-XXXXXX", path[64], *err;
+    plant_everything(wire);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.dot", folder);
+    assert_int_equal(run_graph(state, "all", path, NULL, &err), 0);
+    free(err);
+    for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
+        size_t len;
+        char *text = process_read_file(path, &len);
+        if (strstr(text, edges[i]) == NULL) {
+            fail_msg("no %s in %s", edges[i], text);
+        }
+        free(text);
+    }
+    unlink(path);
+    /* The whole heap, and what does not fit. */
+    assert_int_equal(run_graph(state, "--all", path, NULL, &err), 0);
+    free(err);
+    assert_true(takes_file_with(path, "name all"));
+    rmdir(folder);
+}
+
+static void test_heapctl_leaks_graph_is_drawn_by_graphviz(void **state)
+{
+    struct wire *wire = ((struct fixture *)*state)->wire;
+    char folder[] = "/tmp/heapd-test-XXXXXX", path[64], dot_path[80], *err;
+    plant_everything(wire);
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/a.svg", folder);
+    /* Without Graphviz its input is left, and how to get it is said. */
+    assert_int_equal(run_graph(state, "all", path, "/nonexistent", &err), 1);
+    assert_non_null(strstr(err, "graphviz"));
+    free(err);
+    snprintf(dot_path, sizeof dot_path, "%s.dot", path);
+    assert_true(takes_file_with(dot_path, "digraph"));
+    assert_int_not_equal(access(path, F_OK), 0);
+    rmdir(folder);
+    assert_non_null(mkdtemp(strcpy(folder, "/tmp/heapd-test-XXXXXX")));
+    snprintf(path, sizeof path, "%s/a.svg", folder);
+    int code = run_graph(state, "all", path, NULL, &err);
+    bool has_graphviz = strstr(err, "not installed") == NULL;
+    if (has_graphviz && code != 0) {
+        fail_msg("exit code %d: %s", code, err);
+    }
+    free(err);
+    snprintf(dot_path, sizeof dot_path, "%s.dot", path);
+    unlink(dot_path);
+    bool is_drawn = takes_file_with(path, "<svg");
+    assert_int_equal(rmdir(folder), 0);
+    if (!has_graphviz) {
+        process_skip("Graphviz is not installed");
+    }
+    assert_true(is_drawn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +287,8 @@ int main(void)
         fixture_test(test_heapctl_leaks_session_that_forgot_its_holds),
         fixture_test(test_heapctl_leaks_cycle_pinned_by_one_name),
         fixture_test(test_heapctl_leaks_garbage_is_no_leak),
+        fixture_test(test_heapctl_leaks_graph_draws_everything),
+        fixture_test(test_heapctl_leaks_graph_is_drawn_by_graphviz),
     };
     return cmocka_run_group_tests_name("heapctl_leaks", tests, NULL, NULL);
 }
