@@ -18,18 +18,23 @@ struct described_command {
 };
 
 #define WATCH_PARAM                                                                                          \
-    {.name = "watch",                                                                                        \
-     .kind = CLI_KIND_PERIOD,                                                                                \
-     .is_local = true,                                                                                       \
-     .doc = "Look again and again, every so many seconds; Ctrl-C ends it. (default 1)"}
+    {                                                                                                        \
+        .name = "watch", .kind = CLI_KIND_PERIOD, .is_local = true,                                          \
+        .doc = "Look again and again, every so many seconds; Ctrl-C ends it. (default 1)"                    \
+    }
 #define COUNT_PARAM                                                                                          \
-    {.name = "count", .kind = CLI_KIND_INT, .is_local = true, .doc = "End after so many looks."}
+    {                                                                                                        \
+        .name = "count", .kind = CLI_KIND_INT, .is_local = true, .doc = "End after so many looks."           \
+    }
 
 static const struct described_command described_commands[] = {
     {{"why", cli_why},
      "Shows what keeps an object alive: the shortest way to it from a name, a session or another root.",
      "Each line is an object, and before it how the one above refers to it.",
-     {{.name = "object", .kind = CLI_KIND_TARGET, .is_required = true, .is_name = true,
+     {{.name = "object",
+       .kind = CLI_KIND_TARGET,
+       .is_required = true,
+       .is_name = true,
        .doc = "The object."}}},
     {{"top", cli_top},
      "Lists the objects that keep most memory alive: what would be freed if only they went.",
@@ -58,7 +63,10 @@ static const struct described_command described_commands[] = {
      "Draws an object, what it refers to, and what keeps it alive, with Graphviz.",
      "FILE.svg and FILE.png are drawn by Graphviz's dot, FILE.dot is its input.",
      {{.name = "object", .kind = CLI_KIND_TARGET, .is_name = true, .doc = "Where to begin."},
-      {.name = "output", .letter = 'o', .kind = CLI_KIND_TEXT, .is_required = true,
+      {.name = "output",
+       .letter = 'o',
+       .kind = CLI_KIND_TEXT,
+       .is_required = true,
        .doc = "The file: .svg, .png or .dot"},
       {.name = "depth", .kind = CLI_KIND_INT, .doc = "How far to follow references. (default 3)"},
       {.name = "limit", .kind = CLI_KIND_INT, .doc = "The most objects in the picture. (default 100)"},

@@ -23,11 +23,10 @@ static void put_gc(FILE *out, const json_t *j_params)
 {
     const json_t *j_automatic = json_object_get(j_params, "automatic");
     const char *phase = json_string_value(json_object_get(j_params, "phase"));
-    json_t *j_found = json_pack("{s:O*,s:O*,s:O*,s:O*}", "unreachable",
-                                json_object_get(j_params, "unreachable"), "uncollectable",
-                                json_object_get(j_params, "uncollectable"), "freed",
-                                json_object_get(j_params, "freed"), "elapsed_us",
-                                json_object_get(j_params, "elapsed_us"));
+    json_t *j_found =
+        json_pack("{s:O*,s:O*,s:O*,s:O*}", "unreachable", json_object_get(j_params, "unreachable"),
+                  "uncollectable", json_object_get(j_params, "uncollectable"), "freed",
+                  json_object_get(j_params, "freed"), "elapsed_us", json_object_get(j_params, "elapsed_us"));
     fprintf(out, "%s of%s generation %" JSON_INTEGER_FORMAT, phase != NULL ? phase : "phase",
             json_is_true(j_automatic) ? " automatic" : "",
             json_integer_value(json_object_get(j_params, "generation")));

@@ -209,8 +209,7 @@ static void link_dict(struct graph *graph, size_t from, const json_t *j_objects)
             link_steal(graph, from, reach(graph, json_array_get(j_objects, i), level), strdup("key"),
                        CLI_EDGE_PLAIN);
         }
-        link_steal(graph, from, reach(graph, json_array_get(j_objects, i + 1), level), label,
-                   CLI_EDGE_PLAIN);
+        link_steal(graph, from, reach(graph, json_array_get(j_objects, i + 1), level), label, CLI_EDGE_PLAIN);
     }
     json_decref(j_keys);
     json_decref(j_depth);
@@ -220,8 +219,8 @@ static void link_dict(struct graph *graph, size_t from, const json_t *j_objects)
 static void link_weakref(struct graph *graph, size_t from)
 {
     struct cli_node *node = &graph->picture.nodes[from];
-    json_t *j_target = cli_session_try(graph->session, "weakref.get", "{s:I,s:b}", "object",
-                                       node->object, "hold", 0);
+    json_t *j_target =
+        cli_session_try(graph->session, "weakref.get", "{s:I,s:b}", "object", node->object, "hold", 0);
     const json_t *j_object = json_object_get(j_target, "object");
     if (json_is_integer(j_object)) {
         link_steal(graph, from, reach(graph, j_object, node->level + 1), strdup("weak"), CLI_EDGE_WEAK);
@@ -313,8 +312,9 @@ static void add_referrers(struct graph *graph, size_t target, const json_t *j_re
     json_array_foreach(json_object_get(j_referrers, "objects"), i, j_object)
     {
         size_t from = reach(graph, j_object, graph->depth);
-        bool is_known = from < graph->picture.node_count && (graph->picture.nodes[from].is_expanded ||
-                        cli_picture_is_linked(&graph->picture, from, target));
+        bool is_known =
+            from < graph->picture.node_count &&
+            (graph->picture.nodes[from].is_expanded || cli_picture_is_linked(&graph->picture, from, target));
         if (!is_known) {
             cli_picture_link(&graph->picture, from, target, "", CLI_EDGE_PLAIN);
         }
@@ -324,10 +324,11 @@ static void add_referrers(struct graph *graph, size_t target, const json_t *j_re
 static enum cli_exit draw_object(struct graph *graph, const struct cli_call *call)
 {
     json_t *j_target = json_loads(cli_call_value(call, "object"), JSON_DECODE_ANY, NULL), *j_why = NULL;
-    enum cli_exit code = cli_session_askf(graph->session, call, &j_why, "heap.why", "{s:O}", "object", j_target);
-    json_t *j_facts = code != CLI_EXIT_OK ? NULL
-                                          : cli_session_try(graph->session, "heap.inspect", "{s:O}",
-                                                            "object", j_target);
+    enum cli_exit code =
+        cli_session_askf(graph->session, call, &j_why, "heap.why", "{s:O}", "object", j_target);
+    json_t *j_facts = code != CLI_EXIT_OK
+                          ? NULL
+                          : cli_session_try(graph->session, "heap.inspect", "{s:O}", "object", j_target);
     if (json_is_object(j_facts)) {
         size_t target = reach(graph, json_object_get(j_facts, "object"), 0);
         graph->picture.nodes[target].is_target = true;

@@ -18,8 +18,8 @@ enum cli_kind {
     CLI_KIND_VALUE,  /* a JSON text */
     CLI_KIND_INT,
     CLI_KIND_NUMBER,
-    CLI_KIND_BOOL, /* --hold, --no-hold; true, false by position */
-    CLI_KIND_LIST, /* words separated by commas, or a JSON array */
+    CLI_KIND_BOOL,   /* --hold, --no-hold; true, false by position */
+    CLI_KIND_LIST,   /* words separated by commas, or a JSON array */
     CLI_KIND_PERIOD, /* seconds: --watch=5, or --watch alone for one second; never by position */
 };
 

@@ -88,7 +88,7 @@ size_t cli_picture_add(struct cli_picture *picture, json_int_t object, size_t le
 }
 
 static struct cli_edge *find_edge(const struct cli_picture *picture, size_t from, size_t to,
-                                        const char *label)
+                                  const char *label)
 {
     for (size_t i = 0; i < picture->edge_count; i++) {
         struct cli_edge *edge = &picture->edges[i];
@@ -172,8 +172,8 @@ static const char *fill_of(const char *type)
 {
     static const struct {
         const char *type, *fill;
-    } fills[] = {{"dict", "#dbe9f6"},     {"list", "#e2f0d9"},   {"tuple", "#eef6e4"}, {"set", "#f6ead2"},
-                 {"frozenset", "#f6ead2"}, {"type", "#e8def5"},   {"weakref", "#f0f0f0"}};
+    } fills[] = {{"dict", "#dbe9f6"},      {"list", "#e2f0d9"}, {"tuple", "#eef6e4"},  {"set", "#f6ead2"},
+                 {"frozenset", "#f6ead2"}, {"type", "#e8def5"}, {"weakref", "#f0f0f0"}};
     for (size_t i = 0; i < sizeof fills / sizeof fills[0]; i++) {
         if (strcmp(fills[i].type, type) == 0) {
             return fills[i].fill;
@@ -223,8 +223,9 @@ static void put_roots(FILE *out, size_t i, const struct cli_node *node)
     json_array_foreach(json_object_get(node->j_facts, "sessions"), k, j_root)
     {
         json_int_t holds = json_integer_value(json_object_get(j_root, "holds"));
-        fprintf(out, "  s%zu_%zu [shape=ellipse, style=filled, fillcolor=\"#f4b183\", label=\"session %"
-                JSON_INTEGER_FORMAT,
+        fprintf(out,
+                "  s%zu_%zu [shape=ellipse, style=filled, fillcolor=\"#f4b183\", label=\"session "
+                "%" JSON_INTEGER_FORMAT,
                 i, k, json_integer_value(json_object_get(j_root, "session")));
         if (holds > 1) {
             fprintf(out, "\\n%" JSON_INTEGER_FORMAT " holds", holds);
@@ -244,7 +245,8 @@ static void put_edge(FILE *out, const struct cli_picture *picture, size_t i)
     if (has_own_leaf) {
         put_atom(out, "i", i, to);
     }
-    fprintf(out, "  n%zu -> %s%zu [label=\"", edge->from, has_own_leaf ? "i" : "n", has_own_leaf ? i : edge->to);
+    fprintf(out, "  n%zu -> %s%zu [label=\"", edge->from, has_own_leaf ? "i" : "n",
+            has_own_leaf ? i : edge->to);
     put_escaped(out, edge->label, strlen(edge->label));
     fprintf(out, "\"%s];\n", attributes[edge->kind]);
 }

@@ -10,12 +10,12 @@
 /* One object.  Its facts are what heap.inspect says. */
 struct cli_node {
     json_int_t object;
-    json_t *j_facts;   /* owned; json null: it died meanwhile */
-    char *text;        /* owned: what an atom is; NULL for containers */
-    size_t level;      /* references from where the picture begins */
-    bool is_target;    /* the picture is about it */
-    bool is_expanded;  /* its edges are in the picture */
-    bool has_more;     /* but not all of them */
+    json_t *j_facts;  /* owned; json null: it died meanwhile */
+    char *text;       /* owned: what an atom is; NULL for containers */
+    size_t level;     /* references from where the picture begins */
+    bool is_target;   /* the picture is about it */
+    bool is_expanded; /* its edges are in the picture */
+    bool has_more;    /* but not all of them */
 };
 
 enum cli_edge_kind {

@@ -27,8 +27,8 @@ bool cli_watch_begin(struct cli_watch *watch, struct cli_session *session, const
         watch->left = strtoull(count, NULL, 10);
     }
     if (count != NULL && (!can_count || *count == '-' || watch->left == 0)) {
-        cli_session_complain(session, can_count ? "%s: --count must be at least 1"
-                                                : "%s: --count goes with --watch",
+        cli_session_complain(session,
+                             can_count ? "%s: --count must be at least 1" : "%s: --count goes with --watch",
                              call->method->name);
         return false;
     }

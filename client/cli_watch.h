@@ -28,8 +28,8 @@ bool cli_watch_begin(struct cli_watch *watch, struct cli_session *session, const
  * False: there is none, `code` says why. */
 bool cli_watch_next(struct cli_watch *watch);
 
-/* cli_watch_events -- lets the events that are there be delivered, else waits for one.  False: interrupted, or the connection
- * is gone, which it complains about. */
+/* cli_watch_events -- lets the events that are there be delivered, else waits for one.  False: interrupted,
+ * or the connection is gone, which it complains about. */
 bool cli_watch_events(struct cli_watch *watch);
 
 void cli_watch_end(struct cli_watch *watch);

@@ -83,17 +83,18 @@ static void test_heapctl_leaks_cache_with_a_weak_looking_list(void **state)
     long long list = create_named(wire, "list", "[]");
     create_named(wire, "cache", "{\"weakrefs\": {\"$ref\": \"list\"}, \"hits\": 17}");
     mark(state);
-    send_many(wire,
-              "{\"id\":1,\"method\":\"list.append\",\"params\":{\"object\":%lld,\"value\":{\"$instance\":\"Page\","
-              "\"attrs\":{\"n\":%d}}}}\n",
-              list, COUNT);
+    send_many(
+        wire,
+        "{\"id\":1,\"method\":\"list.append\",\"params\":{\"object\":%lld,\"value\":{\"$instance\":\"Page\","
+        "\"attrs\":{\"n\":%d}}}}\n",
+        list, COUNT);
     long long page = wire_call_int(wire, "object", "list.getitem", "[I,i]", (json_int_t)list, 4321);
     json_decref(wire_callf(wire, "name.unbind", "[s]", "list"));
     demand(state, WORDS("diff", "before"), WORDS("Page", "+10000"));
     demand(state, WORDS("top", "--limit", "2"), WORDS("name cache", "list", "dict", "####################"));
     snprintf(suspect, sizeof suspect, "%lld", page);
-    snprintf(culprit, sizeof culprit, "    ['weakrefs']  list %lld\n      [4321]  Page %lld   refcount 1, ", list,
-             page);
+    snprintf(culprit, sizeof culprit, "    ['weakrefs']  list %lld\n      [4321]  Page %lld   refcount 1, ",
+             list, page);
     demand(state, WORDS("why", suspect), WORDS("name cache\n  dict ", culprit));
 }
 
@@ -132,17 +133,18 @@ static void test_heapctl_leaks_cycle_pinned_by_one_name(void **state)
     struct wire *wire = ((struct fixture *)*state)->wire;
     char suspect[32], path[] = "/tmp/heapd-test-XXXXXX.dot";
     create_named(wire, "config", "{\"a\": [1, 2, 3]}");
-    json_decref(wire_callf(wire, "create", "{s:o,s:s}", "value",
-                           json_loads("{\"$let\":{\"a\":{\"next\":{\"$label\":\"b\"}},\"b\":{\"next\":{\"$label\":"
-                                      "\"c\"}},\"c\":{\"next\":{\"$label\":\"a\"},\"load\":[]}},\"in\":{\"$label\":"
-                                      "\"b\"}}",
-                                      0, NULL),
-                           "name", "debug_last"));
+    json_decref(
+        wire_callf(wire, "create", "{s:o,s:s}", "value",
+                   json_loads("{\"$let\":{\"a\":{\"next\":{\"$label\":\"b\"}},\"b\":{\"next\":{\"$label\":"
+                              "\"c\"}},\"c\":{\"next\":{\"$label\":\"a\"},\"load\":[]}},\"in\":{\"$label\":"
+                              "\"b\"}}",
+                              0, NULL),
+                   "name", "debug_last"));
     long long b = wire_call_int(wire, "object", "name.lookup", "[s]", "debug_last");
     long long c = wire_call_int(wire, "object", "dict.getitem", "[I,s]", (json_int_t)b, "next");
     long long load = wire_call_int(wire, "object", "dict.getitem", "[I,s]", (json_int_t)c, "load");
-    send_many(wire, "{\"id\":1,\"method\":\"list.append\",\"params\":{\"object\":%lld,\"value\":[%d]}}\n", load,
-              COUNT);
+    send_many(wire, "{\"id\":1,\"method\":\"list.append\",\"params\":{\"object\":%lld,\"value\":[%d]}}\n",
+              load, COUNT);
     snprintf(suspect, sizeof suspect, "%lld", load);
     demand(state, WORDS("top", "--limit", "1"), WORDS("name debug_last", "dict"));
     demand(state, WORDS("why", suspect),
@@ -164,7 +166,8 @@ static void test_heapctl_leaks_garbage_is_no_leak(void **state)
     struct wire *wire = ((struct fixture *)*state)->wire;
     char suspect[32];
     json_decref(wire_callf(wire, "gc.disable", NULL));
-    long long loop = create_named(wire, "loop", "{\"$let\":{\"x\":[{\"$label\":\"x\"}]},\"in\":{\"$label\":\"x\"}}");
+    long long loop =
+        create_named(wire, "loop", "{\"$let\":{\"x\":[{\"$label\":\"x\"}]},\"in\":{\"$label\":\"x\"}}");
     json_decref(wire_callf(wire, "name.unbind", "[s]", "loop"));
     snprintf(suspect, sizeof suspect, "%lld", loop);
     demand(state, WORDS("why", suspect), WORDS("list ", "refcount 1", "Nothing keeps it alive"));
@@ -223,8 +226,10 @@ static void plant_everything(struct wire *wire)
 static void test_heapctl_leaks_graph_draws_everything(void **state)
 {
     struct wire *wire = ((struct fixture *)*state)->wire;
-    static const char *const edges[] = {"['list']", "['it\\\\'s']", "label=\"key\"", "[1.5]", "{}", ".x", ".__class__",
-                                        "label=\"weak\", style=dashed", "name all", "name Plain"};
+    static const char *const edges[] = {
+        "['list']", "['it\\\\'s']", "label=\"key\"", "[1.5]",
+        "{}",       ".x",           ".__class__",    "label=\"weak\", style=dashed",
+        "name all", "name Plain"};
     char folder[] = "/tmp/heapd-test-XXXXXX", path[64], *err;
     plant_everything(wire);
     assert_non_null(mkdtemp(folder));

@@ -124,7 +124,8 @@ static void test_heapctl_live_monitor_prints_events(void **state)
     free(out);
     snprintf(text, sizeof text, script, "--json");
     out = run_script(state, text);
-    assert_non_null(strstr(out, "{\"event\":\"gc\",\"phase\":\"start\",\"generation\":2,\"automatic\":false}\n"));
+    assert_non_null(
+        strstr(out, "{\"event\":\"gc\",\"phase\":\"start\",\"generation\":2,\"automatic\":false}\n"));
     free(out);
 }
 
@@ -195,9 +196,9 @@ static void prompt_await(struct prompt *prompt, const char *expected)
             return;
         }
         struct pollfd fd = {prompt->terminal, POLLIN, 0};
-        ssize_t n = poll(&fd, 1, 1000) > 0
-                        ? read(prompt->terminal, prompt->text + prompt->len, sizeof prompt->text - 1 - prompt->len)
-                        : 0;
+        ssize_t n = poll(&fd, 1, 1000) > 0 ? read(prompt->terminal, prompt->text + prompt->len,
+                                                  sizeof prompt->text - 1 - prompt->len)
+                                           : 0;
         if (n < 0 || process_now_ms() > deadline || prompt->len + 1 == sizeof prompt->text) {
             fail_msg("waited for \"%s\", got \"%s\"", expected, prompt->text);
         }
@@ -228,7 +229,8 @@ static void test_heapctl_live_prompt_shows_events_above_the_line(void **state)
     prompt_await(&prompt, "refcount");
     prompt_await(&prompt, "heapd> ");
     json_t *j_value = wire_callf(wire, "get", "[s]", "a");
-    assert_string_equal(json_string_value(j_value), "\xc3\xa4" "bc");
+    assert_string_equal(json_string_value(j_value), "\xc3\xa4"
+                                                    "bc");
     json_decref(j_value);
     prompt_type(&prompt, "ping\r");
     prompt_await(&prompt, "pong");

@@ -159,11 +159,10 @@ static void test_client_views_top_scales_its_bars(void **state)
     json_t *j_facts = json("[{'names':['cache','c'],'sessions':[]},{'names':[],'sessions':[{'session':3,"
                            "'holds':2}]},null]");
     cli_top_put(begin(&written), &plain_style, j_rows, j_facts, 2097152);
-    assert_written(&written,
-                   "share   retained                        objects  type  id  known as\n"
-                   "50.0%    1.0 MiB  ####################    10002  dict  12  name cache\n"
-                   "25.0%  512.0 KiB  ##########                  3  list  17  session 3\n"
-                   " 0.0%       64 B  #                           1  Node  18\n");
+    assert_written(&written, "share   retained                        objects  type  id  known as\n"
+                             "50.0%    1.0 MiB  ####################    10002  dict  12  name cache\n"
+                             "25.0%  512.0 KiB  ##########                  3  list  17  session 3\n"
+                             " 0.0%       64 B  #                           1  Node  18\n");
     json_decref(j_rows);
     json_decref(j_facts);
 }
@@ -172,7 +171,8 @@ static void test_client_views_types_show_changes(void **state)
 {
     (void)state;
     struct written written;
-    json_t *j_before = json("[{'type':'list','objects':5,'bytes':4000},{'type':'int','objects':2,'bytes':32}]");
+    json_t *j_before =
+        json("[{'type':'list','objects':5,'bytes':4000},{'type':'int','objects':2,'bytes':32}]");
     json_t *j_now = json("[{'type':'list','objects':3,'bytes':2000},{'type':'str','objects':1,'bytes':48}]");
     cli_types_put(begin(&written), &plain_style, j_now, NULL);
     assert_written(&written, "type  objects    bytes\n"
@@ -348,8 +348,8 @@ static void test_client_views_graph_names_edges_as_why_does(void **state)
         const char *type;
         size_t i;
         const char *expected;
-    } edges[] = {{"list", 3, "[3]"},   {"tuple", 0, "[0]"}, {"set", 1, "{}"},
-                 {"Point", 0, ".x"},   {"Point", 1, ".__class__"}, {"weakref", 0, ""}};
+    } edges[] = {{"list", 3, "[3]"}, {"tuple", 0, "[0]"},        {"set", 1, "{}"},
+                 {"Point", 0, ".x"}, {"Point", 1, ".__class__"}, {"weakref", 0, ""}};
     json_t *j_attrs = json("['x']");
     for (size_t i = 0; i < sizeof edges / sizeof edges[0]; i++) {
         char *label = edge_label(edges[i].type, edges[i].i, 2, j_attrs);
@@ -359,7 +359,8 @@ static void test_client_views_graph_names_edges_as_why_does(void **state)
     json_decref(j_attrs);
     static const struct {
         const char *key, *expected;
-    } keys[] = {{"'k'", "['k']"}, {"'it`s'", "['it\\'s']"}, {"7", "[7]"}, {"{'$int':'1'}", "[{\"$int\": \"1\"}]"}};
+    } keys[] = {
+        {"'k'", "['k']"}, {"'it`s'", "['it\\'s']"}, {"7", "[7]"}, {"{'$int':'1'}", "[{\"$int\": \"1\"}]"}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         json_t *j_key = json(keys[i].key);
         char *label = key_label(j_key);
@@ -454,9 +455,12 @@ static void test_client_views_commands_bind_periods_and_letters(void **state)
         char *words[4];
         size_t count;
         const char *problem;
-    } wrong[] = {{{why, id, unknown}, 3, "-x"},         {{graph, id, letter}, 3, "needs a value"},
-                 {{graph, id}, 2, "output"},            {{stats, never}, 2, "must be seconds"},
-                 {{stats, nan}, 2, "must be seconds"},  {{stats, gc, id}, 3, "must be an int"},
+    } wrong[] = {{{why, id, unknown}, 3, "-x"},
+                 {{graph, id, letter}, 3, "needs a value"},
+                 {{graph, id}, 2, "output"},
+                 {{stats, never}, 2, "must be seconds"},
+                 {{stats, nan}, 2, "must be seconds"},
+                 {{stats, gc, id}, 3, "must be an int"},
                  {{graph, letter, svg, both}, 4, "twice"}};
     /* A period is never taken by position: the word behind the section is the count. */
     wrong[5].words[2] = gc;
