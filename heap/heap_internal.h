@@ -509,8 +509,9 @@ uint32_t handle_check(struct heap *heap, FILE *why);
 
 /* Adds what sessions hold of each handle slot to `roots` (indexed by slot); for heap_check. */
 void session_count_holds(struct heap *heap, uint32_t *roots);
-/* Calls `row` for each object that a session holds, session by session, until it says false, which it then returns. */
-bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t ref), void *arg);
+/* Calls `row` for each handle slot that a session holds, session by session, until it says false, which it
+ * then returns. */
+bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t slot), void *arg);
 bool name_init(struct heap *heap);
 void name_fini(struct heap *heap);
 void name_count_roots(struct heap *heap, uint32_t *roots); /* indexed by handle slot */

@@ -21,7 +21,7 @@
  * leaf is on the list of its slot, and on no other.
  * Checker: name_check().   Start at heap_name_bind().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 /* ---- the tree ---- */
 
@@ -443,6 +443,10 @@ enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, 
     }
     struct key key = {.text = name, .len = len};
     struct leaf *leaf = tree_find(heap->names, key);
+    visit_before_change(heap, obj);
+    if (leaf != NULL) {
+        visit_before_change(heap, leaf->ref);
+    }
     return leaf == NULL ? bind_new(heap, key, obj, slot) : bind_again(heap, leaf, obj, slot);
 }
 
@@ -462,6 +466,7 @@ enum heap_error heap_name_unbind(struct heap *heap, const char *name, size_t len
     if (!key_equals(key, leaf)) {
         return HEAP_NAME;
     }
+    visit_before_change(heap, leaf->ref);
     if (above == NULL) {
         heap->names->root = NULL;
     } else { /* the other half takes the place of the node above */

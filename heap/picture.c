@@ -1,6 +1,6 @@
 /* picture.c -- the graph of all objects as it was at one moment, for questions that look at the whole heap.
  *
- *   heap_picture_begin      t0: bits of what lives, roots                                GIL
+ *   heap_picture_begin      t0: bits of what lives, holds                                GIL
  *   heap_picture_complete   slices of half a millisecond: a record an object             GIL, in turns
  *                           then: ranks, node -> record, references become nodes         -
  *   why, retained, ..       read it                                                      -
@@ -165,7 +165,9 @@ enum heap_error picture_order(struct heap_picture *picture)
         count += order_chunk(picture, chunk);
     }
     HEAP_ASSERT(count == picture->node_count);
-    picture_roots_order(picture);
+    if (!picture_roots_order(picture)) {
+        return HEAP_MEMORY;
+    }
     free(picture->labels.by_symbol);
     picture->labels.by_symbol = NULL;
     picture->is_complete = true;

@@ -26,8 +26,9 @@ struct picture_record {
     uint32_t ref;
     uint32_t count; /* edges */
     uint64_t bytes : 56;
-    uint64_t type : 8;
-    uint64_t id; /* 0: had none */
+    uint64_t type : 7;
+    uint64_t had_id : 1; /* at t0, not only since it was copied */
+    uint64_t id;         /* 0: had none */
     uint32_t edges[];
 };
 
@@ -47,7 +48,7 @@ struct picture_chunk {
     uint64_t data[];
 };
 
-/* The holds of one session: roots[first, end). */
+/* The holds of one session: roots[first, end); before the order holds[first, end). */
 struct picture_session {
     uint64_t number;
     uint64_t first, end;
@@ -57,21 +58,28 @@ struct picture_session {
 struct picture_name {
     size_t text; /* offset in the texts */
     uint32_t len;
+    uint32_t ref;
 };
 
-/* Everything that kept objects at t0.  roots[] is names, holds session by session, frozen objects,
- * garbage. */
+/* Everything that kept objects at t0.  roots[] is names, holds session by session, frozen objects, garbage.
+ * It is made when all has been copied, from what comes before it here. */
 struct picture_roots {
-    uint32_t *roots; /* references, then nodes */
-    uint64_t count, room;
-    struct picture_name *names; /* `names_end` of them */
-    uint64_t names_room;
+    struct picture_name *names; /* those of an object are copied with it */
+    uint64_t names_count, names_room;
     char *texts;
     size_t texts_used, texts_room;
     struct picture_session *sessions;
     uint64_t session_count, session_room;
-    uint64_t *frozen; /* a bit a granule, copied at t0; NULL once the roots are nodes */
+    uint32_t *holds; /* handle slots */
+    uint64_t holds_count, holds_room;
+    uint32_t slots;   /* handle slots that there were */
+    uint64_t *frozen; /* a bit a granule */
     size_t frozen_words;
+    uint64_t frozen_count;
+    uint32_t *garbage; /* references */
+    uint64_t garbage_count;
+    uint32_t *roots; /* nodes */
+    uint64_t count;
     uint64_t names_end, sessions_end, frozen_end; /* of the parts of roots[] */
 };
 
@@ -129,9 +137,12 @@ const char *picture_class_name(const struct heap_picture *picture, const struct 
 
 /* ---- picture_roots.c ---- */
 
-/* Copies all roots.  false: no memory. */
+/* Copies all roots but the names of what is no immortal.  false: no memory. */
 HEAP_MUST_USE bool picture_roots_copy(struct heap_picture *picture);
-void picture_roots_order(struct heap_picture *picture); /* references become nodes */
+/* Copies the names of an object that is being copied.  Notes in picture->error that there was no memory. */
+void picture_roots_copy_names(struct heap_picture *picture, uint32_t ref);
+/* Makes roots[], when the nodes are known.  false: no memory. */
+HEAP_MUST_USE bool picture_roots_order(struct heap_picture *picture);
 void picture_roots_free(struct picture_roots *roots);
 
 #endif

@@ -244,8 +244,8 @@ static struct picture_record *copy_atom(struct heap_picture *picture, struct hea
     }
     if (o->type == HEAP_T_STR || o->type == HEAP_T_BYTES) {
         const struct text *t = (const struct text *)o;
-        return copy_content(picture, text_bytes(t), text_len(t) < PICTURE_TEXT_BYTES ? text_len(t) : PICTURE_TEXT_BYTES,
-                            text_len(t));
+        return copy_content(picture, text_bytes(t),
+                            text_len(t) < PICTURE_TEXT_BYTES ? text_len(t) : PICTURE_TEXT_BYTES, text_len(t));
     }
     if (o->type == HEAP_T_INT && (o->flags & FLAG_BIG)) {
         return copy_big_int(picture, heap, ref);
@@ -280,8 +280,12 @@ void picture_capture(struct visit *visit, struct heap *heap, uint32_t ref)
     if (picture->error != HEAP_OK) {
         return;
     }
-    if (has_labels(picture) || handle_slot_if_any(heap, ref) != 0) {
+    uint32_t slot = handle_slot_if_any(heap, ref);
+    if (has_labels(picture) || slot != 0) {
         picture->error = heap_id(&id, heap, ref);
+    }
+    if (slot != 0 && handle_roots(heap, slot) > 0) {
+        picture_roots_copy_names(picture, ref);
     }
     struct picture_record *record = picture->error == HEAP_OK ? copy_object(picture, heap, ref) : NULL;
     if (record != NULL) {
@@ -289,6 +293,7 @@ void picture_capture(struct visit *visit, struct heap *heap, uint32_t ref)
         record->type = object_at(heap, ref)->type;
         record->bytes = heap_sizeof(heap, ref);
         record->id = id;
+        record->had_id = slot != 0;
     }
 }
 

@@ -141,7 +141,8 @@ uint64_t heap_holds_of(struct heap *heap, struct heap_session *session, heap_ref
 
 /* ---- merging ---- */
 
-/* Makes room in `to` for every slot of `from`.  HEAP_LIMIT_HOLDS: more holds on one immortal than can be counted. */
+/* Makes room in `to` for every slot of `from`.  HEAP_LIMIT_HOLDS: more holds on one immortal than can be
+ * counted. */
 static enum heap_error reserve_slots(struct map32 *to, const struct map32 *from)
 {
     uint64_t position = 0;
@@ -220,13 +221,13 @@ void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uin
     }
 }
 
-bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t ref), void *arg)
+bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t slot), void *arg)
 {
     for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
         uint64_t position = 0;
         uint32_t slot, n;
         while (map32_next(&session->holds, &position, &slot, &n)) {
-            if (!row(arg, session->number, handle_ref(heap, slot))) {
+            if (!row(arg, session->number, slot)) {
                 return false;
             }
         }

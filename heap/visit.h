@@ -4,8 +4,9 @@
  *   visit_step     calls `node` for objects that lived at t0, in memory order, until its budget is spent
  *   visit_end      nobody needs to be told of changes and deaths any more
  *
- * Copy before change: whoever is about to change a container's edges or its size, and every death, first
- * calls visit_before_change() or visit_before_death(); an object that has not been visited is visited then.
+ * Copy before change: whoever is about to change a container's edges, its size or an object's names, and
+ * every death, first calls visit_before_change() or visit_before_death(); an object that has not been visited
+ * is visited then.
  * So `node` sees each object once, as it was at t0.  A visit that is complete goes on hearing of deaths until
  * visit_end(), so that its owner can tell what still lives (visit_has_died()).
  *
@@ -42,7 +43,7 @@ bool visit_has_died(const struct visit *visit, uint32_t ref);
 void visit_now(struct heap *heap, uint32_t ref);
 void visit_death(struct heap *heap, uint32_t ref);
 
-/* The container's edges, or what heap_sizeof() says of the object, are about to change. */
+/* The container's edges, the object's names or what heap_sizeof() says of it are about to change. */
 static inline void visit_before_change(struct heap *heap, uint32_t ref)
 {
     if (unlikely(heap->visit != NULL)) {

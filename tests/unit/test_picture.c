@@ -379,6 +379,96 @@ static void check_roots(const struct world *world)
     assert_int_equal(counts[HEAP_ROOT_GARBAGE], heap_garbage_len(world->heap));
 }
 
+/* What is noted of the names at t0. */
+struct bound {
+    char name[20];
+    size_t len;
+    heap_ref ref;
+};
+
+static uint32_t note_names(struct heap *heap, struct bound *bound, uint32_t room)
+{
+    uint32_t count = 0;
+    const char *name = "";
+    size_t len = 0;
+    heap_ref ref;
+    while (heap_name_next(heap, "", 0, name, len, &name, &len, &ref)) {
+        assert_true(count < room && len < sizeof bound->name);
+        memcpy(bound[count].name, name, len);
+        bound[count].len = len;
+        bound[count++].ref = ref;
+    }
+    return count;
+}
+
+static void change_a_name(struct graph *graph)
+{
+    char name[20];
+    size_t len = (size_t)snprintf(name, sizeof name, "n%u", graph_random(graph, 60));
+    if (graph_random(graph, 2) == 0) {
+        (void)!heap_name_unbind(graph->heap, name, len);
+    } else {
+        heap_ref obj = graph_random(graph, 10) == 0 ? heap_none(graph->heap) : graph_any(graph);
+        OK(heap_name_bind(graph->heap, name, len, obj));
+    }
+    heap_settle(graph->heap);
+}
+
+/* Names and holds that change while the picture is taken: it has those of t0. */
+static void one_world_of_names(struct heap *heap, uint64_t seed, unsigned what)
+{
+    struct world world = {.heap = heap};
+    struct graph *graph = &world.graph;
+    struct bound bound[60];
+    graph_init(graph, heap, seed);
+    for (uint32_t i = 0; i < 30; i++) {
+        graph_grow(graph);
+        change_a_name(graph);
+    }
+    shot_take(&world.shot, heap);
+    uint32_t names = note_names(heap, bound, 60), held = 0;
+    uint64_t keeper = heap_session_number(graph->keeper);
+    bool *is_held = calloc(world.shot.count + 1, sizeof *is_held);
+    assert_non_null(is_held);
+    for (uint32_t i = 0; i < world.shot.count; i++) {
+        is_held[i] = session_holds(heap, keeper, world.shot.objects[i].ref);
+        held += is_held[i];
+    }
+    world.picture = heap_picture_begin(heap, what);
+    assert_non_null(world.picture);
+    while (!picture_step(world.picture, 1)) {
+        change_a_name(graph);
+        graph_change(graph);
+    }
+    OK(picture_order(world.picture));
+    for (uint64_t i = 0; i < heap_picture_roots(world.picture); i++) {
+        struct heap_root root;
+        heap_picture_root(&root, world.picture, i);
+        if (i < names) {
+            assert_int_equal(root.kind, HEAP_ROOT_NAME);
+            assert_int_equal(root.name.len, bound[i].len);
+            assert_memory_equal(root.name.text, bound[i].name, bound[i].len);
+            assert_int_equal(root.node, node_of(&world.shot, bound[i].ref));
+        } else {
+            assert_int_equal(root.kind, HEAP_ROOT_SESSION);
+            assert_int_equal(root.session, keeper);
+            assert_true(root.node == HEAP_NO_NODE || is_held[root.node]);
+            held -= root.node != HEAP_NO_NODE;
+        }
+    }
+    assert_int_equal(held, 0);
+    free(is_held);
+    world_destroy(&world);
+}
+
+static void test_picture_has_the_roots_of_its_moment(void **state)
+{
+    uint64_t seed = graph_seed();
+    for (uint32_t i = 0; i < (fixture_is_small() ? 20u : 200u); i++) {
+        one_world_of_names(*state, seed + i, i % 2 == 0 ? HEAP_PICTURE_LABELS : HEAP_PICTURE_GRAPH);
+    }
+}
+
 /* ---- oracles: a search for each question ---- */
 
 /* Marks what roots reach, but for those of session `without` (0: none), on ways around node `gate`. */
@@ -803,6 +893,7 @@ int main(void)
         TEST(test_picture_is_of_one_moment),
         TEST(test_picture_keeps_names_of_classes_that_die),
         TEST(test_picture_tells_an_int_that_is_counted_up),
+        TEST(test_picture_has_the_roots_of_its_moment),
         TEST(test_picture_agrees_with_oracles),
         TEST(test_referrers_are_all_that_refer),
         TEST(test_referrers_that_die_meanwhile_are_no_answer),
