@@ -12,6 +12,10 @@
 #include "visit.h"
 
 #define ROOM_HINT_MAX 31u /* attributes that new instances of a class get room for, if others had them */
+/* Attributes that an instance with a __dict__ gets room for beyond those, since it may get others at any time and
+ * its block cannot grow.  It is what slots save: at least a granule an instance. */
+#define ROOM_SPARE 3u
+#define ROOM_LEAST 7u /* what a block of 48 bytes has: attributes mostly come after the instance */
 
 /* ---- instances: layout ---- */
 
@@ -123,11 +127,15 @@ static struct instance *create_slotted(struct heap *heap, const struct shape *ro
     return i;
 }
 
-/* An instance of the root shape with room for `wanted` values, or for three when so many do not fit a block.
- * NULL: no memory. */
-static struct instance *create_growing(struct heap *heap, const struct shape *root, uint32_t wanted)
+/* An instance of the root shape with room for `wanted` values, or for three when so many do not fit a block, and
+ * some more if there is any.  NULL: no memory. */
+static struct instance *create_growing(struct heap *heap, const struct shape *root, uint32_t wanted, uint32_t spare)
 {
-    uint32_t inside = inside_room(wanted <= INSTANCE_INSIDE_MAX ? wanted : 3);
+    uint32_t inside = 3, more = wanted + spare;
+    if (wanted <= INSTANCE_INSIDE_MAX) {
+        more = spare > 0 && more < ROOM_LEAST ? ROOM_LEAST : more;
+        inside = inside_room(more <= INSTANCE_INSIDE_MAX ? more : INSTANCE_INSIDE_MAX);
+    }
     struct instance *i = (struct instance *)object_container_create(heap, HEAP_T_INSTANCE,
                                                                     INSTANCE_HEAD_BYTES + 4 * inside);
     if (i != NULL) {
@@ -150,7 +158,7 @@ enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap
     struct shape *root = shape_at(heap, info->root);
     uint32_t wanted = info->has_slots ? root->count : room > info->room_hint ? room : info->room_hint;
     bool is_slotted = info->has_slots && root->count <= INSTANCE_SLOTS_MAX && root->number <= UINT16_MAX;
-    struct instance *i = is_slotted ? create_slotted(heap, root) : create_growing(heap, root, wanted);
+    struct instance *i = is_slotted ? create_slotted(heap, root) : create_growing(heap, root, wanted, info->has_slots ? 0 : ROOM_SPARE);
     if (i == NULL) {
         return HEAP_MEMORY;
     }

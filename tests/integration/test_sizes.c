@@ -245,17 +245,17 @@ static int64_t bytes_of_many(struct wire *wire, const char *class, int n, int at
     return bytes;
 }
 
-/* Four attributes: with a __dict__ an instance carries which attributes it has, and room for more. */
+/* With a __dict__ an instance carries which attributes it has, and room for more. */
 static void test_sizes_slots_save(void **state)
 {
-    enum { MANY = 100000, ATTRIBUTES = 4 };
+    enum { MANY = 100000, ATTRIBUTES = 2 };
     struct wire *wire = ((struct fixture *)*state)->wire;
     json_decref(wire_callf(wire, "create", "[o,s]", slotted("Slotted", ATTRIBUTES), "Slotted"));
     json_decref(wire_callf(wire, "create", "[{s:s},s]", "$class", "Plain", "Plain"));
     json_decref(wire_callf(wire, "create", "[o,s]", instance("Slotted", ATTRIBUTES), "slotted"));
     json_decref(wire_callf(wire, "create", "[o,s]", instance("Plain", ATTRIBUTES), "plain"));
-    assert_int_equal(size_of(wire, "slotted"), 48);
-    assert_int_equal(size_of(wire, "plain"), 64);
+    assert_int_equal(size_of(wire, "slotted"), 32 + 16); /* 16: its id */
+    assert_int_equal(size_of(wire, "plain"), 48 + 16);
     json_decref(wire_callf(wire, "name.unbind", "[s]", "slotted"));
     json_decref(wire_callf(wire, "name.unbind", "[s]", "plain"));
     /* Those in the list have no ids of their own. */
@@ -263,8 +263,9 @@ static void test_sizes_slots_save(void **state)
     assert_int_equal(bytes_of_many(wire, "Plain", MANY, ATTRIBUTES), MANY * 48);
 }
 
-/* Slots never cost more than a __dict__, and attributes that come one at a time save most. */
-static void test_sizes_slots_never_cost_more(void **state)
+/* Slots always cost less than a __dict__; but where the attributes of the first instance of its class come one at a
+ * time, some of them fill the room that was left for them. */
+static void test_sizes_slots_always_save(void **state)
 {
     struct wire *wire = ((struct fixture *)*state)->wire;
     for (int n = 0; n <= 60; n++) {
@@ -279,9 +280,8 @@ static void test_sizes_slots_never_cost_more(void **state)
             snprintf(name, sizeof name, "a%d", i);
             json_decref(wire_callf(wire, "attr.set", "[s,s,i]", "grown", name, i));
         }
-        assert_true(size_of(wire, "slotted") <= size_of(wire, "plain"));
-        assert_true(size_of(wire, "plain") <= size_of(wire, "grown"));
-        assert_true(n < 4 || size_of(wire, "slotted") < size_of(wire, "grown"));
+        assert_true(size_of(wire, "slotted") < size_of(wire, "plain"));
+        assert_true(size_of(wire, "slotted") < size_of(wire, "grown") || (n > 4 && n < 8));
     }
 }
 
@@ -294,7 +294,7 @@ int main(void)
         fixture_test(test_sizes_of_growing_containers),
         fixture_test(test_sizes_of_classes_and_instances),
         fixture_test(test_sizes_slots_save),
-        fixture_test(test_sizes_slots_never_cost_more),
+        fixture_test(test_sizes_slots_always_save),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
