@@ -582,7 +582,7 @@ struct heap_growth {
     int64_t objects, bytes;
 };
 /* Notes how many objects of which type there are now, and from now on who makes objects.  Replaces a mark of
- * that label.  Walks in slices what was made since the first mark.  HEAP_MARKS, HEAP_MEMORY, HEAP_CANCELLED.
+ * that label.  Where there is a mark already it walks the heap, in slices.  HEAP_MARKS, HEAP_MEMORY, HEAP_CANCELLED.
  * GIL: not held. */
 HEAP_MUST_USE enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap, const char *label,
                                         size_t len, const _Atomic bool *cancel);

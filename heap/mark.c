@@ -440,6 +440,9 @@ enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap,
         struct mark *old = find_mark(heap->marks, label, len);
         bool full = old == NULL && heap->marks != NULL && heap->marks->count == MARKS_MAX;
         error = full ? HEAP_MARKS : mark_begin(&mark, &tally, &walks, heap);
+        if (error != HEAP_OK && heap->marks != NULL && heap->marks->count == 0) {
+            marks_fini(heap); /* the first has failed: nobody's objects are noted */
+        }
         heap_leave(heap);
     }
     if (error == HEAP_OK && walks) {

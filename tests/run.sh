@@ -158,10 +158,10 @@ run_plain() {
 
 run_thread() {
     local name
-    for name in test_gil test_question; do
+    for name in test_gil test_question test_mark; do
         start cmocka "thread unit/$name" "build/thread/tests/unit/$name"
     done
-    for name in test_sessions test_leases test_events test_clients test_random; do
+    for name in test_sessions test_leases test_events test_clients test_leaks test_random; do
         start cmocka "thread integration/$name" env HEAPD_BIN=build/thread/heapd HEAPD_TEST_ARGUMENTS="--threads 4" \
             "build/tests/integration/$name"
     done
@@ -182,7 +182,7 @@ build address test-programs || build_failed address
 (
     build "" test-programs
     echo $? >"$work/plain.code"
-    build thread programs build/thread/tests/unit/test_{gil,question}
+    build thread programs build/thread/tests/unit/test_{gil,question,mark}
     echo $? >"$work/thread.code"
 ) &
 builder=$!

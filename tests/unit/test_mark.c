@@ -3,6 +3,8 @@
 
 #include "../support/process.h"
 
+#include <pthread.h>
+
 /* The rows of one difference. */
 struct diff {
     struct heap_growth *types, *sessions;
@@ -239,6 +241,131 @@ static void test_mark_agrees_with_a_count(void **state)
     }
 }
 
+/* Enough objects for several slices of a walk, which stay until drop_many(). */
+static heap_ref keep_many(struct heap *heap)
+{
+    heap_ref list = keep(heap, new_list(heap));
+    for (int i = 0; i < (fixture_is_small() ? 5000 : 300000); i++) {
+        OK(heap_list_append_steal(heap, list, new_int(heap, 1000 + i)));
+    }
+    return list;
+}
+
+enum { CHURNED = 500 };
+
+/* A session that has CHURNED lists whenever the GIL is free, and never the same for long. */
+struct churn {
+    struct heap *heap;
+    struct heap_session *session;
+    heap_ref lists[CHURNED];
+    _Atomic bool ends;
+};
+
+static void churn_fill(struct churn *churn, int first, int end)
+{
+    heap_set_creator(churn->heap, churn->session);
+    for (int i = first; i < end; i++) {
+        churn->lists[i] = new_list(churn->heap);
+        OK(heap_hold(churn->heap, churn->session, churn->lists[i]));
+        heap_decref(churn->heap, churn->lists[i]);
+    }
+}
+
+static void churn_drop(struct churn *churn, int first, int end)
+{
+    for (int i = first; i < end; i++) {
+        OK(heap_unhold(churn->heap, churn->session, churn->lists[i]));
+    }
+    heap_settle(churn->heap);
+}
+
+static void *churn_on(void *arg)
+{
+    struct churn *churn = arg;
+    for (int first = 0; !churn->ends; first = (first + 50) % CHURNED) {
+        heap_enter(churn->heap);
+        churn_drop(churn, first, first + 50);
+        churn_fill(churn, first, first + 50);
+        heap_leave(churn->heap);
+    }
+    return NULL;
+}
+
+/* What a walk of several slices counts is all of its first moment, whatever is made and dies meanwhile. */
+static void test_mark_counts_one_moment(void **state)
+{
+    struct heap *heap = *state;
+    struct churn churn = {.heap = heap, .session = heap_session_create(heap)};
+    pthread_t thread;
+    heap_ref many = keep_many(heap);
+    uint64_t before = fixture_live(heap);
+    mark(heap, "start", before);
+    churn_fill(&churn, 0, CHURNED);
+    assert_int_equal(pthread_create(&thread, NULL, churn_on, &churn), 0);
+    for (int round = fixture_is_small() ? 3 : 20; round > 0; round--) {
+        struct diff d = diff(heap, "start", NULL);
+        assert_int_equal(d.type_count, 1);
+        assert_int_equal(type_objects(&d, "list"), CHURNED);
+        assert_int_equal(d.session_count, 1);
+        assert_int_equal(session_objects(&d, churn.session), CHURNED);
+        assert_int_equal(d.sessions[0].bytes, d.types[0].bytes);
+        diff_fini(&d);
+        mark(heap, "later", before + CHURNED);
+        d = diff(heap, "start", "later");
+        assert_int_equal(session_objects(&d, churn.session), CHURNED);
+        diff_fini(&d);
+    }
+    churn.ends = true;
+    heap_leave(heap);
+    pthread_join(thread, NULL);
+    heap_enter(heap);
+    churn_drop(&churn, 0, CHURNED);
+    drop(heap, many);
+}
+
+/* A question that is given up leaves the marks as they were, and no walk behind. */
+static void test_mark_can_be_given_up(void **state)
+{
+    struct heap *heap = *state;
+    const _Atomic bool cancel = true;
+    struct heap_text start = {"start", 5}, other = {"other", 5};
+    struct diff d;
+    uint64_t objects, bytes;
+    mark(heap, "start", 0);
+    heap_ref many = keep_many(heap);
+    heap_leave(heap);
+    assert_int_equal(heap_mark(&objects, &bytes, heap, "other", 5, &cancel), HEAP_CANCELLED);
+    assert_int_equal(heap_mark(&objects, &bytes, heap, "start", 5, &cancel), HEAP_CANCELLED);
+    assert_int_equal(heap_diff(&d.types, &d.type_count, &d.sessions, &d.session_count, heap, &start, NULL, &cancel),
+                     HEAP_CANCELLED);
+    assert_int_equal(heap_diff(&d.types, &d.type_count, &d.sessions, &d.session_count, heap, &other, NULL, NULL),
+                     HEAP_NO_MARK);
+    heap_enter(heap);
+    assert_null(heap->visit);
+    d = diff(heap, "start", NULL);
+    assert_int_equal(type_objects(&d, "int"), heap_seq_len(heap, many));
+    diff_fini(&d);
+    drop(heap, many);
+}
+
+/* Without address space for the tags there is no mark, and nobody's objects are noted. */
+static void test_mark_without_memory(void **state)
+{
+    struct heap *heap = *state;
+    uint64_t objects = 7, bytes = 7, half_bytes = heap->pm.half_bytes;
+    heap_ref list = keep(heap, new_list(heap));
+    heap->pm.half_bytes = (uint64_t)1 << 60; /* no machine has room for tags of so many */
+    heap_leave(heap);
+    assert_int_equal(heap_mark(&objects, &bytes, heap, "a", 1, NULL), HEAP_MEMORY);
+    heap_enter(heap);
+    heap->pm.half_bytes = half_bytes;
+    assert_null(heap->marks);
+    assert_int_equal(objects, 7);
+    assert_int_equal(bytes, 7);
+    mark(heap, "a", 1);
+    drop(heap, list);
+}
+
 static void test_mark_checker_finds_damage(void **state)
 {
     struct heap *heap = fixture_heap(); /* one that need not be right at its end */
@@ -269,6 +396,9 @@ int main(void)
         TEST(test_mark_replaces_and_refuses),
         TEST(test_mark_recycles_cohorts),
         TEST(test_mark_agrees_with_a_count),
+        TEST(test_mark_counts_one_moment),
+        TEST(test_mark_can_be_given_up),
+        TEST(test_mark_without_memory),
         TEST(test_mark_checker_finds_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
