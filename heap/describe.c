@@ -455,6 +455,16 @@ size_t heap_picture_text(char *text, size_t size, const struct heap_picture *pic
     return tell(text, size, &source, &is);
 }
 
+void heap_picture_content(struct heap_text *text, bool *is_cut, const struct heap_picture *picture, uint32_t i)
+{
+    const struct picture_record *record = picture_record(picture, i);
+    HEAP_ASSERT(picture->what & HEAP_PICTURE_LABELS);
+    HEAP_ASSERT(record->type == HEAP_T_STR || record->type == HEAP_T_BYTES);
+    const struct picture_atom *atom = picture_atom_of(record);
+    *text = (struct heap_text){.text = atom->text, .len = atom->kept};
+    *is_cut = atom->kept < atom->total;
+}
+
 /* ---- edges ---- */
 
 /* `[KEY]`, the key cut so that the bracket is there. */

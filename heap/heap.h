@@ -525,9 +525,12 @@ uint32_t heap_picture_find(const struct heap_picture *picture, heap_ref obj);
 /* The object of a node, borrowed; 0 if it has died since.  GIL: held. */
 heap_ref heap_picture_ref(const struct heap_picture *picture, uint32_t i);
 
-/* The two below are of a picture with HEAP_PICTURE_LABELS.
+/* The three below are of a picture with HEAP_PICTURE_LABELS.
  * The node as heap_repr() had it at t0, of a long str, bytes or int the beginning; returns its length. */
 size_t heap_picture_text(char *text, size_t size, const struct heap_picture *picture, uint32_t i);
+/* The content of a str or bytes node at t0, of a long one the beginning, which may end within a character; *is_cut:
+ * there was more.  Good as long as the picture. */
+void heap_picture_content(struct heap_text *text, bool *is_cut, const struct heap_picture *picture, uint32_t i);
 /* What edge `k` of node i is called, as heap_edge_name() has it; also of an edge to HEAP_NO_NODE.  Returns its
  * length. */
 size_t heap_picture_edge_name(char text[HEAP_EDGE_BYTES], const struct heap_picture *picture, uint32_t i, uint32_t k);

@@ -12,8 +12,8 @@
  * `array` and `hidden` are not used: their size would be added to their owner.  Edges of root nodes are
  * shortcuts, which makes names and sessions the roots of the page, and weakrefs have weak edges.
  *
- * The node of an object has the id 2 * slot + 1, where slot is the lower half of its object id: equal in later
- * exports of the same object, unique among those that live, and used again only long after its death.
+ * The node of an object has an odd id that node_id() makes of its object id, 2 * ID + 1 in a young heap: equal in
+ * later exports of the same object, and unique among those that live.  Roots have even ids.
  * Source: V8's heap snapshot serializer and the loader of DevTools.   Start at export_heapsnapshot().
  */
 #include "export.h"
@@ -25,7 +25,8 @@
 #include <string.h>
 
 #define NODE_FIELDS 7u
-#define TEXT_BYTES 200u
+#define TITLE_BYTES (HEAP_NAME_BYTES_MAX + 16u) /* of a root */
+#define STR_BYTES 256u                            /* of a str that is cut */
 
 /* Numbers of node_types and edge_types below. */
 enum node_type { NODE_STRING = 2, NODE_OBJECT = 3, NODE_SYNTHETIC = 9 };
@@ -175,23 +176,24 @@ static bool collect_roots(struct snapshot *snapshot)
     return true;
 }
 
-/* What a user root is called. */
-static size_t root_title(char *text, size_t size, const struct root_node *root)
+/* What a user root is called; returns its length. */
+static size_t root_title(char text[TITLE_BYTES], const struct root_node *root)
 {
     int len = 0;
     switch (root->kind) {
     case HEAP_ROOT_NAME:
-        len = snprintf(text, size, "name %.*s", fault_clip(root->name.text, root->name.len, TEXT_BYTES - 8),
-                       root->name.text);
+        memcpy(text, "name ", 5);
+        memcpy(text + 5, root->name.text, root->name.len); /* may have a NUL in it */
+        return 5 + root->name.len;
         break;
     case HEAP_ROOT_SESSION:
-        len = snprintf(text, size, "session %llu", (unsigned long long)root->session);
+        len = snprintf(text, TITLE_BYTES, "session %llu", (unsigned long long)root->session);
         break;
     case HEAP_ROOT_FROZEN:
-        len = snprintf(text, size, "(frozen)");
+        len = snprintf(text, TITLE_BYTES, "(frozen)");
         break;
     case HEAP_ROOT_GARBAGE:
-        len = snprintf(text, size, "(gc.garbage)");
+        len = snprintf(text, TITLE_BYTES, "(gc.garbage)");
         break;
     }
     return (size_t)len;
@@ -277,14 +279,15 @@ static uint32_t count_system(const struct snapshot *snapshot)
     return count;
 }
 
-/* The id of a root's node: even, as those of objects are odd; equal in later exports of the same session, name. */
-static uint64_t root_id(const struct root_node *root)
+/* The id of the node of root number i: even, as those of objects are odd; equal in later exports of a session.
+ * Names, which come first, are numbered: hashes of 100,000 names would not all differ. */
+static uint64_t root_id(const struct root_node *root, uint32_t i)
 {
     switch (root->kind) {
     case HEAP_ROOT_SESSION:
-        return (root->session * 4 + 8) & 0x7FFFFFFE;
+        return (root->session * 4 + 8) & 0xFFFFFFFE;
     case HEAP_ROOT_NAME:
-        return ((uint64_t)hash_text(root->name.text, root->name.len) * 4 + 10) & 0x7FFFFFFE;
+        return (uint64_t)i * 4 + 10;
     case HEAP_ROOT_FROZEN:
         return 4;
     case HEAP_ROOT_GARBAGE:
@@ -293,35 +296,56 @@ static uint64_t root_id(const struct root_node *root)
     return 0;
 }
 
-/* The name of an object's node: a str's or bytes' text, else its type. */
+/* DevTools keeps 32 bits of a node's id, an object id has 53: the slot below, and above how often the slot was used
+ * before.  Of slots that many heaps ever use the count is kept as far as there is room, so that a comparison does
+ * not take an object for the one that had its slot before; the others are unique by their slot alone. */
+#define SLOT_BITS 23
+#define COUNT_BITS 7
+static uint64_t node_id(uint64_t object_id)
+{
+    uint64_t slot = object_id & UINT32_MAX, count = object_id >> 32 & ((1u << COUNT_BITS) - 1);
+    bool is_low = slot < UINT64_C(1) << SLOT_BITS;
+    return 2 * (is_low ? slot | count << SLOT_BITS : slot + (UINT64_C(1) << (SLOT_BITS + COUNT_BITS))) + 1;
+}
+
+/* The name of an object's node: the text of a str, or its beginning and three dots, else the type. */
 static uint32_t object_name(struct snapshot *snapshot, const struct heap_node *node, uint32_t i)
 {
-    if (node->type == HEAP_T_STR) {
-        char text[TEXT_BYTES];
-        size_t len = heap_picture_text(text, sizeof text, snapshot->picture, i);
-        return string_number(&snapshot->strings, text, len);
+    struct strings *strings = &snapshot->strings;
+    struct heap_text text;
+    bool is_cut;
+    if (node->type != HEAP_T_STR) {
+        return text_number(snapshot, node->type_name);
     }
-    return text_number(snapshot, node->type_name);
+    heap_picture_content(&text, &is_cut, snapshot->picture, i);
+    if (!is_cut) {
+        return string_number(strings, text.text, text.len);
+    }
+    char shown[STR_BYTES];
+    size_t len = (size_t)fault_clip(text.text, text.len, text.len < STR_BYTES - 3 ? text.len - 1 : STR_BYTES - 3);
+    memcpy(shown, text.text, len);
+    memcpy(shown + len, "...", 3);
+    return string_number(strings, shown, len + 3);
 }
 
 static void write_nodes(struct snapshot *snapshot)
 {
     uint32_t system = count_system(snapshot);
-    char title[TEXT_BYTES];
+    char title[TITLE_BYTES];
     node_row(snapshot, NODE_SYNTHETIC, text_number(snapshot, ""), 1, 0, snapshot->root_count - system + 1);
     node_row(snapshot, NODE_SYNTHETIC, text_number(snapshot, "(heapd roots)"), 2, 0, system);
-    for (uint32_t i = 0; i < snapshot->root_count; i++) {
+    for (uint32_t i = 0; i < snapshot->root_count && export_flush(snapshot->sink, false); i++) {
         const struct root_node *root = &snapshot->roots[i];
-        size_t len = root_title(title, sizeof title, root);
+        size_t len = root_title(title, root);
         node_row(snapshot, is_system(root) ? NODE_SYNTHETIC : NODE_OBJECT,
-                 string_number(&snapshot->strings, title, len < sizeof title ? len : sizeof title - 1), root_id(root), 0,
+                 string_number(&snapshot->strings, title, len), root_id(root, i), 0,
                  count_root_edges(snapshot, root));
     }
     for (uint32_t i = 0; i < snapshot->objects && export_flush(snapshot->sink, false); i++) {
         struct heap_node node;
         heap_picture_node(&node, snapshot->picture, i);
         node_row(snapshot, node.type == HEAP_T_STR ? NODE_STRING : NODE_OBJECT, object_name(snapshot, &node, i),
-                 (node.id & 0x7FFFFFFF) * 2 + 1, node.bytes, count_edges(&node));
+                 node_id(node.id), node.bytes, count_edges(&node));
     }
 }
 
@@ -329,12 +353,12 @@ static void write_nodes(struct snapshot *snapshot)
 
 static void write_root_edges(struct snapshot *snapshot)
 {
-    for (uint32_t i = 0; i < snapshot->root_count; i++) {
+    for (uint32_t i = 0; i < snapshot->root_count && export_flush(snapshot->sink, false); i++) {
         if (!is_system(&snapshot->roots[i])) {
-            char title[TEXT_BYTES];
-            size_t len = root_title(title, sizeof title, &snapshot->roots[i]);
+            char title[TITLE_BYTES];
+            size_t len = root_title(title, &snapshot->roots[i]);
             edge_row(snapshot, EDGE_SHORTCUT,
-                     string_number(&snapshot->strings, title, len < sizeof title ? len : sizeof title - 1), 2 + i);
+                     string_number(&snapshot->strings, title, len), 2 + i);
         }
     }
     edge_row(snapshot, EDGE_ELEMENT, 1, 1);
@@ -346,7 +370,7 @@ static void write_root_edges(struct snapshot *snapshot)
     }
     for (uint32_t i = 0; i < snapshot->root_count && export_flush(snapshot->sink, false); i++) {
         const struct root_node *root = &snapshot->roots[i];
-        for (uint64_t k = 0; k < root->count; k++) {
+        for (uint64_t k = 0; k < root->count && export_flush(snapshot->sink, false); k++) {
             struct heap_root one;
             heap_picture_root(&one, snapshot->picture, root->first + k);
             if (one.node != HEAP_NO_NODE && root->kind == HEAP_ROOT_NAME) {
@@ -378,7 +402,7 @@ static void write_edges(struct snapshot *snapshot)
     for (uint32_t i = 0; i < snapshot->objects && export_flush(snapshot->sink, false); i++) {
         struct heap_node node;
         heap_picture_node(&node, snapshot->picture, i);
-        for (uint32_t k = 0; k < node.edge_count; k++) {
+        for (uint32_t k = 0; k < node.edge_count && export_flush(snapshot->sink, false); k++) {
             if (node.edges[k] != HEAP_NO_NODE) {
                 object_edge(snapshot, &node, i, k);
             }
