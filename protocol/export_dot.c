@@ -1,16 +1,19 @@
 /* export_dot.c -- a picture as a graph for Graphviz.
  *
- * A node an object, with its type, id, text or size; a box for each root that is a name or a session, one for the
- * frozen and one for gc.garbage; edges carry their names, those of weakrefs are dashed.  Nothing is left out:
- * Graphviz itself draws some thousands of nodes at most.   Start at export_dot().
+ *   n17 [label="<list 17 len 3>\nlist, 64 bytes"];      an object, called by its object id
+ *   "name cache" -> n17;                                 what keeps it: boxes for names, sessions, the frozen, gc.garbage
+ *   n17 -> n18 [label="[0]"];                            edges have their names; those of weakrefs are dashed
+ *
+ * Nothing is left out but immortals; Graphviz itself draws some thousands of nodes at most.  Start at export_dot().
  */
 #include "export.h"
-#include "fault.h"
+
+#include <stdio.h>
 
 #define TEXT_BYTES 60u
 
-/* A text inside a label: what Graphviz or a person could trip over is escaped. */
-static void label_text(struct out *out, const char *text, size_t len)
+/* A text between quotes: what Graphviz or a person could trip over is escaped, so that different texts stay so. */
+static void quoted_text(struct out *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
@@ -18,11 +21,22 @@ static void label_text(struct out *out, const char *text, size_t len)
             out_char(out, '\\');
             out_char(out, (char)c);
         } else if (c < 0x20 || c == 0x7F) {
-            out_char(out, '?');
+            char escaped[8];
+            snprintf(escaped, sizeof escaped, "\\\\x%02x", c);
+            out_text(out, escaped);
         } else {
             out_char(out, (char)c);
         }
     }
+}
+
+/* The number of each node's object; it is the same in later exports. */
+static void write_name(struct out *out, const struct heap_picture *picture, uint32_t i)
+{
+    struct heap_node node;
+    heap_picture_node(&node, picture, i);
+    out_char(out, 'n');
+    out_u64(out, node.id);
 }
 
 static void write_node(struct export_sink *sink, const struct heap_picture *picture, uint32_t i)
@@ -32,27 +46,29 @@ static void write_node(struct export_sink *sink, const struct heap_picture *pict
     char text[TEXT_BYTES];
     heap_picture_node(&node, picture, i);
     size_t len = heap_picture_text(text, sizeof text, picture, i);
-    out_text(out, "  n");
-    out_u64(out, i);
+    out_text(out, "  ");
+    write_name(out, picture, i);
     out_text(out, " [label=\"");
-    label_text(out, text, len);
+    quoted_text(out, text, len);
     out_text(out, "\\n");
-    label_text(out, node.type_name, strlen(node.type_name));
+    quoted_text(out, node.type_name, strlen(node.type_name));
+    out_char(out, ' ');
+    out_u64(out, node.id);
     out_text(out, ", ");
     out_u64(out, node.bytes);
     out_text(out, " bytes\"];\n");
 }
 
-static void write_edge(struct export_sink *sink, uint32_t from, uint32_t to, const char *name, size_t len,
-                       const char *style)
+static void write_edge(struct export_sink *sink, const struct heap_picture *picture, uint32_t from, uint32_t to,
+                       const char *name, size_t len, const char *style)
 {
     struct out *out = &sink->out;
-    out_text(out, "  n");
-    out_u64(out, from);
-    out_text(out, " -> n");
-    out_u64(out, to);
+    out_text(out, "  ");
+    write_name(out, picture, from);
+    out_text(out, " -> ");
+    write_name(out, picture, to);
     out_text(out, " [label=\"");
-    label_text(out, name, len);
+    quoted_text(out, name, len);
     out_text(out, "\"");
     out_text(out, style);
     out_text(out, "];\n");
@@ -62,15 +78,15 @@ static void write_edges(struct export_sink *sink, const struct heap_picture *pic
 {
     struct heap_node node;
     heap_picture_node(&node, picture, i);
-    for (uint32_t k = 0; k < node.edge_count; k++) {
+    for (uint32_t k = 0; k < node.edge_count && export_flush(sink, false); k++) {
         if (node.edges[k] != HEAP_NO_NODE) {
             char name[HEAP_EDGE_BYTES];
             size_t len = heap_picture_edge_name(name, picture, i, k);
-            write_edge(sink, i, node.edges[k], name, len, "");
+            write_edge(sink, picture, i, node.edges[k], name, len, "");
         }
     }
     if (node.is_weak && node.target != HEAP_NO_NODE) {
-        write_edge(sink, i, node.target, "", 0, ", style=dashed");
+        write_edge(sink, picture, i, node.target, "", 0, ", style=dashed");
     }
 }
 
@@ -88,7 +104,7 @@ static void write_root(struct export_sink *sink, const struct heap_picture *pict
     switch (root.kind) {
     case HEAP_ROOT_NAME:
         out_text(out, "name ");
-        label_text(out, root.name.text, (size_t)fault_clip(root.name.text, root.name.len, TEXT_BYTES));
+        quoted_text(out, root.name.text, root.name.len);
         break;
     case HEAP_ROOT_SESSION:
         out_text(out, "session ");
@@ -101,8 +117,8 @@ static void write_root(struct export_sink *sink, const struct heap_picture *pict
         out_text(out, "gc.garbage");
         break;
     }
-    out_text(out, "\" -> n");
-    out_u64(out, root.node);
+    out_text(out, "\" -> ");
+    write_name(out, picture, root.node);
     out_text(out, ";\n");
 }
 
