@@ -10,7 +10,7 @@
  *   float         index + 0.5
  *   str, bytes    a text of its own, as long as CPython's size says where that is long enough
  *   list          the same items           tuple   the same items; made last, inner ones first
- *   set           the same members
+ *   set           the same members           frozenset   a tuple of them
  *   object        an instance of one class; its references are attributes a0, a1, ..
  *   dict          references alternate key, value, where they can: an even number, hashable, different keys;
  *                 CPython shows only the values of a dict with str keys, so else all are values under the
@@ -112,6 +112,9 @@ static enum kind kind_of(const char *name)
         if (strncmp(name, kind_names[kind], strlen(kind_names[kind])) == 0) {
             return (enum kind)kind;
         }
+    }
+    if (strncmp(name, "frozenset", strlen("frozenset")) == 0) {
+        return KIND_TUPLE;
     }
     die("an object of unknown kind");
     return KIND_NONE;
@@ -602,7 +605,7 @@ static int64_t collect(struct loader *l, int64_t *unreachable, int64_t *elapsed_
 static int64_t predict_unreachable(struct loader *l)
 {
     uint32_t *dying = malloc(l->node_count * sizeof *dying), depth = 0;
-    int64_t left = 1; /* the class: an instance in a cycle keeps it */
+    int64_t left = 0, class_left = 0; /* an instance that is left keeps the class */
     demand(dying != NULL, "no memory");
     for (uint32_t i = 0; i < l->root_count; i++) {
         if (--l->nodes[l->roots[i]].incoming == 0) {
@@ -620,10 +623,12 @@ static int64_t predict_unreachable(struct loader *l)
         }
     }
     for (uint32_t i = 0; i < l->node_count; i++) {
-        left += l->nodes[i].is_tracked && !l->nodes[i].is_dead;
+        bool is_left = l->nodes[i].is_tracked && !l->nodes[i].is_dead;
+        left += is_left;
+        class_left |= is_left && l->nodes[i].kind == KIND_OBJECT;
     }
     free(dying);
-    return left;
+    return left + class_left;
 }
 
 /* Unbinds the roots, collects, and demands that the heap is as it was before. */
