@@ -19,6 +19,9 @@
 #include "../support/process.h"
 
 #define FIELDS 7
+#define FLOATS 70000          /* more than slots of ids wait before they are used again */
+#define NAMES 3000
+#define HEAP_NAME_BYTES 1024u /* the longest name */
 
 /* A daemon that may write to a folder of its own. */
 struct exporter {
@@ -187,6 +190,36 @@ static void test_export_heapsnapshot_is_what_the_heap_is(void **state)
     exporter_close(&exporter);
 }
 
+/* A text is there as it is, a long one as its beginning, and names are told, however long they are. */
+static void test_export_heapsnapshot_has_texts(void **state)
+{
+    struct exporter exporter;
+    char path[128], name[HEAP_NAME_BYTES + 1], title[HEAP_NAME_BYTES + 8], text[400];
+    (void)state;
+    exporter_open(&exporter);
+    struct wire *wire = exporter.fixture.wire;
+    memset(name, 'n', HEAP_NAME_BYTES);
+    memcpy(name + HEAP_NAME_BYTES - 2, "\xC3\xA9", 3);
+    for (size_t i = 0; i < 399; i += 3) {
+        memcpy(text + i, "\xE2\x82\xAC", 4);
+    }
+    snprintf(title, sizeof title, "name %s", name);
+    json_decref(wire_callf(wire, "create", "[[s, s, s], s]", "it's \"plain\"\n", "hello", text, name));
+    export_to(&exporter, "heapsnapshot", "a", path);
+    json_t *j_file = load_snapshot(path), *j_string;
+    size_t i, found = 0;
+    json_array_foreach(json_object_get(j_file, "strings"), i, j_string)
+    {
+        const char *string = json_string_value(j_string);
+        size_t len = strlen(string);
+        found += strcmp(string, "it's \"plain\"\n") == 0 || strcmp(string, "hello") == 0 || strcmp(string, title) == 0;
+        found += len > 33 && len % 3 == 0 && strncmp(string, text, len - 3) == 0 && strcmp(string + len - 3, "...") == 0;
+    }
+    assert_int_equal(found, 4);
+    json_decref(j_file);
+    exporter_close(&exporter);
+}
+
 /* What lives on has the same id later, whatever came and went. */
 static void test_export_ids_stay(void **state)
 {
@@ -213,6 +246,100 @@ static void test_export_ids_stay(void **state)
     exporter_close(&exporter);
 }
 
+/* The ids of the floats in a file. */
+static json_t *ids_of_floats(const char *path)
+{
+    json_t *j_file = load_snapshot(path), *j_ids = json_object();
+    const json_t *j_nodes = json_object_get(j_file, "nodes");
+    for (size_t i = 0; i < json_array_size(j_nodes) / FIELDS; i++) {
+        if (strcmp(name_of(j_file, i), "float") == 0) {
+            char id[24];
+            snprintf(id, sizeof id, "%lld", (long long)at(j_nodes, i * FIELDS + 2));
+            json_object_set_new(j_ids, id, json_true());
+        }
+    }
+    json_decref(j_file);
+    return j_ids;
+}
+
+/* An object in the place of a dead one is another one, also when it has the slot of its id. */
+static void test_export_ids_are_not_used_again(void **state)
+{
+    struct exporter exporter;
+    char path[128];
+    (void)state;
+    exporter_open(&exporter);
+    json_t *j_params = json_pack("{s:[], s:s}", "value", "name", "floats"), *j_ids[2];
+    for (int i = 0; i < FLOATS; i++) {
+        json_array_append_new(json_object_get(j_params, "value"), json_real(i + 0.5));
+    }
+    for (int round = 0; round < 2; round++) {
+        json_decref(wire_callf(exporter.fixture.wire, "create", "O", j_params));
+        export_to(&exporter, "heapsnapshot", round == 0 ? "a" : "b", path);
+        j_ids[round] = ids_of_floats(path);
+        assert_int_equal(json_object_size(j_ids[round]), FLOATS);
+        json_decref(wire_callf(exporter.fixture.wire, "name.unbind", "[s]", "floats"));
+    }
+    for (void *entry = json_object_iter(j_ids[1]); entry != NULL; entry = json_object_iter_next(j_ids[1], entry)) {
+        assert_null(json_object_get(j_ids[0], json_object_iter_key(entry)));
+    }
+    json_decref(j_ids[0]);
+    json_decref(j_ids[1]);
+    json_decref(j_params);
+    exporter_close(&exporter);
+}
+
+/* Names have nodes of their own, with ids that differ. */
+static void test_export_many_names(void **state)
+{
+    struct exporter exporter;
+    char path[128];
+    (void)state;
+    exporter_open(&exporter);
+    struct wire *wire = exporter.fixture.wire;
+    json_decref(wire_callf(wire, "create", "[[i], s]", 1000, "name0"));
+    for (int i = 1; i < NAMES; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "name%d", i);
+        json_decref(wire_callf(wire, "name.bind", "[s, s]", name, "name0"));
+    }
+    export_to(&exporter, "heapsnapshot", "a", path);
+    json_t *j_file = load_snapshot(path);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(j_file, "snapshot"), "node_count")),
+                     NAMES + 4); /* two roots, the list, the int */
+    json_decref(j_file);
+    export_to(&exporter, "jsonl", "b", path);
+    FILE *file = fopen(path, "r");
+    json_t *j_head = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
+    assert_int_equal(json_array_size(json_object_get(j_head, "roots")), 1);
+    json_decref(j_head);
+    fclose(file);
+    exporter_close(&exporter);
+}
+
+/* The tool that loads the heap of a CPython program loads ours, and finds each object and reference. */
+static void test_export_jsonl_is_loaded_again(void **state)
+{
+    struct exporter exporter;
+    struct process_result result;
+    char path[128], program[512], address[128];
+    (void)state;
+    exporter_open(&exporter);
+    plant(exporter.fixture.wire);
+    export_to(&exporter, "jsonl", "a.jsonl", path);
+    struct daemon *other = daemon_start(NULL);
+    process_program(program, sizeof program, "tests/tools/load_heap");
+    snprintf(address, sizeof address, "unix:%s", other->socket);
+    const char *const argv[] = {program, address, path, NULL};
+    process_run(&result, argv, NULL);
+    if (result.exit_code != 0) {
+        fail_msg("load_heap: %s%s", result.out, result.err);
+    }
+    process_result_free(&result);
+    daemon_stop(other);
+    exporter_close(&exporter);
+}
+
 static void test_export_jsonl_has_every_reference(void **state)
 {
     struct exporter exporter;
@@ -222,7 +349,7 @@ static void test_export_jsonl_has_every_reference(void **state)
     exporter_open(&exporter);
     struct wire *wire = exporter.fixture.wire;
     plant(wire);
-    int64_t objects = export_to(&exporter, "jsonl", "a.jsonl", path), lines = 0, refs = 0;
+    int64_t objects = export_to(&exporter, "jsonl", "a.jsonl", path), lines = 0, refs = 0, immortals = 0;
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     assert_true(getline(&line, &room, file) > 0);
@@ -236,11 +363,11 @@ static void test_export_jsonl_has_every_reference(void **state)
         assert_non_null(j_row);
         json_array_foreach(json_array_get(j_row, 2), k, j_ref)
         {
-            assert_in_range(json_integer_value(j_ref) + 1, 0, objects);
+            assert_in_range(json_integer_value(j_ref), 0, objects - 1);
             refs++;
         }
         json_t *j_referents = wire_callf(wire, "heap.inspect", "[I]", at(j_row, 3));
-        assert_int_equal(json_integer_value(json_object_get(j_referents, "referents")), k);
+        immortals += json_integer_value(json_object_get(j_referents, "referents")) - (json_int_t)k;
         assert_string_equal(json_string_value(json_object_get(j_referents, "type")),
                             json_string_value(json_array_get(j_row, 4)));
         json_decref(j_referents);
@@ -249,6 +376,7 @@ static void test_export_jsonl_has_every_reference(void **state)
     }
     assert_int_equal(lines, objects);
     assert_true(refs > 10);
+    assert_int_equal(immortals, 3); /* 5, "k" and "y" */
     free(line);
     fclose(file);
     exporter_close(&exporter);
@@ -266,6 +394,13 @@ static void test_export_dot_is_drawn(void **state)
     exporter_open(&exporter);
     plant(exporter.fixture.wire);
     export_to(&exporter, "dot", "a.dot", path);
+    int64_t ring = wire_call_int(exporter.fixture.wire, "object", "name.lookup", "[s]", "ring");
+    size_t len;
+    char *text = process_read_file(path, &len), edge[64];
+    snprintf(edge, sizeof edge, "  n%lld -> n%lld [label=\"[1]\"];\n", (long long)ring, (long long)ring);
+    assert_non_null(strstr(text, edge));
+    assert_non_null(strstr(text, "  \"name a name with \\\" and \\\\\" -> n"));
+    free(text);
     snprintf(command, sizeof command, "dot -Tsvg '%s' >'%s.svg' 2>'%s.err' && ! test -s '%s.err'", path, path, path, path);
     assert_int_equal(system(command), 0);
     exporter_close(&exporter);
@@ -326,8 +461,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_export_heapsnapshot_is_what_the_heap_is),
+        cmocka_unit_test(test_export_heapsnapshot_has_texts),
         cmocka_unit_test(test_export_ids_stay),
+        cmocka_unit_test(test_export_ids_are_not_used_again),
+        cmocka_unit_test(test_export_many_names),
         cmocka_unit_test(test_export_jsonl_has_every_reference),
+        cmocka_unit_test(test_export_jsonl_is_loaded_again),
         cmocka_unit_test(test_export_dot_is_drawn),
         cmocka_unit_test(test_export_refuses_what_it_should),
         fixture_test(test_export_needs_a_folder),
