@@ -377,10 +377,13 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
     conn_list_add_notice(thread, conn);
 }
 
-/* Whether it runs without the GIL: a question's handler takes it by itself. */
-static bool needs_no_gil(const struct request *request)
+/* Whether the connection's first request runs without the GIL.  A question's handler takes it by itself; but first
+ * the connection must be known, which it becomes with the GIL. */
+static bool needs_no_gil(const struct rpc_conn *conn)
 {
-    return request->method == NULL || !request->method->needs_gil || request_is_question(request);
+    const struct request *request = conn->first;
+    return request->method == NULL || !request->method->needs_gil ||
+           (request_is_question(request) && conn->session != NULL);
 }
 
 /* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
@@ -396,7 +399,7 @@ static bool run_without_heap(struct rpc_thread *thread)
         close_if_unread(conn);
         conn->unsent_before = conn_unsent(conn);
         bool may = may_go_on(conn);
-        while (may && needs_no_gil(conn->first)) {
+        while (may && needs_no_gil(conn)) {
             run_first(conn);
             may = may_go_on(conn);
         }

@@ -32,6 +32,7 @@ struct exporter {
 static void exporter_open(struct exporter *exporter)
 {
     if (daemon_is_elsewhere()) {
+        print_message("skipped: the daemon runs elsewhere, and cannot be given a folder\n");
         skip();
     }
     snprintf(exporter->folder, sizeof exporter->folder, "/tmp/heapd-test-export-XXXXXX");
@@ -447,6 +448,8 @@ static void test_export_survives_a_full_disk(void **state)
     struct rlimit limit = {1000, 1000};
     plant(wire);
     if (prlimit(exporter.fixture.daemon->pid, RLIMIT_FSIZE, &limit, NULL) != 0) {
+        print_message("skipped: the size of the daemon's files cannot be limited here\n");
+        exporter_close(&exporter);
         skip();
     }
     wire_expect(wire, "{'id':1,'method':'heap.export','params':['heapsnapshot','a']}",

@@ -384,6 +384,7 @@ static void test_layers_end_at_the_kernels_own_figures(void **state)
 {
     struct fixture *fixture = *state;
     if (daemon_is_elsewhere()) {
+        print_message("skipped: the daemon runs elsewhere, and its process cannot be looked into\n");
         skip();
     }
     fill(fixture->wire);
@@ -408,7 +409,8 @@ static void test_layers_end_at_the_kernels_own_figures(void **state)
             return;
         }
     }
-    if (is_sanitized) { /* it keeps what was freed for a while, so that each request takes new pages */
+    if (is_sanitized) {
+        print_message("skipped: a sanitizer keeps what was freed for a while, so each request takes new pages\n");
         skip();
     }
     fail_msg("the daemon's pages never stood still");
