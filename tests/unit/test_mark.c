@@ -127,6 +127,42 @@ static void test_mark_counts_bytes_as_they_are(void **state)
     drop(heap, mine);
 }
 
+/* An instance of a class of its own, which dies with it. */
+static heap_ref new_instance(struct heap *heap, const char *class_name)
+{
+    heap_ref class, instance;
+    OK(heap_class_create(&class, heap, (struct heap_text){class_name, strlen(class_name)}, NULL, 0));
+    OK(heap_instance_create(&instance, heap, class, 0));
+    heap_decref(heap, class);
+    return instance;
+}
+
+/* Classes of one name share a row, and names outlive their classes. */
+static void test_mark_counts_classes_by_name(void **state)
+{
+    enum { CLASSES = 100 };
+    struct heap *heap = *state;
+    heap_ref twins[2] = {keep(heap, new_instance(heap, "Twin")), keep(heap, new_instance(heap, "Twin"))}, others[CLASSES];
+    char name[16];
+    for (int i = 0; i < CLASSES; i++) {
+        snprintf(name, sizeof name, "C%d", (i * 37) % CLASSES);
+        others[i] = keep(heap, new_instance(heap, name));
+    }
+    mark(heap, "full", 4 + 2 * CLASSES);
+    for (int i = 0; i < CLASSES; i++) {
+        drop(heap, others[i]);
+    }
+    drop(heap, twins[0]);
+    heap_settle(heap);
+    struct diff d = diff(heap, "full", NULL);
+    assert_int_equal(d.type_count, CLASSES + 2);
+    assert_int_equal(type_objects(&d, "Twin"), -1);
+    assert_int_equal(type_objects(&d, "C17"), -1);
+    assert_int_equal(type_objects(&d, "type"), -CLASSES - 1);
+    diff_fini(&d);
+    drop(heap, twins[1]);
+}
+
 static void test_mark_replaces_and_refuses(void **state)
 {
     struct heap *heap = *state;
@@ -393,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_mark_tells_growth_by_type_and_maker),
         TEST(test_mark_counts_bytes_as_they_are),
+        TEST(test_mark_counts_classes_by_name),
         TEST(test_mark_replaces_and_refuses),
         TEST(test_mark_recycles_cohorts),
         TEST(test_mark_agrees_with_a_count),
