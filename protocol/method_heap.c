@@ -57,33 +57,46 @@ bool method_heap_types(struct call *call)
 
 /* ---- heap.map ---- */
 
-static json_t *arena_document(const struct heap_arena_figures *arena)
+static void write_arena(struct out *out, const struct heap_arena_figures *arena)
 {
-    json_t *j_pools = json_array();
+    out_text(out, "{\"arena\":");
+    out_u64(out, arena->arena);
+    out_text(out, ",\"bytes\":");
+    out_u64(out, arena->bytes);
+    out_text(out, ",\"pools\":[");
     for (uint32_t i = 0; i < arena->pool_count; i++) {
         const struct heap_pool_figures *pool = &arena->pools[i];
-        json_array_append_new(j_pools, json_pack("{s:i, s:i, s:i}", "size", (int)pool->size, "used", (int)pool->used,
-                                                 "capacity", (int)pool->capacity));
+        out_text(out, i > 0 ? ",{\"size\":" : "{\"size\":");
+        out_u64(out, pool->size);
+        out_text(out, ",\"used\":");
+        out_u64(out, pool->used);
+        out_text(out, ",\"capacity\":");
+        out_u64(out, pool->capacity);
+        out_char(out, '}');
     }
-    return json_pack("{s:i, s:i, s:o}", "arena", (int)arena->arena, "bytes", (int)arena->bytes, "pools", j_pools);
+    out_text(out, "]}");
 }
 
+/* The GIL is held: there is no document, which would take ten times as long. */
 bool method_heap_map(struct call *call)
 {
-    int64_t limit = arg_int(&call->args[0], 100);
-    uint32_t position = (uint32_t)arg_int(&call->args[1], 0), next;
+    struct out *out = call->out;
+    int64_t limit = arg_int(&call->args[0], 100), rows = 0;
+    uint32_t position = (uint32_t)arg_int(&call->args[1], 0), next = position;
     struct heap_arena_figures arena;
-    json_t *j_arenas = json_array(), *j_next = json_null();
-    for (;;) {
+    bool more;
+    out_text(out, "{\"arenas\":[");
+    while ((more = heap_arena_next(call->heap, &position, &arena)) && rows < limit) {
+        out_text(out, rows++ > 0 ? "," : "");
+        write_arena(out, &arena);
         next = position;
-        if (!heap_arena_next(call->heap, &position, &arena)) {
-            break;
-        }
-        if ((int64_t)json_array_size(j_arenas) == limit) {
-            j_next = json_integer(next);
-            break;
-        }
-        json_array_append_new(j_arenas, arena_document(&arena));
     }
-    return call_document_steal(call, json_pack("{s:o, s:o}", "arenas", j_arenas, "next", j_next));
+    out_text(out, "],\"next\":");
+    if (more) {
+        out_u64(out, next);
+    } else {
+        out_text(out, "null");
+    }
+    out_char(out, '}');
+    return call_output_ok(call);
 }
