@@ -29,7 +29,7 @@
 #define STR_BYTES 256u                            /* of a str that is cut */
 
 /* Numbers of node_types and edge_types below. */
-enum node_type { NODE_STRING = 2, NODE_OBJECT = 3, NODE_SYNTHETIC = 9 };
+enum node_type { NODE_STRING = 2, NODE_OBJECT = 3, NODE_NATIVE = 8, NODE_SYNTHETIC = 9 };
 enum edge_type { EDGE_ELEMENT = 1, EDGE_PROPERTY = 2, EDGE_INTERNAL = 3, EDGE_SHORTCUT = 5, EDGE_WEAK = 6 };
 
 static const char meta[] =
@@ -328,6 +328,15 @@ static uint32_t object_name(struct snapshot *snapshot, const struct heap_node *n
     return string_number(strings, shown, len + 3);
 }
 
+/* DevTools sorts objects called `Object` by their attributes, as plain JavaScript ones; natives keep their name. */
+static enum node_type object_type(const struct heap_node *node)
+{
+    if (node->type == HEAP_T_STR) {
+        return NODE_STRING;
+    }
+    return strcmp(node->type_name, "Object") == 0 ? NODE_NATIVE : NODE_OBJECT;
+}
+
 static void write_nodes(struct snapshot *snapshot)
 {
     uint32_t system = count_system(snapshot);
@@ -344,8 +353,8 @@ static void write_nodes(struct snapshot *snapshot)
     for (uint32_t i = 0; i < snapshot->objects && export_flush(snapshot->sink, false); i++) {
         struct heap_node node;
         heap_picture_node(&node, snapshot->picture, i);
-        node_row(snapshot, node.type == HEAP_T_STR ? NODE_STRING : NODE_OBJECT, object_name(snapshot, &node, i),
-                 node_id(node.id), node.bytes, count_edges(&node));
+        node_row(snapshot, object_type(&node), object_name(snapshot, &node, i), node_id(node.id), node.bytes,
+                 count_edges(&node));
     }
 }
 

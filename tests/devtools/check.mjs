@@ -57,7 +57,8 @@ function connect(path) {
   };
 }
 
-// A cache of 300 points that refer to each other in a ring, 200 lists of 3 floats that the session holds, a weakref.
+// A cache of 300 points that refer to each other in a ring, 200 lists of 3 floats that the session holds, a weakref,
+// and objects of a class whose name DevTools takes for its own.
 async function plant(client) {
   await client.call('create', { value: { $class: 'Point', slots: ['x', 'next'] }, name: 'Point' });
   const points = {};
@@ -71,6 +72,9 @@ async function plant(client) {
     held.push(await client.call('create', { value: [i + 0.5, i + 0.25, i + 0.125] }));
   }
   await client.call('create', { value: { $weakref: 'cache' }, name: 'weak' });
+  await client.call('create', { value: { $class: 'Object' }, name: 'Object' });
+  const plain = Array.from({ length: 50 }, (_, i) => ({ $instance: 'Object', attrs: { a: i + 1000, b: i + 2000 } }));
+  await client.call('create', { value: { $tuple: plain }, name: 'plain' });
   return held;
 }
 
