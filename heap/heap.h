@@ -370,7 +370,8 @@ uint32_t heap_attr_count(const struct heap *heap, heap_ref instance);
 HEAP_MUST_USE enum heap_error heap_weakref_shared(heap_ref *weakref, struct heap *heap, heap_ref target);
 /* A weakref without a target: dead, or one whose target heap_weakref_aim() gives later.  Returns: new. */
 HEAP_MUST_USE enum heap_error heap_weakref_create(heap_ref *weakref, struct heap *heap);
-/* Gives a fresh weakref its target and makes it the shared one if there is none yet.  HEAP_TYPE, HEAP_MEMORY. */
+/* Gives a weakref of heap_weakref_create(), without a target, one; it becomes the shared one if there is none yet.
+ * HEAP_TYPE, HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref target);
 heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref); /* 0: dead */
 /* A weakref of its own that tells HEAP_EVENT_WEAKREF to the session when the target dies; target and weakref

@@ -110,7 +110,7 @@ enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref t
 {
     GIL_ASSERT_HELD(heap);
     struct weakref *w = weakref_at(heap, weakref);
-    HEAP_ASSERT(w->target == 0 && w->head.head.n == 0); /* fresh, and one that tells nobody */
+    HEAP_ASSERT(w->target == 0 && w->head.head.n != WEAKREF_NOTIFY);
     if (object_is_immortal(object_at(heap, target))) {
         return HEAP_TYPE;
     }
