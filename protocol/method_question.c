@@ -48,6 +48,14 @@ static void slices_step(struct slices *slices)
     }
 }
 
+/* Makes room for so many entries of a usual length, so that slices need not wait for a large reply to move.
+ * Without memory the reply fails, as it would later.  GIL: not held. */
+static void reserve_entries(struct call *call, uint64_t count, size_t bytes_each)
+{
+    size_t bytes = count * bytes_each;
+    out_reserve(call->out, call->result_max != 0 && bytes > call->result_max ? call->result_max : bytes);
+}
+
 /* ---- a picture with a node in it ---- */
 
 /* What a question about one object works on. */
@@ -173,6 +181,7 @@ static enum heap_error write_steps(struct call *call, const struct heap_picture 
 {
     enum heap_error error = HEAP_OK;
     struct step step;
+    reserve_entries(call, length, sizeof(",{\"object\":1234567890,\"edge\":\"[12345]\"}"));
     struct slices slices = slices_begin(call->heap);
     for (uint32_t i = 0; i < length && error == HEAP_OK; i++) {
         if (has_labels) {
@@ -358,6 +367,8 @@ static enum heap_error write_dominators(struct call *call, const struct heap_pic
 {
     int64_t limit = arg_int(&call->args[0], 20), rows = 0;
     enum heap_error error = HEAP_OK;
+    reserve_entries(call, limit < ranking->count ? (uint64_t)limit : ranking->count,
+                    sizeof(",{\"object\":1234567890,\"type\":\"a name\",\"objects\":1234567,\"bytes\":1234567890}"));
     struct slices slices = slices_begin(call->heap);
     out_text(call->out, "{\"dominators\":[");
     while (error == HEAP_OK && rows < limit && ranking->count > 0) {
