@@ -1,10 +1,12 @@
 /* export_dot.c -- a picture as a graph for Graphviz.
  *
- *   n17 [label="<list 17 len 3>\nlist, 64 bytes"];      an object, called by its object id
- *   "name cache" -> n17;                                 what keeps it: boxes for names, sessions, the frozen, gc.garbage
- *   n17 -> n18 [label="[0]"];                            edges have their names; those of weakrefs are dashed
+ *   "name cache" -> n17;                               what keeps objects: a box for each name and session,
+ *                                                      one for the frozen, one for gc.garbage
+ *   n17 [label="<list 17 len 3>\nlist 17, 64 bytes"];  an object, called by its object id
+ *   n17 -> n18 [label="[0]"];                          an edge with its name; those of weakrefs are dashed
  *
- * Nothing is left out but immortals; Graphviz itself draws some thousands of nodes at most.  Start at export_dot().
+ * Nothing is left out but immortals; Graphviz itself draws some thousands of nodes at most.
+ * Start at export_dot().
  */
 #include "export.h"
 
@@ -12,7 +14,7 @@
 
 #define TEXT_BYTES 60u
 
-/* A text between quotes: what Graphviz or a person could trip over is escaped, so that different texts stay so. */
+/* A text between quotes; what Graphviz or a person could trip over is escaped and texts stay different. */
 static void quoted_text(struct out *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -59,8 +61,8 @@ static void write_node(struct export_sink *sink, const struct heap_picture *pict
     out_text(out, " bytes\"];\n");
 }
 
-static void write_edge(struct export_sink *sink, const struct heap_picture *picture, uint32_t from, uint32_t to,
-                       const char *name, size_t len, const char *style)
+static void write_edge(struct export_sink *sink, const struct heap_picture *picture, uint32_t from,
+                       uint32_t to, const char *name, size_t len, const char *style)
 {
     struct out *out = &sink->out;
     out_text(out, "  ");
@@ -90,8 +92,8 @@ static void write_edges(struct export_sink *sink, const struct heap_picture *pic
     }
 }
 
-/* A box and an edge from it; sessions, the frozen and the garbage have one box for all their edges, which Graphviz
- * makes of equal statements. */
+/* A box and an edge from it; sessions, the frozen and the garbage have one box for all their edges, which
+ * Graphviz makes of equal statements. */
 static void write_root(struct export_sink *sink, const struct heap_picture *picture, uint64_t i)
 {
     struct out *out = &sink->out;
@@ -126,7 +128,8 @@ bool export_dot(struct export_sink *sink, const struct heap_picture *picture)
 {
     uint32_t nodes = heap_picture_nodes(picture);
     uint64_t roots = heap_picture_roots(picture);
-    out_text(&sink->out, "digraph heap {\n  rankdir=LR;\n  node [shape=box, style=filled, fillcolor=lightgrey];\n");
+    out_text(&sink->out,
+             "digraph heap {\n  rankdir=LR;\n  node [shape=box, style=filled, fillcolor=lightgrey];\n");
     for (uint64_t i = 0; i < roots && export_flush(sink, false); i++) {
         write_root(sink, picture, i);
     }

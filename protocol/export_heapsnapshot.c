@@ -2,18 +2,18 @@
  *
  *   node 0        the root, synthetic
  *   node 1        "(heapd roots)", synthetic: of the frozen and of gc.garbage
- *   then          a node for each name, session, and for frozen and garbage where there are any: the user roots
+ *   then          one for each name and session, the user roots, one for the frozen, one for gc.garbage
  *   then          the objects, in the picture's order
  *
- * The loader looks for the members in this order and reads the arrays as runs of digits; edges stand in the order
- * of their nodes, and `to_node` counts fields, not nodes.  Strings come last, each text once.
+ * The loader looks for the members in this order and reads the arrays as runs of digits; edges stand in the
+ * order of their nodes, and `to_node` counts fields, not nodes.  Strings come last, each text once.
  *
- * The class column shows a node's name, so an object's node is called by its type, but a str by its text.  Types
- * `array` and `hidden` are not used: their size would be added to their owner.  Edges of root nodes are
+ * The class column shows a node's name, so an object's node is called by its type, but a str by its text.
+ * Types `array` and `hidden` are not used: their size would be added to their owner.  Edges of root nodes are
  * shortcuts, which makes names and sessions the roots of the page, and weakrefs have weak edges.
  *
- * The node of an object has an odd id that node_id() makes of its object id, 2 * ID + 1 in a young heap: equal in
- * later exports of the same object, and unique among those that live.  Roots have even ids.
+ * The node of an object has an odd id that node_id() makes of its object id, 2 * ID + 1 in a young heap:
+ * equal in later exports of the same object, and unique among those that live.  Roots have even ids.
  * Source: V8's heap snapshot serializer and the loader of DevTools.   Start at export_heapsnapshot().
  */
 #include "export.h"
@@ -26,30 +26,35 @@
 
 #define NODE_FIELDS 7u
 #define TITLE_BYTES (HEAP_NAME_BYTES_MAX + 16u) /* of a root */
-#define STR_BYTES 256u                            /* of a str that is cut */
+#define STR_BYTES 256u                          /* of a str that is cut */
 
 /* Numbers of node_types and edge_types below. */
 enum node_type { NODE_STRING = 2, NODE_OBJECT = 3, NODE_NATIVE = 8, NODE_SYNTHETIC = 9 };
 enum edge_type { EDGE_ELEMENT = 1, EDGE_PROPERTY = 2, EDGE_INTERNAL = 3, EDGE_SHORTCUT = 5, EDGE_WEAK = 6 };
 
 static const char meta[] =
-    "{\"snapshot\":{\"meta\":{\"node_fields\":[\"type\",\"name\",\"id\",\"self_size\",\"edge_count\",\"trace_node_id\","
-    "\"detachedness\"],\"node_types\":[[\"hidden\",\"array\",\"string\",\"object\",\"code\",\"closure\",\"regexp\","
+    "{\"snapshot\":{\"meta\":{\"node_fields\":[\"type\",\"name\",\"id\",\"self_size\",\"edge_count\",\"trace_"
+    "node_id\","
+    "\"detachedness\"],\"node_types\":[[\"hidden\",\"array\",\"string\",\"object\",\"code\",\"closure\","
+    "\"regexp\","
     "\"number\",\"native\",\"synthetic\",\"concatenated string\",\"sliced string\",\"symbol\",\"bigint\","
-    "\"object shape\"],\"string\",\"number\",\"number\",\"number\",\"number\",\"number\"],\"edge_fields\":[\"type\","
-    "\"name_or_index\",\"to_node\"],\"edge_types\":[[\"context\",\"element\",\"property\",\"internal\",\"hidden\","
-    "\"shortcut\",\"weak\"],\"string_or_number\",\"node\"],\"trace_function_info_fields\":[],\"trace_node_fields\":[],"
+    "\"object "
+    "shape\"],\"string\",\"number\",\"number\",\"number\",\"number\",\"number\"],\"edge_fields\":[\"type\","
+    "\"name_or_index\",\"to_node\"],\"edge_types\":[[\"context\",\"element\",\"property\",\"internal\","
+    "\"hidden\","
+    "\"shortcut\",\"weak\"],\"string_or_number\",\"node\"],\"trace_function_info_fields\":[],\"trace_node_"
+    "fields\":[],"
     "\"sample_fields\":[],\"location_fields\":[]},\"node_count\":";
 
 /* ---- strings: each text once ---- */
 
 struct strings {
-    struct out bytes;  /* all texts, one behind the other */
-    size_t *starts;    /* of text i in `bytes`; one more behind the last */
+    struct out bytes; /* all texts, one behind the other */
+    size_t *starts;   /* of text i in `bytes`; one more behind the last */
     uint32_t count, room;
-    uint32_t *slots;   /* hash table of numbers + 1; 0: empty */
+    uint32_t *slots; /* hash table of numbers + 1; 0: empty */
     uint32_t mask;
-    bool failed;       /* no memory */
+    bool failed; /* no memory */
 };
 
 static uint32_t hash_text(const char *text, size_t len)
@@ -137,11 +142,11 @@ struct root_node {
 struct snapshot {
     struct export_sink *sink;
     const struct heap_picture *picture;
-    uint32_t objects;        /* nodes of the picture */
+    uint32_t objects; /* nodes of the picture */
     struct root_node *roots;
     uint32_t root_count;
     struct strings strings;
-    const char *comma;       /* before the next number of an array */
+    const char *comma; /* before the next number of an array */
 };
 
 /* Roots of one session, of the frozen and of the garbage follow each other in the picture. */
@@ -170,8 +175,8 @@ static bool collect_roots(struct snapshot *snapshot)
             }
             snapshot->roots = roots;
         }
-        snapshot->roots[snapshot->root_count++] =
-            (struct root_node){.kind = root.kind, .session = root.session, .name = root.name, .first = i, .count = 1};
+        snapshot->roots[snapshot->root_count++] = (struct root_node){
+            .kind = root.kind, .session = root.session, .name = root.name, .first = i, .count = 1};
     }
     return true;
 }
@@ -219,8 +224,8 @@ static uint32_t text_number(struct snapshot *snapshot, const char *text)
     return string_number(&snapshot->strings, text, strlen(text));
 }
 
-static void node_row(struct snapshot *snapshot, enum node_type type, uint32_t name, uint64_t id, uint64_t bytes,
-                     uint64_t edges)
+static void node_row(struct snapshot *snapshot, enum node_type type, uint32_t name, uint64_t id,
+                     uint64_t bytes, uint64_t edges)
 {
     number(snapshot, type);
     number(snapshot, name);
@@ -279,8 +284,8 @@ static uint32_t count_system(const struct snapshot *snapshot)
     return count;
 }
 
-/* The id of the node of root number i: even, as those of objects are odd; equal in later exports of a session.
- * Names, which come first, are numbered: hashes of 100,000 names would not all differ. */
+/* The id of the node of root number i: even, as those of objects are odd; equal in later exports of a
+ * session. Names, which come first, are numbered: hashes of 100,000 names would not all differ. */
 static uint64_t root_id(const struct root_node *root, uint32_t i)
 {
     switch (root->kind) {
@@ -296,9 +301,10 @@ static uint64_t root_id(const struct root_node *root, uint32_t i)
     return 0;
 }
 
-/* DevTools keeps 32 bits of a node's id, an object id has 53: the slot below, and above how often the slot was used
- * before.  Of slots that many heaps ever use the count is kept as far as there is room, so that a comparison does
- * not take an object for the one that had its slot before; the others are unique by their slot alone. */
+/* DevTools keeps 32 bits of a node's id, an object id has 53: the slot below, and above how often the slot
+ * was used before.  Of slots that many heaps ever use the count is kept as far as there is room, so that a
+ * comparison does not take an object for the one that had its slot before; the others are unique by their
+ * slot alone. */
 #define SLOT_BITS 23
 #define COUNT_BITS 7
 static uint64_t node_id(uint64_t object_id)
@@ -322,13 +328,15 @@ static uint32_t object_name(struct snapshot *snapshot, const struct heap_node *n
         return string_number(strings, text.text, text.len);
     }
     char shown[STR_BYTES];
-    size_t len = (size_t)fault_clip(text.text, text.len, text.len < STR_BYTES - 3 ? text.len - 1 : STR_BYTES - 3);
+    size_t len =
+        (size_t)fault_clip(text.text, text.len, text.len < STR_BYTES - 3 ? text.len - 1 : STR_BYTES - 3);
     memcpy(shown, text.text, len);
     memcpy(shown + len, "...", 3);
     return string_number(strings, shown, len + 3);
 }
 
-/* DevTools sorts objects called `Object` by their attributes, as plain JavaScript ones; natives keep their name. */
+/* DevTools sorts objects called `Object` by their attributes, as plain JavaScript ones; natives keep their
+ * name. */
 static enum node_type object_type(const struct heap_node *node)
 {
     if (node->type == HEAP_T_STR) {
@@ -366,8 +374,7 @@ static void write_root_edges(struct snapshot *snapshot)
         if (!is_system(&snapshot->roots[i])) {
             char title[TITLE_BYTES];
             size_t len = root_title(title, &snapshot->roots[i]);
-            edge_row(snapshot, EDGE_SHORTCUT,
-                     string_number(&snapshot->strings, title, len), 2 + i);
+            edge_row(snapshot, EDGE_SHORTCUT, string_number(&snapshot->strings, title, len), 2 + i);
         }
     }
     edge_row(snapshot, EDGE_ELEMENT, 1, 1);
@@ -383,7 +390,8 @@ static void write_root_edges(struct snapshot *snapshot)
             struct heap_root one;
             heap_picture_root(&one, snapshot->picture, root->first + k);
             if (one.node != HEAP_NO_NODE && root->kind == HEAP_ROOT_NAME) {
-                edge_row(snapshot, EDGE_INTERNAL, text_number(snapshot, "object"), object_node(snapshot, one.node));
+                edge_row(snapshot, EDGE_INTERNAL, text_number(snapshot, "object"),
+                         object_node(snapshot, one.node));
             } else if (one.node != HEAP_NO_NODE) {
                 edge_row(snapshot, EDGE_ELEMENT, k, object_node(snapshot, one.node));
             }
@@ -417,7 +425,8 @@ static void write_edges(struct snapshot *snapshot)
             }
         }
         if (node.is_weak && node.target != HEAP_NO_NODE) {
-            edge_row(snapshot, EDGE_WEAK, text_number(snapshot, "target"), object_node(snapshot, node.target));
+            edge_row(snapshot, EDGE_WEAK, text_number(snapshot, "target"),
+                     object_node(snapshot, node.target));
         }
     }
 }
@@ -445,7 +454,8 @@ static void write_strings(struct snapshot *snapshot)
     struct out *out = &snapshot->sink->out;
     for (uint32_t i = 0; i < strings->count && export_flush(snapshot->sink, false); i++) {
         out_text(out, i == 0 ? "" : ",\n");
-        out_json_string(out, strings->bytes.data + strings->starts[i], strings->starts[i + 1] - strings->starts[i]);
+        out_json_string(out, strings->bytes.data + strings->starts[i],
+                        strings->starts[i + 1] - strings->starts[i]);
     }
 }
 
@@ -462,7 +472,8 @@ static void write_all(struct snapshot *snapshot)
     out_text(out, "],\n\"edges\":[");
     snapshot->comma = "";
     write_edges(snapshot);
-    out_text(out, "],\n\"trace_function_infos\":[],\n\"trace_tree\":[],\n\"samples\":[],\n\"locations\":[],\n\"strings\":[");
+    out_text(out, "],\n\"trace_function_infos\":[],\n\"trace_tree\":[],\n\"samples\":[],\n\"locations\":[],"
+                  "\n\"strings\":[");
     write_strings(snapshot);
     out_text(out, "]}\n");
 }

@@ -3,11 +3,11 @@
  *   {"objects":N,"roots":[..],"made_by":"heapd ..","fields":["kind","bytes","refs","id","type","target"]}
  *   ["list",48,[1,2,2],17,"list"]          one line an object, in the order of its index; refs are indexes
  *
- * `roots` are the indexes of all objects that a name, a session, freezing or gc.garbage keeps, each once.  Kinds are
- * int, str, float, bytes, list, tuple, dict, set, frozenset and object, which stands for instances, classes and
- * weakrefs: the type tells them apart.  A weakref that is alive has the index of its target as a sixth field, for
- * its target is no ref.  A dict's refs are key, value, key, value.  Immortal objects have no line, and refs to them
- * are left out.   Start at export_jsonl().
+ * `roots` are the indexes of all objects that a name, a session, freezing or gc.garbage keeps, each once.
+ * Kinds are int, str, float, bytes, list, tuple, dict, set, frozenset and object, which stands for instances,
+ * classes and weakrefs: the type tells them apart.  A weakref that is alive has the index of its target as a
+ * sixth field, for its target is no ref.  A dict's refs are key, value, key, value.  Immortal objects have no
+ * line, and refs to them are left out.   Start at export_jsonl().
  */
 #include "export.h"
 #include "rpc.h"
@@ -93,7 +93,8 @@ bool export_jsonl(struct export_sink *sink, const struct heap_picture *picture)
     out_u64(out, nodes);
     out_text(out, ",\"roots\":[");
     write_roots(sink, picture);
-    out_text(out, "],\"made_by\":\"heapd " RPC_VERSION "\",\"fields\":[\"kind\",\"bytes\",\"refs\",\"id\",\"type\",\"target\"]}\n");
+    out_text(out, "],\"made_by\":\"heapd " RPC_VERSION
+                  "\",\"fields\":[\"kind\",\"bytes\",\"refs\",\"id\",\"type\",\"target\"]}\n");
     for (uint32_t i = 0; i < nodes && export_flush(sink, false); i++) {
         write_object(sink, picture, i);
     }

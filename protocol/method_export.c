@@ -1,8 +1,8 @@
 /* method_export.c -- heap.export: a picture of the heap in a file.
  *
- * The file is written without a name (O_TMPFILE), or under a hidden one where the file system cannot do that, and
- * gets its name when it is whole and on disk: so a part-written one never carries the name, and an existing one
- * is not overwritten.  A question: the handler runs on the worker thread, without the GIL.
+ * The file is written without a name (O_TMPFILE), or under a hidden one where the file system cannot do that,
+ * and gets its name when it is whole and on disk: so a part-written one never carries the name, and an
+ * existing one is not overwritten.  A question: the handler runs on the worker thread, without the GIL.
  * Start at method_heap_export().
  */
 #include "document.h"
@@ -66,8 +66,10 @@ static int new_file_open(struct new_file *file, const char *folder)
     file->fd = openat(file->folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
     if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
         snprintf(file->hidden, sizeof file->hidden, ".heapd-export-%ld", (long)getpid());
-        unlinkat(file->folder, file->hidden, 0); /* of a daemon of this number that was killed in mid-export */
-        file->fd = openat(file->folder, file->hidden, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+        unlinkat(file->folder, file->hidden,
+                 0); /* of a daemon of this number that was killed in mid-export */
+        file->fd =
+            openat(file->folder, file->hidden, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     }
     return file->fd < 0 ? errno : 0;
 }
@@ -85,7 +87,8 @@ static int new_file_name(struct new_file *file, const char *name)
     if (failed != 0) {
         return errno;
     }
-    /* The name is there and the file whole: should the folder not reach the disk, a crash at worst takes the name. */
+    /* The name is there and the file whole: should the folder not reach the disk, a crash at worst takes the
+     * name. */
     int folder = openat(file->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder >= 0) {
         fsync(folder);
@@ -112,8 +115,8 @@ static void new_file_close(struct new_file *file)
 /* Whether it is a plain file name. */
 static bool check_path(const method_arg *path, struct fault *fault)
 {
-    if (path->len > 0 && path->len <= NAME_BYTES_MAX && path->text[0] != '.' && memchr(path->text, '/', path->len) == NULL &&
-        memchr(path->text, '\0', path->len) == NULL) {
+    if (path->len > 0 && path->len <= NAME_BYTES_MAX && path->text[0] != '.' &&
+        memchr(path->text, '/', path->len) == NULL && memchr(path->text, '\0', path->len) == NULL) {
         return true;
     }
     fault_set(fault, RPC_INVALID_PARAMS,
@@ -132,17 +135,18 @@ static bool fail_file(struct call *call, int error, const char *name)
         return call_fail(call, HEAP_CANCELLED);
     }
     if (error == EEXIST) {
-        return fault_set(call->fault, RPC_VALUE_ERROR, "there is a file %s already; choose another name or remove it",
-                         name);
+        return fault_set(call->fault, RPC_VALUE_ERROR,
+                         "there is a file %s already; choose another name or remove it", name);
     }
     char reason[128] = "";
     const char *text = strerror_r(error, reason, sizeof reason);
-    return fault_set(call->fault, RPC_VALUE_ERROR, "the file %s cannot be written: %s; nothing was left behind", name,
-                     text);
+    return fault_set(call->fault, RPC_VALUE_ERROR,
+                     "the file %s cannot be written: %s; nothing was left behind", name, text);
 }
 
 /* The picture into the file.  0, or the errno. */
-static int write_picture(struct call *call, const struct heap_picture *picture, struct new_file *file, uint64_t *bytes)
+static int write_picture(struct call *call, const struct heap_picture *picture, struct new_file *file,
+                         uint64_t *bytes)
 {
     struct export_sink sink = {.fd = file->fd, .cancel = call->cancel};
     out_init(&sink.out, 0);
@@ -186,8 +190,8 @@ static bool export(struct call *call, const char *folder, const char *name)
     if (error != HEAP_OK || failed != 0) {
         return error != HEAP_OK ? call_fail(call, error) : fail_file(call, failed, name);
     }
-    return call_document_steal(call, json_pack("{s:s, s:I, s:I}", "path", name, "objects", (json_int_t)objects, "bytes",
-                                               (json_int_t)bytes));
+    return call_document_steal(call, json_pack("{s:s, s:I, s:I}", "path", name, "objects",
+                                               (json_int_t)objects, "bytes", (json_int_t)bytes));
 }
 
 bool method_heap_export(struct call *call)

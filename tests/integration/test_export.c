@@ -1,7 +1,7 @@
 /* test_export.c -- heap.export: files that other tools can read, and what goes wrong.
  *
- * The snapshot is held to what the loader of DevTools demands, and to what the daemon says of the same objects;
- * tests/devtools loads one in a browser.
+ * The snapshot is held to what the loader of DevTools demands, and to what the daemon says of the same
+ * objects; tests/devtools loads one in a browser.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,7 @@
 #include "../support/process.h"
 
 #define FIELDS 7
-#define FLOATS 70000          /* more than slots of ids wait before they are used again */
+#define FLOATS 70000 /* more than slots of ids wait before they are used again */
 #define NAMES 3000
 #define HEAP_NAME_BYTES 1024u /* the longest name */
 
@@ -77,13 +77,13 @@ static int64_t export_to(struct exporter *exporter, const char *format, const ch
 static void plant(struct wire *wire)
 {
     json_decref(wire_callf(wire, "create", "[{s:s}, s]", "$class", "Node", "Node"));
-    json_decref(wire_callf(wire, "create", "[{s:{s:[i, {s:s}]}, s:{s:s}}, s]", "$let", "a", 1000, "$label", "a", "in",
-                           "$label", "a", "ring"));
-    json_decref(wire_callf(wire, "create", "[{s:s, s:{s:f, s:s}}]", "$instance", "Node", "attrs", "x", 1.5, "text",
-                           "quote \" slash \\ line \n end \xF0\x9F\x98\x80"));
+    json_decref(wire_callf(wire, "create", "[{s:{s:[i, {s:s}]}, s:{s:s}}, s]", "$let", "a", 1000, "$label",
+                           "a", "in", "$label", "a", "ring"));
+    json_decref(wire_callf(wire, "create", "[{s:s, s:{s:f, s:s}}]", "$instance", "Node", "attrs", "x", 1.5,
+                           "text", "quote \" slash \\ line \n end \xF0\x9F\x98\x80"));
     json_decref(wire_callf(wire, "gc.freeze", NULL));
-    json_decref(wire_callf(wire, "create", "[{s:[[i, [i]], [s, {s:s}]]}, s]", "$dict", 5, 7000, "k", "$weakref", "Node",
-                           "a name with \" and \\"));
+    json_decref(wire_callf(wire, "create", "[{s:[[i, [i]], [s, {s:s}]]}, s]", "$dict", 5, 7000, "k",
+                           "$weakref", "Node", "a name with \" and \\"));
     json_decref(wire_callf(wire, "create", "[{s:[i, {s:[s, f]}]}]", "$set", 8000, "$frozenset", "y", 2.5));
 }
 
@@ -100,7 +100,8 @@ static json_t *load_snapshot(const char *path)
     if (j_file == NULL) {
         fail_msg("%s is no JSON: %s", path, error.text);
     }
-    const json_t *j_snapshot = json_object_get(j_file, "snapshot"), *j_nodes = json_object_get(j_file, "nodes");
+    const json_t *j_snapshot = json_object_get(j_file, "snapshot"),
+                 *j_nodes = json_object_get(j_file, "nodes");
     const json_t *j_edges = json_object_get(j_file, "edges"), *j_strings = json_object_get(j_file, "strings");
     json_int_t nodes = json_integer_value(json_object_get(j_snapshot, "node_count"));
     json_int_t edges = json_integer_value(json_object_get(j_snapshot, "edge_count")), sum = 0;
@@ -213,8 +214,10 @@ static void test_export_heapsnapshot_has_texts(void **state)
     {
         const char *string = json_string_value(j_string);
         size_t len = strlen(string);
-        found += strcmp(string, "it's \"plain\"\n") == 0 || strcmp(string, "hello") == 0 || strcmp(string, title) == 0;
-        found += len > 33 && len % 3 == 0 && strncmp(string, text, len - 3) == 0 && strcmp(string + len - 3, "...") == 0;
+        found += strcmp(string, "it's \"plain\"\n") == 0 || strcmp(string, "hello") == 0 ||
+                 strcmp(string, title) == 0;
+        found += len > 33 && len % 3 == 0 && strncmp(string, text, len - 3) == 0 &&
+                 strcmp(string + len - 3, "...") == 0;
     }
     assert_int_equal(found, 4);
     json_decref(j_file);
@@ -281,7 +284,8 @@ static void test_export_ids_are_not_used_again(void **state)
         assert_int_equal(json_object_size(j_ids[round]), FLOATS);
         json_decref(wire_callf(exporter.fixture.wire, "name.unbind", "[s]", "floats"));
     }
-    for (void *entry = json_object_iter(j_ids[1]); entry != NULL; entry = json_object_iter_next(j_ids[1], entry)) {
+    for (void *entry = json_object_iter(j_ids[1]); entry != NULL;
+         entry = json_object_iter_next(j_ids[1], entry)) {
         assert_null(json_object_get(j_ids[0], json_object_iter_key(entry)));
     }
     json_decref(j_ids[0]);
@@ -402,7 +406,8 @@ static void test_export_dot_is_drawn(void **state)
     assert_non_null(strstr(text, edge));
     assert_non_null(strstr(text, "  \"name a name with \\\" and \\\\\" -> n"));
     free(text);
-    snprintf(command, sizeof command, "dot -Tsvg '%s' >'%s.svg' 2>'%s.err' && ! test -s '%s.err'", path, path, path, path);
+    snprintf(command, sizeof command, "dot -Tsvg '%s' >'%s.svg' 2>'%s.err' && ! test -s '%s.err'", path, path,
+             path, path);
     assert_int_equal(system(command), 0);
     exporter_close(&exporter);
 }
@@ -423,7 +428,8 @@ static void test_export_refuses_what_it_should(void **state)
     wire_expect(wire, "{'id':1,'method':'heap.export','params':['png','a']}",
                 "{'id':1,'error':<error invalid_params {\"param\":\"format\"}>}");
     export_to(&exporter, "dot", "a.dot", path);
-    wire_expect(wire, "{'id':1,'method':'heap.export','params':['dot','a.dot']}", "{'id':1,'error':<error value_error>}");
+    wire_expect(wire, "{'id':1,'method':'heap.export','params':['dot','a.dot']}",
+                "{'id':1,'error':<error value_error>}");
     exporter_close(&exporter);
 }
 
@@ -460,6 +466,38 @@ static void test_export_survives_a_full_disk(void **state)
     exporter_close(&exporter);
 }
 
+/* Who asked is gone in the middle: a file that has its name is whole, and nothing else is there. */
+static void test_export_given_up(void **state)
+{
+    struct exporter exporter;
+    char path[128];
+    (void)state;
+    exporter_open(&exporter);
+    json_t *j_params = json_pack("{s:[], s:s}", "value", "name", "floats");
+    for (int i = 0; i < FLOATS; i++) {
+        json_array_append_new(json_object_get(j_params, "value"), json_real(i + 0.5));
+    }
+    json_decref(wire_call(exporter.fixture.wire, "create", j_params));
+    for (int i = 0; i < 5; i++) {
+        char line[128];
+        struct wire *other = wire_open(exporter.fixture.daemon);
+        snprintf(line, sizeof line,
+                 "{\"id\":1,\"method\":\"heap.export\",\"params\":[\"heapsnapshot\",\"gone%d\"]}\n", i);
+        wire_send_text(other, line);
+        usleep((useconds_t)i * 5000);
+        wire_reset(other);
+    }
+    export_to(&exporter, "heapsnapshot", "stayed", path);
+    json_decref(load_snapshot(path));
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%s/gone%d", exporter.folder, i);
+        if (access(path, F_OK) == 0) {
+            json_decref(load_snapshot(path));
+        }
+    }
+    exporter_close(&exporter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -474,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_export_refuses_what_it_should),
         fixture_test(test_export_needs_a_folder),
         cmocka_unit_test(test_export_survives_a_full_disk),
+        cmocka_unit_test(test_export_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
