@@ -89,7 +89,7 @@ static void use_cache(const struct daemon *daemon)
     struct wire *wire = wire_open(daemon);
     for (int i = 0; i < ENTRIES; i++) {
         int64_t entry = wire_call_int(wire, "object", "create", "[{s:s,s:{s:i,s:s}}]", "$instance", "Entry", "attrs", "n",
-                                      1000 + i, "page", "a page of so many words that it is worth keeping");
+                                      1000 + i, "page", "a page of so many words that it is worth keeping, and larger than the entry that has it");
         int64_t weak = wire_call_int(wire, "object", "weakref.create", "[I]", (json_int_t)entry);
         json_decref(wire_callf(wire, "dict.setitem", "[s,i,{s:I}]", "weakrefs", i, "$ref", (json_int_t)weak));
         json_decref(wire_callf(wire, "list.append", "[s,{s:I}]", "recent", "$ref", (json_int_t)entry));
