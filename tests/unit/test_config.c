@@ -417,6 +417,24 @@ static void test_config_sample_is_right(void **state)
 
 #define config_test(function) cmocka_unit_test_setup(function, setup)
 
+static void test_config_export_dir(void **state)
+{
+    (void)state;
+    load_ok(NULL);
+    assert_string_equal(config.export_dir, "");
+    load_ok("--config", write_file("export-dir = /usr\n"), NULL);
+    assert_string_equal(config.export_dir, "/usr");
+    setenv("HEAPD_EXPORT_DIR", "/var", 1);
+    load_ok("--config", write_file("export-dir = /usr\n"), NULL);
+    assert_string_equal(config.export_dir, "/var");
+    load_ok("--export-dir", "/tmp", NULL);
+    assert_string_equal(config.export_dir, "/tmp");
+    unsetenv("HEAPD_EXPORT_DIR");
+    load_fails("--export-dir", "no folder /no/such", "--export-dir", "/no/such", NULL);
+    load_fails("--export-dir", "no folder /etc/passwd", "--export-dir", "/etc/passwd", NULL);
+    load_fails("--export-dir", "1 to", "--export-dir", "", NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +453,7 @@ int main(void)
         config_test(test_config_environment),
         config_test(test_config_file_lines),
         config_test(test_config_file_mistakes),
+        config_test(test_config_export_dir),
         config_test(test_config_sample_is_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
