@@ -1,10 +1,11 @@
-// check.mjs -- loads heapd's .heapsnapshot files in the real DevTools of headless Chromium, and reads what it shows.
+// check.mjs -- heapd's .heapsnapshot files in the real DevTools of headless Chromium.
 //
 //   node check.mjs HEAPD SCREENSHOT_FOLDER
 //
-// A daemon of our own gets a heap with cycles, names, a session that holds, and weakrefs; it is exported, changed and
-// exported again.  DevTools must show, of the first: every type with its number of objects and their size; of a
-// chosen object: who retains it, up to the name; of the second compared with the first: what is new and what is gone.
+// A daemon of our own gets a heap with cycles, names, a session that holds, and weakrefs; it is exported,
+// changed and exported again.  DevTools must show, of the first: every type with its number of objects and
+// their size; of a chosen object: who retains it, up to the name; of the second compared with the first:
+// what is new and what is gone.
 // Exit code 0: all as it should be.  Needs playwright-core beside it and Debian's chromium.
 import { chromium } from 'playwright-core';
 import { spawn } from 'node:child_process';
@@ -28,7 +29,8 @@ function demand(what, good, seen) {
 
 function startDaemon() {
   const socket = join(folder, 's');
-  const daemon = spawn(heapd, ['--listen', `unix:${socket}`, '--export-dir', folder], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const daemon = spawn(heapd, ['--listen', `unix:${socket}`, '--export-dir', folder],
+    { stdio: ['ignore', 'pipe', 'inherit'] });
   return new Promise((resolve, reject) => {
     daemon.once('exit', () => reject(new Error('heapd has ended')));
     daemon.stdout.once('data', () => resolve({ daemon, socket }));
@@ -57,8 +59,8 @@ function connect(path) {
   };
 }
 
-// A cache of 300 points that refer to each other in a ring, 200 lists of 3 floats that the session holds, a weakref,
-// and objects of a class whose name DevTools takes for its own.
+// A cache of 300 points that refer to each other in a ring, 200 lists of 3 floats that the session holds, a
+// weakref, and objects of a class whose name DevTools takes for its own.
 async function plant(client) {
   await client.call('create', { value: { $class: 'Point', slots: ['x', 'next'] }, name: 'Point' });
   const points = {};
@@ -73,7 +75,10 @@ async function plant(client) {
   }
   await client.call('create', { value: { $weakref: 'cache' }, name: 'weak' });
   await client.call('create', { value: { $class: 'Object' }, name: 'Object' });
-  const plain = Array.from({ length: 50 }, (_, i) => ({ $instance: 'Object', attrs: { a: i + 1000, b: i + 2000 } }));
+  const plain = [];
+  for (let i = 0; i < 50; i++) {
+    plain.push({ $instance: 'Object', attrs: { a: i + 1000, b: i + 2000 } });
+  }
   await client.call('create', { value: { $tuple: plain }, name: 'plain' });
   return held;
 }
@@ -84,8 +89,8 @@ async function openDevTools() {
   const browser = await chromium.launch({
     executablePath: '/usr/bin/chromium',
     headless: true,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
   });
   const page = await (await browser.newContext({ viewport: { width: 1500, height: 900 } })).newPage();
   page.on('pageerror', (error) => demand('DevTools runs without errors', false, error.message));
@@ -108,14 +113,14 @@ async function load(page, name) {
   await page.getByRole('treeitem').last().click();
 }
 
-// Rows of the grid number `index`, cells without their percentages; waits until one of them begins with `text`.
+// Rows of the grid number `index`, a list of cells each; waits until one of them has `text`.
 async function rows(page, index, text) {
   const grid = page.locator('.data-grid').nth(index);
   if (text !== undefined) {
     await grid.locator('tr', { hasText: text }).first().waitFor();
   }
-  const cells = await grid.locator('tr').evaluateAll((all) => all.map((row) => Array.from(row.querySelectorAll('td'),
-    (cell) => cell.innerText.replace(/\s+/g, ' ').trim())));
+  const cells = await grid.locator('tr').evaluateAll((all) => all.map((row) =>
+    Array.from(row.querySelectorAll('td'), (cell) => cell.innerText.replace(/\s+/g, ' ').trim())));
   return cells.filter((row) => row.length > 1 && row[0] !== '');
 }
 
@@ -134,7 +139,8 @@ async function checkSummary(page, types) {
   for (const { type, objects, bytes } of types) {
     const title = constructorOf(type) + (objects > 1 ? ` ×${objects}` : '');
     const row = shown.find((cells) => cells[0].replace(/ ?×/, ' ×') === title);
-    demand(`Summary shows ${title} of ${kilobytes(bytes)}`, row !== undefined && row[2].startsWith(kilobytes(bytes)),
+    demand(`Summary shows ${title} of ${kilobytes(bytes)}`,
+      row !== undefined && row[2].startsWith(kilobytes(bytes)),
       row ?? shown.map((cells) => cells[0]));
   }
   demand('Summary shows nothing else', shown.length === types.length, shown.map((cells) => cells[0]));
@@ -156,12 +162,15 @@ async function retainersOf(page, type, expected) {
 
 async function checkRetainers(page) {
   const ofWeakref = await retainersOf(page, 'weakref', 'name weak');
-  demand('Retainers of the weakref name its name', ofWeakref.some((text) => /^objectinnameweak/.test(text)), ofWeakref);
+  demand('Retainers of the weakref name its name',
+    ofWeakref.some((text) => /^objectinnameweak/.test(text)), ofWeakref);
   const ofFloat = await retainersOf(page, 'float', 'list');
-  demand('Retainers of a float show its index in a list', ofFloat.some((text) => /^\[[0-2]\]inlist@\d+/.test(text)), ofFloat);
+  demand('Retainers of a float show its index in a list',
+    ofFloat.some((text) => /^\[[0-2]\]inlist@\d+/.test(text)), ofFloat);
   demand('and the session that holds the list', ofFloat.some((text) => /insession\d+/.test(text)), ofFloat);
   const ofDict = await retainersOf(page, 'dict', 'name cache');
-  demand('Retainers of the cache name its name', ofDict.some((text) => /^objectinnamecache/.test(text)), ofDict);
+  demand('Retainers of the cache name its name',
+    ofDict.some((text) => /^objectinnamecache/.test(text)), ofDict);
   demand('and not the weakref', ofDict.length === 1, ofDict);
 }
 
@@ -169,7 +178,8 @@ async function checkComparison(page) {
   await page.locator('select').first().selectOption({ label: 'Comparison' });
   const shown = await rows(page, 0, 'bytes');
   const row = (type) => shown.find((cells) => cells[0].split(' ')[0].split('×')[0] === type) ?? [];
-  demand('Comparison shows 150 new bytes objects', row('bytes')[1] === '150' && row('bytes')[2] === '0', shown);
+  demand('Comparison shows 150 new bytes objects',
+    row('bytes')[1] === '150' && row('bytes')[2] === '0', shown);
   demand('Comparison shows 50 lists gone', row('list')[1] === '0' && row('list')[2] === '50', shown);
   demand('Comparison shows 150 floats gone', row('float')[1] === '0' && row('float')[2] === '150', shown);
   demand('Comparison shows no point', row('Point').length === 0, shown);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh -- the check in Chromium's DevTools (check.mjs): installs what it needs below build/devtools, and runs it.
+# run.sh -- the check in Chromium's DevTools: installs what it needs below build/devtools, runs check.mjs.
 #
 # Exit code 0: passed.  77: skipped, the last line says why (no browser or no npm registry can be had here).
 set -u
