@@ -276,7 +276,8 @@ static void count_node(struct visit *visit, struct heap *heap, uint32_t ref)
     }
 }
 
-/* Begins a walk; GIL: held.  What is to be of the same moment is taken by the caller. */
+/* Begins a walk; GIL: held.  What is to be of the same moment is taken by the caller.  HEAP_MEMORY: `counts` is
+ * NULL. */
 static enum heap_error tally_begin(struct tally *tally, struct heap *heap)
 {
     const struct marks *marks = heap->marks;
@@ -287,6 +288,7 @@ static enum heap_error tally_begin(struct tally *tally, struct heap *heap)
     }
     if (!visit_begin(&tally->visit, heap)) {
         free(tally->counts);
+        tally->counts = NULL;
         return HEAP_MEMORY;
     }
     for (uint32_t i = 1; i < tally->count; i++) {
