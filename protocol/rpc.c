@@ -91,8 +91,8 @@ static void count_request(struct rpc_conn *conn, const struct request *request)
 /* ---- one request ---- */
 
 /* A request took `held` ticks, after the thread's `waited`: an entry of the slowlog, if that was long. */
-static void note_time(struct rpc_conn *conn, const struct method *method, uint64_t held, size_t bytes_in,
-                      size_t bytes_out)
+static void note_time(struct rpc_conn *conn, const struct method *method, bool with_gil, uint64_t held,
+                      size_t bytes_in, size_t bytes_out)
 {
     struct slowlog *slowlog = &conn->thread->service->slowlog;
     uint64_t waited = conn->thread->waited;
@@ -104,7 +104,7 @@ static void note_time(struct rpc_conn *conn, const struct method *method, uint64
         .method = method->name,
         .us = slowlog_us(slowlog, held + waited),
         .gil_wait_us = slowlog_us(slowlog, waited),
-        .gil_hold_us = method->needs_gil ? slowlog_us(slowlog, held) : 0,
+        .gil_hold_us = with_gil ? slowlog_us(slowlog, held) : 0,
         .bytes_in = bytes_in,
         .bytes_out = bytes_out,
     };
@@ -285,7 +285,8 @@ static void run_first(struct rpc_conn *conn)
         }
     }
     finish_first(conn);
-    note_time(conn, method, take_time(conn->thread), bytes_in, conn->out.len - out_before);
+    note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), bytes_in,
+              conn->out.len - out_before);
 }
 
 /* The answer to the connection's question takes its place among the replies. */
@@ -304,7 +305,8 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
         out_bytes(&conn->out, question->out.data, question->out.len);
     }
     conn->thread->waited = 0;
-    note_time(conn, request->method, slowlog_ticks() - question->asked, request->bytes, question->out.len);
+    /* Its slices of the GIL are short, and not counted. */
+    note_time(conn, request->method, false, slowlog_ticks() - question->asked, request->bytes, question->out.len);
     finish_first(conn);
 }
 
