@@ -2,6 +2,9 @@
  *
  * A session counts its holds by handle slot.  Each hold is one reference of the object and one root of
  * its handle entry.  `total` counts repeats, holds on immortals too.
+ *
+ * The session itself is no heap memory: whoever comes to a heap that is at its limit, to let something go or to
+ * raise the limit, must find a place.
  */
 #include "heap_internal.h"
 
@@ -15,7 +18,7 @@ struct heap_session {
 struct heap_session *heap_session_create(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    struct heap_session *session = pymalloc_table_alloc(&heap->pm, sizeof *session);
+    struct heap_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
         return NULL;
     }
@@ -72,7 +75,7 @@ static void session_free(struct heap *heap, struct heap_session *session)
         session->next->prev = session->prev;
     }
     counter_sub(&heap->session_count, 1);
-    pymalloc_table_free(&heap->pm, session, sizeof *session);
+    free(session);
 }
 
 uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)

@@ -102,6 +102,18 @@ static void test_session_merge_may_pass_the_limit_of_holds(void **state)
     assert_int_equal(heap_hold(heap, to, list), HEAP_LIMIT_HOLDS);
 }
 
+/* Who comes to let something go, or to raise the limit, must get in. */
+static void test_session_is_made_when_the_heap_is_at_its_limit(void **state)
+{
+    struct heap *heap = *state;
+    heap_set_limits(heap, &(struct heap_limits){.max_bytes = 1});
+    struct heap_session *session = heap_session_create(heap);
+    assert_non_null(session);
+    assert_int_equal(heap_session_destroy(heap, session), 0);
+    heap_set_limits(heap, &(struct heap_limits){0});
+    fixture_check(heap);
+}
+
 /* Memory for the longer map may be short: then both sessions are as they were. */
 static void test_session_merge_without_memory_changes_nothing(void **state)
 {
@@ -134,6 +146,7 @@ int main(void)
         TEST(test_session_holders_are_those_that_hold),
         TEST(test_session_merge_adds_the_holds_of_both),
         TEST(test_session_merge_may_pass_the_limit_of_holds),
+        TEST(test_session_is_made_when_the_heap_is_at_its_limit),
         TEST(test_session_merge_without_memory_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
