@@ -75,7 +75,7 @@ static json_t *inspect_document(struct call *call, heap_ref obj, uint64_t id)
 /* Ids of up to INSPECT_REFERRERS_MAX containers that refer to the object.  GIL: held; others run meanwhile. */
 static bool add_referrers(struct call *call, json_t *j_document, heap_ref obj)
 {
-    heap_ref *refs;
+    heap_ref *refs = NULL;
     uint32_t n;
     bool more;
     enum heap_error error = heap_referrers(&refs, &n, &more, call->heap, obj, INSPECT_REFERRERS_MAX, call->cancel);
@@ -87,8 +87,8 @@ static bool add_referrers(struct call *call, json_t *j_document, heap_ref obj)
             json_array_append_new(j_referrers, json_integer((json_int_t)id));
         }
     }
+    free(refs);
     if (error == HEAP_OK) {
-        free(refs);
         json_object_set_new(j_document, "referrers", j_referrers);
         return true;
     }

@@ -161,6 +161,32 @@ static void test_question_with_an_answer_that_is_too_large(void **state)
     fixture_close(f);
 }
 
+/* Ids take memory, so that the referrers may be found and yet not be told; what had them is given back all the
+ * same, as a build that looks for leaks sees. */
+static void test_question_without_memory_for_the_ids_it_tells(void **state)
+{
+    struct rpc_fixture *f = *state;
+    struct rpc_limits short_of_memory = f->limits;
+    const char *inspect = "{\"id\":1,\"method\":\"heap.inspect\",\"params\":[\"x\",true]}\n";
+    char params[4000] = "{\"value\":[";
+    for (int i = 0; i < 100; i++) {
+        strcat(params, "[{\"$ref\":\"x\"}],");
+    }
+    strcat(params, "0]}");
+    short_of_memory.max_memory = 1;
+    do {
+        rpc_service_set_limits(f->service, &f->limits);
+        call(f, "create", "{\"value\":[],\"name\":\"x\"}", "<object>");
+        call(f, "create", params, "<object>");
+        rpc_service_set_limits(f->service, &short_of_memory);
+        say(f, inspect);
+    } while (strstr(f->said, "\"referrers\":[") != NULL);
+    assert_non_null(strstr(f->said, "\"memory_error\""));
+    rpc_service_set_limits(f->service, &f->limits);
+    say(f, inspect);
+    assert_non_null(strstr(f->said, "\"referrers\":["));
+}
+
 /* Its session's events wait while a batch is being answered, and come whole behind it. */
 static void test_question_in_a_batch_holds_events_back(void **state)
 {
@@ -197,6 +223,7 @@ int main(void)
         fixture_test(test_question_of_a_connection_that_is_gone),
         cmocka_unit_test(test_question_that_is_forgotten_when_its_thread_ends),
         cmocka_unit_test(test_question_with_an_answer_that_is_too_large),
+        fixture_test(test_question_without_memory_for_the_ids_it_tells),
         fixture_test(test_question_in_a_batch_holds_events_back),
     };
     return cmocka_run_group_tests_name("question", tests, NULL, NULL);
