@@ -380,12 +380,13 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
 }
 
 /* Whether the connection's first request runs without the GIL.  A question's handler takes it by itself; but first
- * the connection must be known, which it becomes with the GIL. */
+ * the connection must be known, which it becomes with the GIL.  Which session it is in is not looked at here: other
+ * threads move it from one to another. */
 static bool needs_no_gil(const struct rpc_conn *conn)
 {
     const struct request *request = conn->first;
     return request->method == NULL || !request->method->needs_gil ||
-           (request_is_question(request) && conn->session != NULL);
+           (request_is_question(request) && !conn->arrived.linked);
 }
 
 /* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
