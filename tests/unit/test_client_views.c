@@ -1,7 +1,8 @@
 /* test_client_views.c -- what heapctl's own commands make of replies: trees, bars, changes, pictures, events.
  *
  * The replies are canned, in the words of the protocol; the commands against a live daemon are in
- * tests/integration/test_heapctl_questions.c.  As in test_client.c the files under test are included whole.
+ * tests/integration/test_heapctl_live.c and test_heapctl_leaks.c.  As in test_client.c the files under test are
+ * included whole.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -277,7 +277,7 @@ static void test_mark_agrees_with_a_count(void **state)
     }
 }
 
-/* Enough objects for several slices of a walk, which stay until drop_many(). */
+/* Enough objects for several slices of a walk, which live as long as the list. */
 static heap_ref keep_many(struct heap *heap)
 {
     heap_ref list = keep(heap, new_list(heap));
