@@ -36,7 +36,8 @@ class Finalized:
     world = None
 
     def __del__(self):
-        Finalized.world.finalize(self)
+        if Finalized.world is not None:
+            Finalized.world.finalize(self)
 
 
 class List(list):
@@ -84,6 +85,18 @@ SWAPPED_BACK = {finalized: kind for kind, finalized in SWAPPED.items()}
 
 class PlainFinalized(Finalized, Plain):
     """An instance with a dict and a finalizer; no __slots__, so its dict is the inline one, too."""
+
+
+def know_attributes(kind):
+    """Sets all attributes once.  Each instance of a class shrinks the room for names that none of them has had
+    yet; one that comes when there is none left gives its instance a dict of its own, an object to the collector."""
+    pattern = kind()
+    for attribute in ATTRIBUTES:
+        setattr(pattern, attribute, None)
+
+
+know_attributes(Plain)
+know_attributes(PlainFinalized)
 
 
 CLASSES = {"list": list, "List": List, "dict": dict, "Dict": Dict, "set": set, "Set": Set, "frozenset": frozenset,
