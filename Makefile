@@ -18,7 +18,8 @@ V         ?=
 # libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
 Q := $(if $(V),,@)
 say = @printf '  %-5s %s\n' $(1) $(2)
-B := build$(if $(SANITIZE),/$(SANITIZE))
+# `make check` has objects of its own: those of another build would hide their warnings.
+B := build$(if $(SANITIZE),/$(SANITIZE))$(if $(WERROR),/check)
 
 SANITIZE_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANITIZE_FLAGS_thread  := -fsanitize=thread -fno-omit-frame-pointer
