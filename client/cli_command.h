@@ -30,6 +30,7 @@ enum cli_exit cli_diff(struct cli_session *session, const struct cli_call *call)
 enum cli_exit cli_clients(struct cli_session *session, const struct cli_call *call);
 enum cli_exit cli_graph(struct cli_session *session, const struct cli_call *call);
 enum cli_exit cli_stats(struct cli_session *session, const struct cli_call *call);
+enum cli_exit cli_map(struct cli_session *session, const struct cli_call *call);
 enum cli_exit cli_monitor(struct cli_session *session, const struct cli_call *call);
 
 #endif

@@ -67,6 +67,19 @@ static void test_heapctl_exit_codes(void **state)
     RUN(2, NULL, "", "get", "a", "--depth", "x");
 }
 
+/* Three dicts and the immortal empty tuple are in use; pools that are free, and those of one size, are one line. */
+static void test_heapctl_map_folds_pools(void **state)
+{
+    RUN(0, "dict", NULL, "create", "{\"a\":{\"b\":{}}}", "--name", "x");
+    RUN(0, "arena  size  pools  used", NULL, "map");
+    RUN(0, "    1  32        1     4   512  #...................\n", NULL, "map");
+    RUN(0, "  free     6", NULL, "map");
+    RUN(0, "more with --after ", NULL, "map", "--limit", "1");
+    RUN(0, "\"pools\":", NULL, "--json", "map");
+    RUN(2, NULL, "", "map", "--limit", "x");
+    RUN(0, "x", NULL, "name.unbind", "x");
+}
+
 static void test_heapctl_cannot_connect(void **state)
 {
     char program[4200];
@@ -261,6 +274,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         fixture_test(test_heapctl_exit_codes),
+        fixture_test(test_heapctl_map_folds_pools),
         cmocka_unit_test(test_heapctl_cannot_connect),
         fixture_test(test_heapctl_url_from_the_environment),
         fixture_test(test_heapctl_targets_and_names_stand_as_they_are),

@@ -21,6 +21,7 @@
 #include "../../client/cli_grid.c"
 #include "../../client/cli_help.c"
 #include "../../client/cli_json.c"
+#include "../../client/cli_map.c"
 #include "../../client/cli_method.c"
 #include "../../client/cli_monitor.c"
 #include "../../client/cli_nearest.c"
