@@ -1,9 +1,9 @@
 /* describe.c -- objects and references in words, for people: `'key'`, `[3]`, `<list 17 len 3>`.
  *
  * Atoms are told as Python's repr has them, tuples item by item down to a few levels, other containers by
- * type, id and length.  What is told comes from the heap (heap_repr()) or from a picture
- * (heap_picture_text()): the two look_..() functions read either into a struct described, and the rest writes
- * that.
+ * type, id and length; in a dict's key frozensets are spelled out as well.  What is told comes from the heap
+ * (heap_repr()) or from a picture (heap_picture_text()): the two look_..() functions read either into a
+ * struct described, and the rest writes that.
  *
  * A text that does not fit its buffer is cut behind a whole character and ends in three dots.
  * Characters above ASCII are shown, but for the blank and invisible ones and those for private use; Python,
@@ -17,8 +17,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-#define TUPLE_DEPTH_MAX 4u  /* levels of tuples that are spelled out */
-#define TUPLE_ITEMS_MAX 32u /* items of one */
+#define LEVELS_MAX 4u /* of tuples and frozensets that are spelled out */
+#define ITEMS_MAX 32u /* of one */
 
 /* ---- a text that is cut ---- */
 
@@ -238,13 +238,15 @@ struct described {
     size_t text_len;
     bool is_cut;           /* there is more of it */
     bool is_dead;          /* a weakref without target */
-    const uint32_t *items; /* references, of a tuple */
+    const uint32_t *items; /* references, of a tuple and a frozenset; deleted members are 0 */
+    uint64_t item_count;
 };
 
 /* Where it comes from: the heap, or with `picture` that. */
 struct source {
     struct heap *heap;
     const struct heap_picture *picture;
+    bool is_key; /* what is told is a dict's key */
     char digits[HEAP_INT_DIGITS_MAX];
 };
 
@@ -262,21 +264,28 @@ static void look_at_atom(struct described *is, struct source *source, uint32_t r
     }
 }
 
+/* Whether what it refers to is told, not its id. */
+static bool is_spelled(const struct described *is, const struct source *source)
+{
+    return is->type == HEAP_T_TUPLE || (is->type == HEAP_T_FROZENSET && source->is_key);
+}
+
 static void look_in_heap(struct described *is, struct source *source, uint32_t ref)
 {
     struct heap *heap = source->heap;
     *is = (struct described){.type = heap_type(heap, ref), .type_name = heap_type_name(heap, ref)};
     if (ref_is_atom(ref)) {
         look_at_atom(is, source, ref);
-    } else if (is->type == HEAP_T_TUPLE) {
-        struct edges edges = tuple_edges((const struct tuple *)object_at(heap, ref));
-        is->items = edges.refs;
-        is->len = edges.count;
     } else {
+        if (is->type == HEAP_T_TUPLE || is->type == HEAP_T_FROZENSET) {
+            struct edges edges = object_edges(heap, (const struct container *)object_at(heap, ref));
+            is->items = edges.refs;
+            is->item_count = edges.count;
+        }
         is->len = is->type == HEAP_T_DICT ? heap_dict_len(heap, ref) : heap_referent_count(heap, ref);
         is->class_name = is->type == HEAP_T_CLASS ? heap_class_name(heap, ref) : NULL;
         is->is_dead = is->type == HEAP_T_WEAKREF && heap_weakref_target(heap, ref) == 0;
-        if (heap_id(&is->id, heap, ref) != HEAP_OK) {
+        if (!is_spelled(is, source) && heap_id(&is->id, heap, ref) != HEAP_OK) {
             is->id = 0;
         }
     }
@@ -303,8 +312,9 @@ static void look_in_picture(struct described *is, struct source *source, uint32_
         .type = told.type, .type_name = told.type_name, .id = told.id, .len = told.edge_count};
     if (record->ref & REF_ATOM) {
         look_at_copied_atom(is, record);
-    } else if (is->type == HEAP_T_TUPLE) {
+    } else if (is->type == HEAP_T_TUPLE || is->type == HEAP_T_FROZENSET) {
         is->items = picture_refs_of(record);
+        is->item_count = told.edge_count;
     } else if (is->type == HEAP_T_DICT) {
         is->len /= 2;
     } else if (is->type == HEAP_T_CLASS) {
@@ -376,49 +386,70 @@ static void put_container(struct out *out, const struct described *is)
     put_text(out, is->is_dead ? " dead>" : ">");
 }
 
-/* Tuples whose items are being told. */
+/* Tuples and frozensets whose items are being told. */
 struct level {
     const uint32_t *items;
     uint64_t count, at;
+    unsigned told;
+    bool is_set;
 };
 
-/* Writes an object; of a tuple only the beginning, and the new level to go on with.  Returns the levels. */
-static unsigned put_object(struct out *out, const struct described *is, struct level *levels, unsigned depth)
+/* Writes an object; of what is spelled only the beginning, and the new level to go on with.  Returns the
+ * levels. */
+static unsigned put_object(struct out *out, const struct described *is, const struct source *source,
+                           struct level *levels, unsigned depth)
 {
-    bool is_atom = is->type <= HEAP_T_BYTES;
+    bool is_atom = is->type <= HEAP_T_BYTES, is_set = is->type == HEAP_T_FROZENSET;
     if (is_atom) {
         put_atom(out, is);
-    } else if (is->type != HEAP_T_TUPLE) {
+    } else if (!is_spelled(is, source)) {
         put_container(out, is);
-    } else if (depth == TUPLE_DEPTH_MAX) {
-        put_text(out, "(...)");
+    } else if (depth == LEVELS_MAX) {
+        put_text(out, is_set ? "frozenset(...)" : "(...)");
+    } else if (is_set && is->len == 0) {
+        put_text(out, "frozenset()");
     } else {
-        put_text(out, "(");
-        levels[depth++] = (struct level){.items = is->items, .count = is->len};
+        put_text(out, is_set ? "frozenset({" : "(");
+        levels[depth++] = (struct level){.items = is->items, .count = is->item_count, .is_set = is_set};
     }
     return depth;
 }
 
+static void put_end(struct out *out, const struct level *level)
+{
+    bool is_single = level->count == 1 && !level->is_set;
+    put_text(out, level->at < level->count ? ", ..." : is_single ? "," : "");
+    put_text(out, level->is_set ? "})" : ")");
+}
+
+/* The next item of the innermost level, or its end.  Returns the levels. */
+static unsigned put_item(struct out *out, struct source *source, struct level *levels, unsigned depth)
+{
+    struct level *level = &levels[depth - 1];
+    while (level->is_set && level->at < level->count && level->items[level->at] == 0) {
+        level->at++;
+    }
+    if (level->at == level->count || level->told == ITEMS_MAX) {
+        put_end(out, level);
+        return depth - 1;
+    }
+    put_text(out, level->told++ > 0 ? ", " : "");
+    uint32_t ref = level->items[level->at++];
+    if (ref == 0) {
+        put_text(out, "<hole>"); /* of a literal that is being built */
+        return depth;
+    }
+    struct described is;
+    look(&is, source, ref);
+    return put_object(out, &is, source, levels, depth);
+}
+
 static void describe(struct out *out, struct source *source, const struct described *first)
 {
-    struct level levels[TUPLE_DEPTH_MAX];
-    unsigned depth = put_object(out, first, levels, 0);
+    struct level levels[LEVELS_MAX];
+    unsigned depth = put_object(out, first, source, levels, 0);
     while (depth > 0 && !out->is_cut) {
-        struct level *level = &levels[depth - 1];
-        if (level->at == level->count || level->at == TUPLE_ITEMS_MAX) {
-            put_text(out, level->at < level->count ? ", ...)" : level->count == 1 ? ",)" : ")");
-            depth--;
-            continue;
-        }
-        put_text(out, level->at > 0 ? ", " : "");
-        uint32_t ref = level->items[level->at++];
-        if (ref == 0) {
-            put_text(out, "<hole>"); /* of a literal that is being built */
-        } else {
-            struct described is;
-            look(&is, source, ref);
-            depth = put_object(out, &is, levels, depth);
-        }
+        depth = put_item(out, source, levels, depth);
     }
 }
 
@@ -439,6 +470,7 @@ size_t heap_repr(char *text, size_t size, struct heap *heap, heap_ref obj)
     struct source source;
     source.heap = heap;
     source.picture = NULL;
+    source.is_key = false;
     struct described is;
     look(&is, &source, obj);
     return tell(text, size, &source, &is);
@@ -450,6 +482,7 @@ size_t heap_picture_text(char *text, size_t size, const struct heap_picture *pic
     struct source source;
     source.heap = picture->heap;
     source.picture = picture;
+    source.is_key = false;
     struct described is;
     look_in_picture(&is, &source, i);
     return tell(text, size, &source, &is);
@@ -471,6 +504,7 @@ void heap_picture_content(struct heap_text *text, bool *is_cut, const struct hea
 static size_t put_key(char text[HEAP_EDGE_BYTES], struct source *source, uint32_t key)
 {
     struct described is;
+    source->is_key = true;
     look(&is, source, key);
     text[0] = '[';
     size_t len = 1 + tell(text + 1, HEAP_EDGE_BYTES - 2, source, &is);

@@ -497,7 +497,7 @@ void heap_storage(struct heap_storage *storage, const struct heap *heap, heap_re
 
 struct heap_picture;
 #define HEAP_NO_NODE 0xFFFFFFFFu
-#define HEAP_EDGE_BYTES 256 /* of an edge's name, with its NUL */
+#define HEAP_EDGE_BYTES 4320 /* of an edge's name, with its NUL: an int key of all the digits there may be */
 
 /* What is copied of each object. */
 #define HEAP_PICTURE_GRAPH 0u
@@ -570,7 +570,7 @@ HEAP_MUST_USE enum heap_error heap_referrers(heap_ref **refs, uint32_t *n, bool 
                                              uint32_t limit, const _Atomic bool *cancel);
 
 /* How `container` refers to `obj`, for a person, into `text` (ended by NUL, cut where it is longer):
- * `[3]`, `['key']`, `[(1, 2)]`, `{}` for a set's member or a dict's key, `.attr`, `.__class__`.
+ * `[3]`, `['key']`, `[(1, 2)]`, `[frozenset({1})]`, `{}` for a set's member or a dict's key, `.attr`, `.__class__`.
  * false: it does not. */
 bool heap_edge_name(char text[HEAP_EDGE_BYTES], struct heap *heap, heap_ref container, heap_ref obj);
 /* The object as Python's repr has it, cut at `size` bytes; containers are told by type, id and length.  For a

@@ -130,7 +130,7 @@ size_t picture_record_order(struct heap_picture *picture, struct picture_record 
 struct picture_chunk *picture_chunk_create(size_t bytes);
 /* Of an ordered record. */
 const struct picture_atom *picture_atom_of(const struct picture_record *record);
-const uint32_t *picture_refs_of(const struct picture_record *record); /* dict, tuple, with labels */
+const uint32_t *picture_refs_of(const struct picture_record *record); /* dict, tuple, frozenset; with labels */
 const char *picture_label_of(const struct heap_picture *picture, const struct picture_record *record,
                              uint32_t k);
 const char *picture_class_name(const struct heap_picture *picture, const struct picture_record *record);

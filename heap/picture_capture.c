@@ -145,7 +145,7 @@ static bool has_labels(const struct heap_picture *picture)
 /* Whether the record of such a type keeps its references beside its edges. */
 static bool keeps_refs(const struct heap_picture *picture, unsigned type)
 {
-    return has_labels(picture) && (type == HEAP_T_DICT || type == HEAP_T_TUPLE);
+    return has_labels(picture) && (type == HEAP_T_DICT || type == HEAP_T_TUPLE || type == HEAP_T_FROZENSET);
 }
 
 /* list, tuple, dict, set, frozenset */

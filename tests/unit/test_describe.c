@@ -251,7 +251,7 @@ static void test_describe_names_edges_of_dicts(void **state)
     OK(heap_incref(heap, key)); /* as a value it is told by its key, though it is a key before */
     OK(heap_dict_set_steal(heap, dict, new_int(heap, 1000), key));
     expect_edge(heap, dict, key, "[1000]");
-    char name[400];
+    char name[HEAP_EDGE_BYTES + 100];
     memset(name, 'a', sizeof name);
     name[sizeof name - 1] = '\0';
     heap_ref deep = new_list(heap);
@@ -266,6 +266,38 @@ static void test_describe_names_edges_of_dicts(void **state)
     heap_decref(heap, value);
 }
 
+/* A frozenset with these members, which it takes; `second` may be 0. */
+static heap_ref frozenset_of(struct heap *heap, heap_ref first, heap_ref second)
+{
+    heap_ref set;
+    bool added;
+    OK(heap_set_create(&set, heap, true, 0));
+    OK(heap_set_add_steal(&added, heap, set, first));
+    if (second != 0) {
+        OK(heap_set_add_steal(&added, heap, set, second));
+    }
+    return set;
+}
+
+static void test_describe_spells_frozensets_in_keys(void **state)
+{
+    struct heap *heap = *state;
+    heap_ref dict, empty, value;
+    OK(heap_dict_create(&dict, heap, 0));
+    OK(heap_set_create(&empty, heap, true, 0));
+    heap_ref two = frozenset_of(heap, new_int(heap, 1000), new_str(heap, "b"));
+    heap_ref keys[] = {empty, tuple_of(heap, frozenset_of(heap, two, 0), 0),
+                       frozenset_of(heap, tuple_of(heap, new_int(heap, 7), 0), 0)};
+    const char *names[] = {"[frozenset()]", "[(frozenset({frozenset({1000, 'b'})}),)]",
+                           "[frozenset({(7,)})]"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        value = new_list(heap);
+        OK(heap_dict_set_steal(heap, dict, keys[i], value));
+        expect_edge(heap, dict, value, names[i]);
+    }
+    heap_decref(heap, dict);
+}
+
 static void test_describe_names_edges_of_instances(void **state)
 {
     struct heap *heap = *state;
@@ -278,6 +310,13 @@ static void test_describe_names_edges_of_instances(void **state)
     OK(heap_attr_set_steal(heap, instance, "first", 5, heap_none(heap)));
     OK(heap_attr_set_steal(heap, instance, "x", 1, x));
     expect_edge(heap, instance, x, ".x");
+    char longest[257] = "."; /* a name of 255 bytes behind the dot */
+    char *name = longest + 1;
+    memset(name, 'n', 255 - 1);
+    name[254] = 'z';
+    heap_ref last = new_list(heap);
+    OK(heap_attr_set_steal(heap, instance, name, 255, last));
+    expect_edge(heap, instance, last, longest);
     heap_decref(heap, instance);
     heap_decref(heap, class);
 }
@@ -294,6 +333,7 @@ int main(void)
         TEST(test_describe_cuts_behind_a_character),
         TEST(test_describe_names_edges_of_sequences_and_sets),
         TEST(test_describe_names_edges_of_dicts),
+        TEST(test_describe_spells_frozensets_in_keys),
         TEST(test_describe_names_edges_of_instances),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
