@@ -226,10 +226,10 @@ static json_t *gil_section(const struct figures *figures)
 static json_t *sessions_section(const struct figures *figures)
 {
     /* A connection is a session from its start, also before it has got one. */
-    uint64_t arrivals = atomic_load_explicit(&figures->service->arrivals, memory_order_relaxed);
+    uint64_t sessions = atomic_load_explicit(&figures->service->sessions, memory_order_relaxed);
     uint64_t leased = atomic_load_explicit(&figures->service->book.leased, memory_order_relaxed);
     json_t *j_sessions = json_object();
-    json_object_set_new(j_sessions, "count", integer(figures->heap.sessions + arrivals));
+    json_object_set_new(j_sessions, "count", integer(sessions));
     json_object_set_new(j_sessions, "leased", integer(leased));
     json_object_set_new(j_sessions, "holds", integer(figures->heap.holds));
     return j_sessions;

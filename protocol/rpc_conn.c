@@ -133,7 +133,7 @@ struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, con
     conn->opened_ms = rpc_now_ms();
     note_activity(conn);
     conn_list_add_arrived(thread, conn);
-    atomic_fetch_add_explicit(&thread->service->arrivals, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&thread->service->sessions, 1, memory_order_relaxed);
     return conn;
 }
 
@@ -149,7 +149,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     out_fini(&conn->events);
     if (conn->arrived.linked) {
         conn_list_remove_arrived(thread, conn);
-        atomic_fetch_sub_explicit(&thread->service->arrivals, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&thread->service->sessions, 1, memory_order_relaxed);
         free(conn);
         return;
     }

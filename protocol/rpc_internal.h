@@ -98,7 +98,7 @@ struct rpc_service {
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
-    _Atomic uint64_t arrivals; /* connections that are not in a session yet */
+    _Atomic uint64_t sessions; /* of connections, those that are on their way to one included, and leased ones */
     pthread_mutex_t mutex;     /* guards what follows */
     struct rpc_thread *threads;
     struct rpc_counters retired; /* of threads that are gone; atomics for uniformity */

@@ -90,7 +90,7 @@ static void forget_token(struct session_book *book, struct rpc_session *session)
 
 /* ---- one session ---- */
 
-/* NULL: no memory. */
+/* A session for a connection that was counted when it came.  NULL: no memory. */
 static struct rpc_session *create(struct rpc_service *service)
 {
     struct session_book *book = &service->book;
@@ -113,10 +113,21 @@ static struct rpc_session *create(struct rpc_service *service)
     return session;
 }
 
+/* A further session for a connection that is in one.  NULL: no memory. */
+static struct rpc_session *create_another(struct rpc_service *service)
+{
+    struct rpc_session *session = create(service);
+    if (session != NULL) {
+        atomic_fetch_add_explicit(&service->sessions, 1, memory_order_relaxed);
+    }
+    return session;
+}
+
 /* Frees a session without connections whose holds are gone or elsewhere. */
 static void discard(struct rpc_service *service, struct rpc_session *session)
 {
     struct session_book *book = &service->book;
+    atomic_fetch_sub_explicit(&service->sessions, 1, memory_order_relaxed);
     event_subscribe(service, session, 0);
     forget_token(book, session);
     forget_numbers(book, session);
@@ -205,7 +216,6 @@ void session_admit(struct rpc_thread *thread)
             return;
         }
         conn_list_remove_arrived(thread, conn);
-        atomic_fetch_sub_explicit(&service->arrivals, 1, memory_order_relaxed);
         join(session, conn);
         event_client(conn, "connected", NULL);
     }
@@ -315,7 +325,7 @@ static enum heap_error scatter(struct rpc_service *service, struct rpc_session *
 {
     struct rpc_session *last = service->book.last;
     for (const struct rpc_conn *conn = old->conns.first; conn != NULL; conn = conn->joined.next) {
-        if (create(service) == NULL) {
+        if (create_another(service) == NULL) {
             while (service->book.last != last) {
                 end(service, service->book.last);
             }
@@ -351,7 +361,7 @@ enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn)
         *released = heap_session_release_all(service->heap, session->heap);
         event_subscribe(service, session, 0);
     } else {
-        struct rpc_session *fresh = create(service);
+        struct rpc_session *fresh = create_another(service);
         if (fresh == NULL) {
             return HEAP_MEMORY;
         }
