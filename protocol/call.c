@@ -263,6 +263,17 @@ bool call_result_end(struct call *call)
     return true;
 }
 
+bool call_result_page(struct call *call, bool more, uint64_t after)
+{
+    out_text(call->out, "],\"next\":");
+    if (more) {
+        out_u64(call->out, after);
+    } else {
+        out_text(call->out, "null");
+    }
+    return call_result_end(call);
+}
+
 /* Deepest nesting of a value in an answer, so that it can be given back in a request. */
 static unsigned answer_nesting(const struct call *call)
 {

@@ -183,6 +183,8 @@ uint32_t call_refcount_after(struct call *call, uint64_t id);
 bool call_result_null(struct call *call);
 /* Ends a result that is an object: settles, adds `freed` if something died, closes the brace. */
 bool call_result_end(struct call *call);
+/* Ends a list that comes in pages and the object it is in: `next` is `after`, or null when there is no more. */
+bool call_result_page(struct call *call, bool more, uint64_t after);
 /* The literal of an object, as `get` writes it. */
 bool call_write_value(struct call *call, heap_ref obj, int64_t depth, bool shared_let);
 

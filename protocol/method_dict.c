@@ -198,13 +198,7 @@ bool method_dict_keys(struct call *call)
         after = next;
         rows++;
     }
-    out_text(call->out, "],\"next\":");
-    if (more) {
-        out_u64(call->out, after);
-    } else {
-        out_text(call->out, "null");
-    }
-    return call_result_end(call);
+    return call_result_page(call, more, after);
 }
 
 bool method_dict_clear(struct call *call)

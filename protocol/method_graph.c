@@ -35,13 +35,7 @@ bool method_gc_get_objects(struct call *call)
         after = next;
         rows++;
     }
-    out_text(call->out, "],\"next\":");
-    if (more) {
-        out_u64(call->out, after);
-    } else {
-        out_text(call->out, "null");
-    }
-    return call_result_end(call);
+    return call_result_page(call, more, after);
 }
 
 /* ---- gc.get_referents ---- */

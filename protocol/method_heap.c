@@ -91,12 +91,5 @@ bool method_heap_map(struct call *call)
         write_arena(out, &arena);
         next = position;
     }
-    out_text(out, "],\"next\":");
-    if (more) {
-        out_u64(out, next);
-    } else {
-        out_text(out, "null");
-    }
-    out_char(out, '}');
-    return call_output_ok(call);
+    return call_result_page(call, more, next) && call_output_ok(call);
 }
