@@ -64,7 +64,6 @@ struct heap_collection;
     X(HEAP_RESERVED_CLASS, "value_error", "a class cannot be called like a built-in type; choose another")   \
     X(HEAP_REPEATED_SLOT, "value_error", "a slot is listed twice; list each once")                           \
     X(HEAP_FINALIZED, "value_error", "the object's finalizer has run; an object is finalized once in its life")  \
-    X(HEAP_MARKS, "value_error", "there are 16 marks already; give the label of one to replace it")          \
     X(HEAP_NO_MARK, "value_error", "there is no mark of that label; make one with heap.mark")                \
     X(HEAP_OVERFLOW, "value_error", "the sum is outside 64 bits; the value was left as it was")              \
     X(HEAP_TOO_LONG, "value_error", "a value of this size is more than one object can have")                 \
@@ -73,7 +72,8 @@ struct heap_collection;
     X(HEAP_CANCELLED, "unavailable", "the question was given up: its connection or the daemon ends")          \
     X(HEAP_LIMIT_REFS, "limit_exceeded", "the object has 2147483648 references and cannot take another")     \
     X(HEAP_LIMIT_HOLDS, "limit_exceeded", "the session's limit of holds is reached; unref something")        \
-    X(HEAP_LIMIT_NAMES, "limit_exceeded", "the limit of bound names is reached; unbind something")
+    X(HEAP_LIMIT_NAMES, "limit_exceeded", "the limit of bound names is reached; unbind something")           \
+    X(HEAP_LIMIT_MARKS, "limit_exceeded", "there are 16 marks already; give the label of one to replace it")
 
 enum heap_error {
     HEAP_OK = 0,
@@ -579,6 +579,8 @@ size_t heap_repr(char *text, size_t size, struct heap *heap, heap_ref obj);
 
 /* ---- marks: what has grown since ---- */
 
+#define HEAP_MARKS_MAX 16u
+
 /* One line of a difference; `type` or `session` says of what. */
 struct heap_growth {
     const char *type; /* good until the next mark or diff */
@@ -586,8 +588,8 @@ struct heap_growth {
     int64_t objects, bytes;
 };
 /* Notes how many objects of which type there are now, and from now on who makes objects.  Replaces a mark of
- * that label.  Where there is a mark already it walks the heap, in slices.  HEAP_MARKS, HEAP_MEMORY, HEAP_CANCELLED.
- * GIL: not held. */
+ * that label.  Where there is a mark already it walks the heap, in slices.  HEAP_LIMIT_MARKS: there are
+ * HEAP_MARKS_MAX others.  HEAP_MEMORY, HEAP_CANCELLED.  GIL: not held. */
 HEAP_MUST_USE enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap, const char *label,
                                         size_t len, const _Atomic bool *cancel);
 /* What `to` (NULL: now) has more than `from`, rows of zero left out, in no order: by type, and, of the objects made

@@ -20,8 +20,6 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-#define MARKS_MAX 16u
-
 /* Objects and bytes of one type. */
 struct type_count {
     const char *name;        /* in `names`; ends in NUL */
@@ -67,7 +65,7 @@ struct marks {
     struct map32 current_of; /* session number -> its cohort of this epoch */
     uint32_t current;        /* of the creator, in this epoch; 0: not made yet */
     uint32_t epoch;
-    struct mark marks[MARKS_MAX];
+    struct mark marks[HEAP_MARKS_MAX];
     uint32_t count;
     struct census now; /* of the last heap_diff(), whose rows borrow its names */
 };
@@ -440,8 +438,8 @@ enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap,
         memcpy(mark.label, label, len);
         heap_enter(heap);
         struct mark *old = find_mark(heap->marks, label, len);
-        bool full = old == NULL && heap->marks != NULL && heap->marks->count == MARKS_MAX;
-        error = full ? HEAP_MARKS : mark_begin(&mark, &tally, &walks, heap);
+        bool full = old == NULL && heap->marks != NULL && heap->marks->count == HEAP_MARKS_MAX;
+        error = full ? HEAP_LIMIT_MARKS : mark_begin(&mark, &tally, &walks, heap);
         if (error != HEAP_OK && heap->marks != NULL && heap->marks->count == 0) {
             marks_fini(heap); /* the first has failed: nobody's objects are noted */
         }

@@ -17,12 +17,16 @@ void call_data_object(struct call *call, heap_ref obj)
     }
 }
 
-/* The option that a heap limit belongs to, with its value. */
+/* The option that a heap limit belongs to, if it has one, with its value. */
 static void add_limit(struct call *call, enum heap_error error)
 {
     struct fault *fault = call->fault;
     if (error == HEAP_LIMIT_REFS) {
         fault_number(fault, "max", INT64_C(2147483648));
+        return;
+    }
+    if (error == HEAP_LIMIT_MARKS) {
+        fault_number(fault, "max", HEAP_MARKS_MAX);
         return;
     }
     const char *limit = NULL;

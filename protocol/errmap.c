@@ -57,7 +57,6 @@ enum rpc_error errmap_from_heap(enum heap_error error)
     case HEAP_RESERVED_CLASS:
     case HEAP_REPEATED_SLOT:
     case HEAP_FINALIZED:
-    case HEAP_MARKS:
     case HEAP_NO_MARK:
     case HEAP_OVERFLOW:
     case HEAP_TOO_LONG:
@@ -67,6 +66,7 @@ enum rpc_error errmap_from_heap(enum heap_error error)
     case HEAP_LIMIT_REFS:
     case HEAP_LIMIT_HOLDS:
     case HEAP_LIMIT_NAMES:
+    case HEAP_LIMIT_MARKS:
         return RPC_LIMIT_EXCEEDED;
     case HEAP_CANCELLED:
         return RPC_UNAVAILABLE;

@@ -173,7 +173,7 @@ static void test_mark_replaces_and_refuses(void **state)
         mark(heap, label, 0);
     }
     heap_leave(heap);
-    assert_int_equal(heap_mark(&objects, &bytes, heap, "more", 4, NULL), HEAP_MARKS);
+    assert_int_equal(heap_mark(&objects, &bytes, heap, "more", 4, NULL), HEAP_LIMIT_MARKS);
     heap_enter(heap);
     heap_ref list = keep(heap, new_list(heap));
     mark(heap, "m3", 1);
