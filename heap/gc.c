@@ -458,6 +458,13 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
     collect(result, heap, generation, false);
 }
 
+void heap_collect_for_room(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    struct heap_collection result;
+    collect(&result, heap, 2, true);
+}
+
 /* ---- settings ---- */
 
 void heap_gc_freeze(struct heap *heap)

@@ -432,6 +432,8 @@ struct heap_collection {
 
 /* Collects a generation (0..2) now; settles first.  Cannot fail and allocates nothing it needs. */
 void heap_collect(struct heap_collection *result, struct heap *heap, int generation);
+/* A full collection that nobody asked for, since the heap's limit is reached. */
+void heap_collect_for_room(struct heap *heap);
 /* At the end of a request: runs an automatic collection if one is due. */
 void heap_gc_poll(struct heap *heap);
 void heap_gc_enable(struct heap *heap, bool enabled);

@@ -51,9 +51,8 @@ static void answer(struct rpc_service *service, struct question *question)
     };
     question->is_answered = reply_attempt(&call, request);
     if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR) {
-        struct heap_collection collection;
         heap_enter(service->heap);
-        heap_collect(&collection, service->heap, 2);
+        heap_collect_for_room(service->heap);
         heap_leave(service->heap);
         question->is_answered = reply_attempt(&call, request);
     }

@@ -202,8 +202,7 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
     };
     bool done = reply_attempt(&call, request);
     if (!done && thread->fault.error == RPC_MEMORY_ERROR && needs_gil) {
-        struct heap_collection collection;
-        heap_collect(&collection, heap, 2);
+        heap_collect_for_room(heap);
         done = reply_attempt(&call, request);
     }
     if (needs_gil) {

@@ -163,6 +163,27 @@ static void test_events_of_collections(void **state)
 }
 
 /* Of a session's connections the one whose request causes an event hears it, else the first. */
+/* A collection at the heap's limit is one that nobody asked for. */
+static void test_events_of_a_collection_for_room(void **state)
+{
+    struct fixture fixture;
+    (void)state;
+    fixture_start(&fixture, (const char *[]){"--max-memory", "8m", NULL});
+    static char text[8000001];
+    memset(text, 'x', sizeof text - 1);
+    json_decref(wire_callf(fixture.wire, "subscribe", "[[s]]", "gc"));
+    wire_send_text(fixture.wire, "{\"id\":1,\"method\":\"create\",\"params\":[\"");
+    wire_send(fixture.wire, text, sizeof text - 1);
+    wire_expect(fixture.wire, "\"]}",
+                "{'jsonrpc':'2.0','method':'event','params':<has {'event':'gc','phase':'start',"
+                "'generation':2,'automatic':true}>}");
+    wire_expect_line(fixture.wire,
+                     "{'jsonrpc':'2.0','method':'event','params':<has {'event':'gc','phase':'stop',"
+                     "'generation':2,'automatic':true,'unreachable':0}>}");
+    wire_expect_line(fixture.wire, "{'id':1,'error':<error memory_error {'limit':'max-memory'}>}");
+    fixture_end(&fixture);
+}
+
 static void test_events_of_a_shared_session(void **state)
 {
     const struct fixture *fixture = *state;
@@ -490,6 +511,7 @@ int main(void)
         fixture_test(test_events_reach_all_subscribers_once),
         fixture_test(test_events_of_clients),
         fixture_test(test_events_of_collections),
+        fixture_test(test_events_of_a_collection_for_room),
         fixture_test(test_events_of_a_shared_session),
         fixture_test(test_events_of_deaths_reach_their_owner),
         fixture_test(test_events_of_deaths_follow_a_merged_session),
