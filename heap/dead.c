@@ -129,3 +129,10 @@ uint64_t heap_settle(struct heap *heap)
     heap->freed_pending = 0;
     return freed;
 }
+
+bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying)
+{
+    (void)dying;
+    *freed = heap_settle(heap);
+    return true;
+}

@@ -378,22 +378,21 @@ static int generation_due(const struct gc *gc)
     return -1;
 }
 
-static void collect(struct heap_collection *result, struct heap *heap, int generation, bool automatic);
-
-void heap_gc_poll(struct heap *heap)
+bool heap_gc_poll(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
     struct gc *gc = &heap->gc;
     uint32_t threshold = atomic_load_explicit(&gc->threshold[0], memory_order_relaxed);
     if (likely(atomic_load_explicit(&gc->count[0], memory_order_relaxed) <= threshold) || threshold == 0 ||
         !atomic_load_explicit(&gc->enabled, memory_order_relaxed) || gc->state != GC_IDLE) {
-        return;
+        return false;
     }
     int generation = generation_due(gc);
     if (generation >= 0) {
         struct heap_collection result;
-        collect(&result, heap, generation, true);
+        return heap_collect_begin(&result, heap, generation, true) == HEAP_GOES_ON;
     }
+    return false;
 }
 
 static uint64_t now_us(void)
@@ -448,6 +447,7 @@ static void collect(struct heap_collection *result, struct heap *heap, int gener
     histogram_add(&gc->pauses, done.elapsed_us);
     debug_say_stop(heap, &done);
     tell(heap, HEAP_EVENT_GC_STOP, &done, automatic);
+    gc->last = done;
     *result = done;
 }
 
@@ -458,11 +458,21 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
     collect(result, heap, generation, false);
 }
 
-void heap_collect_for_room(struct heap *heap)
+enum heap_progress heap_collect_begin(struct heap_collection *result, struct heap *heap, int generation, bool automatic)
 {
     GIL_ASSERT_HELD(heap);
-    struct heap_collection result;
-    collect(&result, heap, 2, true);
+    collect(result, heap, generation, automatic);
+    return HEAP_DONE;
+}
+
+bool heap_is_collecting(const struct heap *heap)
+{
+    return gc_is_collecting(&heap->gc);
+}
+
+void heap_last_collection(const struct heap *heap, struct heap_collection *result)
+{
+    *result = heap->gc.last;
 }
 
 /* ---- settings ---- */

@@ -71,6 +71,7 @@ struct gc {
     } generations[3];
     counter_u64 frozen_count;
     struct histogram pauses;
+    struct heap_collection last; /* the one that ended last */
 };
 
 /* The one barrier: while a full collection determines its set, any change of a candidate's refcount

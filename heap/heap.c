@@ -81,6 +81,7 @@ static bool heap_init(struct heap *heap, const struct heap_config *config)
         gil_fini(&heap->gil);
         return false;
     }
+    heap->slices.us = SLICE_US_DEFAULT;
     map32_init(&heap->weakrefs, &heap->pm);
     map32_init(&heap->finalizers.by_target, &heap->pm);
     map32_init(&heap->hashes, &heap->pm);

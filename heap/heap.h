@@ -153,9 +153,63 @@ void heap_set_switch_interval_us(struct heap *heap, uint32_t interval_us);
 
 /* ---- the end of an operation ---- */
 
-/* Takes apart what died since the last call, children included.  Returns how many objects were freed
- * since then, atoms included.  Can free: anything unreferenced. */
+/* Takes apart what died since the last call, children included, in one hold of the GIL however much it is.  Returns
+ * how many objects were freed since then, atoms included.  Can free: anything unreferenced. */
 uint64_t heap_settle(struct heap *heap);
+
+/* ---- work in slices ---- */
+
+/* The dying of a large graph, the end of a session with many holds, a full collection and a large young one are
+ * done in slices: what begins one returns after its first slice, and heap_step() goes on, oldest deaths first,
+ * then the collection.  Other operations run between two slices, and see a death, or a verdict, as one moment:
+ * where that needs the rest of the work to be done they fail, and heap_take_wait() says what for.
+ * Within a slice the clock is looked at each 64 objects and 4,096 references at least. */
+
+/* What one operation has killed, and is not yet taken apart.  The caller's memory, from heap_settle_slice() or
+ * heap_session_end() until is_done; the heap's in between, which fills in everything. */
+struct heap_dying {
+    struct heap_dying *next;
+    uint32_t first, last; /* containers, linked */
+    void *finalizers[2];  /* first and last of those that have not run */
+    struct heap_session *session; /* whose holds are dropped; NULL: none */
+    bool keep_session;    /* it goes on, empty */
+    uint64_t freed;       /* objects so far */
+    bool is_done;
+};
+/* heap_settle() for a slice.  true: it is done, *freed as heap_settle() says.  false: it goes on in heap_step();
+ * *dying is in use until it is done, and its `freed` counts from the beginning. */
+HEAP_MUST_USE bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying);
+/* Releases every hold of the session, and ends it unless `keep`, in slices; the session holds nothing at once for
+ * everybody but the deaths.  *released: how many, repeats counted.  true: done, deaths included; false: as above. */
+HEAP_MUST_USE bool heap_session_end(uint64_t *released, struct heap *heap, struct heap_session *session, bool keep,
+                                    struct heap_dying *dying);
+
+/* Whether heap_step() has something to do.  GIL: either. */
+bool heap_work_pending(const struct heap *heap);
+/* One slice of about so many microseconds; returns whether something is left. */
+bool heap_step(struct heap *heap, uint32_t budget_us);
+/* How long the slice of an operation is; 500 at first.  `objects`, if not 0, ends every slice after so many
+ * objects, for tests. */
+void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects);
+#if HEAP_DEBUG >= 1
+/* Every heap_gc_poll() begins a full collection if none is under way. */
+void heap_set_collect_always(struct heap *heap, bool always);
+#endif
+
+/* What an operation has to wait for. */
+enum heap_wait {
+    HEAP_WAIT_NOTHING,
+    HEAP_WAIT_DEATHS,    /* all deaths under way */
+    HEAP_WAIT_VERDICT,   /* the collection under way is deciding whether the object lives */
+    HEAP_WAIT_COLLECTION /* it comes after the collection, or the walk of a question, that is under way, and all deaths */
+};
+/* Since it was called last, what did an operation meet?  Then it found nothing, as if it were not there, has changed
+ * nothing, and is to be run again when heap_wait_is_over(). */
+enum heap_wait heap_take_wait(struct heap *heap);
+bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait);
+/* Whether neither deaths nor a collection are between two slices; if not, heap_take_wait() tells of it.  For what
+ * looks at all objects. */
+HEAP_MUST_USE bool heap_is_still(struct heap *heap);
 
 /* ---- types ---- */
 
@@ -207,10 +261,9 @@ heap_ref heap_find(struct heap *heap, uint64_t id);
 /* ---- sessions and holds ---- */
 
 HEAP_MUST_USE struct heap_session *heap_session_create(struct heap *heap); /* NULL: no memory */
-/* Releases every hold and frees the session; returns how many holds (repeats counted) were released. */
+/* heap_session_end() in one go; returns how many holds (repeats counted) were released.  Does not settle. */
 uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session);
-/* Releases every hold; the session goes on.  Returns how many. */
-uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session);
+uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session); /* and the session goes on */
 uint64_t heap_session_number(const struct heap_session *session); /* from 1, never reused.  GIL: either */
 uint64_t heap_session_holds(const struct heap_session *session);  /* repeats counted.  GIL: either */
 
@@ -430,12 +483,26 @@ struct heap_collection {
     uint64_t elapsed_us;
 };
 
-/* Collects a generation (0..2) now; settles first.  Cannot fail and allocates nothing it needs. */
+/* Collects a generation (0..2) to the end in one hold of the GIL, after what is under way.  Cannot fail and
+ * allocates nothing it needs. */
 void heap_collect(struct heap_collection *result, struct heap *heap, int generation);
-/* A full collection that nobody asked for, since the heap's limit is reached. */
-void heap_collect_for_room(struct heap *heap);
-/* At the end of a request: runs an automatic collection if one is due. */
-void heap_gc_poll(struct heap *heap);
+
+enum heap_progress {
+    HEAP_DONE,    /* in one slice */
+    HEAP_GOES_ON, /* in heap_step() */
+    HEAP_BUSY     /* nothing was begun: another one is under way; HEAP_WAIT_COLLECTION tells when to try again */
+};
+/* Begins a collection; `automatic`: nobody asked for it, for instance since the heap's limit is reached.
+ * HEAP_DONE: *result.  HEAP_GOES_ON: heap_last_collection() has the result once heap_is_collecting() no more. */
+HEAP_MUST_USE enum heap_progress heap_collect_begin(struct heap_collection *result, struct heap *heap,
+                                                    int generation, bool automatic);
+/* Whether a collection is between two slices.  GIL: either. */
+bool heap_is_collecting(const struct heap *heap);
+/* The collection that ended last. */
+void heap_last_collection(const struct heap *heap, struct heap_collection *result);
+/* At the end of a request: begins an automatic collection if one is due.  Returns whether it goes on in
+ * heap_step(): then the session's next request waits for its end. */
+bool heap_gc_poll(struct heap *heap);
 void heap_gc_enable(struct heap *heap, bool enabled);
 bool heap_gc_enabled(const struct heap *heap);                          /* GIL: either */
 void heap_gc_count(const struct heap *heap, uint32_t count[3]);         /* GIL: either */
@@ -643,6 +710,7 @@ struct heap_stats {
         uint64_t collections, collected, uncollectable, objects;
     } generations[3];
     struct heap_histogram_figures gc_pauses;
+    uint32_t slice_objects_max, slice_refs_max; /* most that was done between two looks at the clock */
     /* gil */
     uint32_t switch_interval_us;
     uint64_t gil_acquisitions, gil_contended, gil_drop_requests, gil_forced_switches;

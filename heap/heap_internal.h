@@ -11,6 +11,7 @@
 #include "heap.h"
 #include "map32.h"
 #include "pymalloc.h"
+#include "slice.h"
 
 #include <stdlib.h>
 
@@ -257,6 +258,11 @@ struct heap {
     /* Deaths: containers whose refcount is 0, linked by `gc`, not yet taken apart. */
     uint32_t dead_head, dead_tail;
     uint64_t freed_pending; /* objects freed since the last heap_settle() */
+
+    struct slice_rule slices;
+    struct heap_dying *dying_first, *dying_last; /* deaths that go on in heap_step(), the oldest first */
+    enum heap_wait wait;                         /* for heap_take_wait() */
+    atomic_bool work_pending;                    /* heap_step() has something to do */
 
     /* Counters, written with the GIL and read by anybody. */
     counter_u64 created, freed;

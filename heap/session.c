@@ -85,6 +85,15 @@ uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
     return released;
 }
 
+bool heap_session_end(uint64_t *released, struct heap *heap, struct heap_session *session, bool keep,
+                      struct heap_dying *dying)
+{
+    (void)dying;
+    *released = keep ? heap_session_release_all(heap, session) : heap_session_destroy(heap, session);
+    heap_settle(heap);
+    return true;
+}
+
 uint64_t heap_session_number(const struct heap_session *session)
 {
     return session->number;

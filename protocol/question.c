@@ -52,7 +52,8 @@ static void answer(struct rpc_service *service, struct question *question)
     question->is_answered = reply_attempt(&call, request);
     if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR) {
         heap_enter(service->heap);
-        heap_collect_for_room(service->heap);
+        struct heap_collection collection;
+        (void)!heap_collect_begin(&collection, service->heap, 2, true);
         heap_leave(service->heap);
         question->is_answered = reply_attempt(&call, request);
     }

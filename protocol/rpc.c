@@ -202,7 +202,8 @@ static void run_method(struct rpc_conn *conn, const struct request *request)
     };
     bool done = reply_attempt(&call, request);
     if (!done && thread->fault.error == RPC_MEMORY_ERROR && needs_gil) {
-        heap_collect_for_room(heap);
+        struct heap_collection collection;
+        (void)!heap_collect_begin(&collection, heap, 2, true);
         done = reply_attempt(&call, request);
     }
     if (needs_gil) {

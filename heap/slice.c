@@ -1,0 +1,33 @@
+/* slice.c -- looking at the clock. */
+#include "slice.h"
+
+#include <time.h>
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void slice_begin(struct slice *slice, struct slice_rule *rule, uint32_t us)
+{
+    *slice = (struct slice){
+        .rule = rule,
+        .end_ns = us != 0 ? now_ns() + (uint64_t)us * 1000u : UINT64_MAX,
+        .objects_left = us != 0 && rule->objects != 0 ? rule->objects : UINT32_MAX,
+    };
+}
+
+bool slice_look(struct slice *slice)
+{
+    struct slice_rule *rule = slice->rule;
+    rule->objects_max = slice->objects > rule->objects_max ? slice->objects : rule->objects_max;
+    rule->refs_max = slice->refs > rule->refs_max ? slice->refs : rule->refs_max;
+    if (slice->objects_left != UINT32_MAX) {
+        slice->objects_left -= slice->objects < slice->objects_left ? slice->objects : slice->objects_left;
+    }
+    slice->objects = slice->refs = 0;
+    slice->is_over = slice->is_over || slice->objects_left == 0 || (slice->end_ns != UINT64_MAX && now_ns() >= slice->end_ns);
+    return slice->is_over;
+}

@@ -1,0 +1,46 @@
+/* work.c -- what is done in slices: which comes first, and who has to wait for it.
+ *
+ * Start at heap_step().
+ */
+#include "heap_internal.h"
+
+bool heap_work_pending(const struct heap *heap)
+{
+    return atomic_load_explicit(&heap->work_pending, memory_order_relaxed);
+}
+
+bool heap_step(struct heap *heap, uint32_t budget_us)
+{
+    GIL_ASSERT_HELD(heap);
+    (void)budget_us;
+    return false;
+}
+
+void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects)
+{
+    GIL_ASSERT_HELD(heap);
+    heap->slices.us = us;
+    heap->slices.objects = objects;
+}
+
+/* ---- waiting ---- */
+
+enum heap_wait heap_take_wait(struct heap *heap)
+{
+    enum heap_wait wait = heap->wait;
+    heap->wait = HEAP_WAIT_NOTHING;
+    return wait;
+}
+
+bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
+{
+    (void)heap;
+    (void)wait;
+    return true;
+}
+
+bool heap_is_still(struct heap *heap)
+{
+    (void)heap;
+    return true;
+}
