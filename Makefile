@@ -8,7 +8,7 @@ SANITIZE  ?=
 # 0: assertions that are always on; 1: cheap debug checks; 2: slow ones
 HEAP_DEBUG ?= 0
 PREFIX    ?= /usr/local
-# for `make bench`: a row's name, or all
+# for `make bench`: names of groups, or all
 ONLY      ?=
 # 1: show the commands
 V         ?=
@@ -104,7 +104,7 @@ test-devtools: programs ## load heap snapshots in the DevTools of headless Chrom
 test-long: deps-test ## the long runs: more rounds, more seeds
 	@LONG=1 tests/run.sh
 
-bench: deps-bench ## measure against the peers; ONLY=wire runs one row
+bench: deps-bench ## measure against the peers; ONLY=wire runs one group
 	@$(MAKE) --no-print-directory bench-programs
 	@tests/bench/run.sh $(ONLY)
 

@@ -19,8 +19,8 @@ test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netc
 devtools="$test chromium"
 command -v node >/dev/null 2>&1 || devtools="$devtools nodejs"
 command -v npm >/dev/null 2>&1 || devtools="$devtools npm"
-# redis: the peer on the wire.
-bench="$test redis-server"
+# redis, memcached: peers on the wire.  mimalloc, jemalloc: peers of the allocator.  gnuplot draws the plots.
+bench="$test redis-server memcached libmimalloc2.0 libjemalloc2 gnuplot-nox"
 
 case "${1:-build}" in
     build) packages=$build ;;
@@ -47,7 +47,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "install-deps: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-# redis-server must not start as a service: the benchmark starts its own.
+# The servers must not start as services: the benchmark starts its own.
 $as_root apt-get -qq update || true
 # shellcheck disable=SC2086
 $as_root apt-get -qq install -y --no-install-recommends $missing >/dev/null

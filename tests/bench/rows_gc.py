@@ -68,7 +68,7 @@ def python_command(report):
             missing = reason  # the name of the exception itself ends with its block
             continue
         printed = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
-        report.machine["versions"]["CPython"] = printed.split()[1]
+        report.version("CPython", printed.split()[1])
         return path
     raise missing
 
@@ -125,7 +125,7 @@ def add_missing(graph, what, reason, report):
 
 
 def add_details(report):
-    rows = [row for row in report.rows if row.group == "gc" and row.ratios]
+    rows = [row for row in report.rows if row.group == "gc" and row.results]
     lines = [[row.what.removeprefix("full collection, "), side] +
              [f"{pick(samples):.1f}" for pick in (min, statistics.median, max)]
              for row in rows for side, samples in (("heapd", row.ours), ("CPython", row.theirs))]
@@ -140,7 +140,8 @@ def add_details(report):
 
 
 def measure(arguments, report):
-    graphs = [("random", f"{arguments.lists / 1e6:g} M random lists", [str(arguments.lists), str(SEED)]),
+    lists = arguments.sized(2_000_000)
+    graphs = [("random", f"{lists / 1e6:g} M random lists", [str(lists), str(SEED)]),
               ("trace", "cpython-heap trace", [trace_path()])]
     for graph, what, graph_arguments in graphs:
         try:

@@ -74,7 +74,7 @@ class Subjects:
             self.report.fail(str(reason))
             self.absent.update({name: str(reason) for name in names})
             return None
-        self.report.machine["versions"]["libuv" if kind is peers.Echo else server.name] = server.version
+        self.report.version("libuv" if kind is peers.Echo else server.name, server.version)
         return server
 
     def add(self, name, server, exchanges):

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh -- measures heapd against its peers; `make bench` builds what it needs and calls it.
 #
-#   tests/bench/run.sh [--rounds N] [--seconds S] [ROW...]      ROW: wire, gc; all when left out
+#   tests/bench/run.sh [--rounds N] [--seconds S] [--smoke] [GROUP...]      all groups when left out
 #
 # bench.py does the work; -B keeps Python's byte code out of the sources.
 set -eu
