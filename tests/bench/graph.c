@@ -40,6 +40,7 @@ static void graph_alloc(struct graph *graph, uint32_t n, uint32_t edges, uint32_
         .roots = roots,
         .kind = must_alloc(n, sizeof *graph->kind),
         .start = must_alloc((size_t)n + 1, sizeof *graph->start),
+        .bytes = must_alloc(n, sizeof *graph->bytes),
         .edge = must_alloc(edges, sizeof *graph->edge),
         .root = must_alloc(roots, sizeof *graph->root),
     };
@@ -49,6 +50,7 @@ void graph_free(struct graph *graph)
 {
     free(graph->kind);
     free(graph->start);
+    free(graph->bytes);
     free(graph->edge);
     free(graph->root);
     *graph = (struct graph){0};
@@ -149,7 +151,7 @@ static void read_node(struct graph *graph, uint32_t i, const char *path, const c
     const char *quote = strncmp(*at, "[\"", 2) == 0 ? strchr(name, '"') : NULL;
     const char *list = quote != NULL ? strchr(quote, '[') : NULL;
     unsigned kind = 0;
-    if (list == NULL) {
+    if (list == NULL || strtoul(quote + 2, NULL, 10) == 0) {
         die(path, "a line is no node");
     }
     size_t len = (size_t)(quote - name);
@@ -162,6 +164,7 @@ static void read_node(struct graph *graph, uint32_t i, const char *path, const c
     }
     graph->kind[i] = (uint8_t)kind;
     graph->start[i] = graph->edges;
+    graph->bytes[i] = (uint32_t)strtoul(quote + 2, NULL, 10);
     graph->edges += read_numbers(path, &list, graph->edge + graph->edges, room - graph->edges, graph->n);
     const char *newline = strchr(list, '\n');
     *at = newline != NULL ? newline + 1 : list + strlen(list);

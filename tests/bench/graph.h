@@ -32,6 +32,7 @@ struct graph {
     uint32_t roots;
     uint8_t *kind;   /* n: enum graph_kind */
     uint32_t *start; /* n + 1: start[0] is 0, start[n] is edges */
+    uint32_t *bytes; /* n: what CPython's sys.getsizeof said, at least 1; 0 where the graph is no file's */
     uint32_t *edge;  /* edges: nodes, repeats allowed */
     uint32_t *root;  /* roots: nodes */
 };

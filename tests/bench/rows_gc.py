@@ -3,86 +3,27 @@
 bench_gc.c and gc_python.py build the graphs, each in a process of its own that waits while the other one
 works, and time the collection alone.
 """
-import json
-import os
-import select
 import statistics
-import subprocess
 from contextlib import ExitStack
 
 import peers
 from report import Details
+from worker import Worker, python_path, trace_path
 
 SEED = 20240501
-PYTHONS = ("/usr/bin/python3", "python3")
-# Building a graph takes Python seconds; only a hang takes so long.
-PATIENCE_S = 600
-
 # By graph and state: goal and stretch goal of the ratio.
 GOALS = {("random", "live"): (6, 8), ("random", "garbage"): (10, 15),
          ("trace", "live"): (15, 25), ("trace", "garbage"): (15, 25)}
-
-
-class Collector:
-    """A program that collects when told: one side of the comparison."""
-
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        preexec_fn=peers.become_child(peers.CORES))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        """Its input ends, and so does it; after an error it is not waited for."""
-        if exception[0] is not None:
-            self.process.kill()
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(PATIENCE_S)
-
-    def answer(self):
-        readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
-        line = self.process.stdout.readline() if readable else ""
-        if not line:
-            raise peers.Misbehaved(f"{' '.join(self.process.args)} gave no answer")
-        return json.loads(line)
-
-    def ask(self, word):
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-
-def trace_path():
-    folder = os.environ.get("HEAPD_TEST_DATA", "../shared/data")
-    return os.path.join(folder, "cpython-heap.jsonl.gz")
-
-
-def python_command(report):
-    """The Python to measure, whose version goes into the report."""
-    for python in PYTHONS:
-        try:
-            path = peers.need(python, "deploy/install-deps.sh bench installs it")
-        except peers.Missing as reason:
-            missing = reason  # the name of the exception itself ends with its block
-            continue
-        printed = subprocess.run([path, "-V"], capture_output=True, text=True, check=True).stdout
-        report.version("CPython", printed.split()[1])
-        return path
-    raise missing
 
 
 def compare(graph, what, graph_arguments, arguments, report):
     """Measures one graph live and as garbage, on both sides in turn; adds its rows."""
     samples = {(side, state): [] for side in ("heapd", "CPython") for state in ("live", "garbage")}
     with ExitStack() as stack:
-        if graph == "trace" and not os.path.exists(graph_arguments[-1]):
-            raise peers.Missing(f"{graph_arguments[-1]} is not there")
         heapd = [peers.need(f"{peers.PROGRAMS}/bench_gc", "make bench-programs builds it")]
-        python = [python_command(report), "-B", "tests/bench/gc_python.py"]
-        sides = {"heapd": stack.enter_context(Collector(heapd + graph_arguments)),
-                 "CPython": stack.enter_context(Collector(python + graph_arguments))}
+        python = [python_path(report), "-B", "tests/bench/gc_python.py"]
+        sides = {"heapd": stack.enter_context(Worker(heapd + graph_arguments)),
+                 "CPython": stack.enter_context(Worker(python + graph_arguments))}
         shapes = {side: collector.answer() for side, collector in sides.items()}
         if shapes["heapd"] != shapes["CPython"]:
             raise peers.Misbehaved(f"the two sides made different graphs of {what}: {shapes}")
@@ -92,7 +33,7 @@ def compare(graph, what, graph_arguments, arguments, report):
                 for side, collector in sides.items():
                     samples[side, state].append(collector.ask(state))
         check_found(graph, what, shapes["heapd"], samples, report)
-    code = sides["heapd"].process.returncode
+    code = sides["heapd"].code()
     if code != 0:
         report.fail(f"bench_gc ended with exit code {code} on {what}: its heap is damaged")
     add_rows(graph, what, shapes["heapd"], samples, report)
@@ -141,11 +82,11 @@ def add_details(report):
 
 def measure(arguments, report):
     lists = arguments.sized(2_000_000)
-    graphs = [("random", f"{lists / 1e6:g} M random lists", [str(lists), str(SEED)]),
-              ("trace", "cpython-heap trace", [trace_path()])]
+    graphs = [("random", f"{lists / 1e6:g} M random lists", lambda: [str(lists), str(SEED)]),
+              ("trace", "cpython-heap trace", lambda: [trace_path()])]
     for graph, what, graph_arguments in graphs:
         try:
-            compare(graph, what, [graph] + graph_arguments, arguments, report)
+            compare(graph, what, [graph] + graph_arguments(), arguments, report)
         except peers.Missing as reason:
             add_missing(graph, what, str(reason), report)
         except peers.Misbehaved as reason:
