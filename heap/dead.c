@@ -8,12 +8,16 @@
  * Finalizers run between: only when the list and the ring are empty, one at a time, so that what one kills is
  * gone before the next runs.
  *
- * Invariant: a container on the list has refcount 0, FLAG_DEAD, no id, no weakrefs, and is untracked.
- * Start at dead_drain().
+ * This is the list of the operation under way.  What its slice leaves of it goes on in dying.c.
+ *
+ * Invariant: a container on the list has refcount 0, FLAG_DEAD, no id, no weakrefs, and is untracked; between
+ * two slices the references that it still has are those that it still counts for.
+ * Start at dead_slice().
  */
 #include "edges.h"
 
-#define RING_SLOTS 32u /* enough headers in flight to hide a cache miss */
+#define RING_SLOTS 32u  /* enough headers in flight to hide a cache miss */
+#define PIECE_REFS 512u /* dropped of a container before the clock may be asked */
 
 struct ring {
     uint32_t refs[RING_SLOTS];
@@ -85,37 +89,60 @@ void object_free_buffers(struct heap *heap, struct container *c)
     }
 }
 
-static void take_apart(struct heap *heap, struct ring *ring, struct container *c)
+/* Takes the first of the list apart, or, if it has many references, the next piece of it, from the end. */
+static void take_apart(struct heap *heap, struct ring *ring, struct slice *slice)
 {
+    struct container *c = (struct container *)object_at(heap, heap->dead_head);
     struct edges edges = object_edges(heap, c);
-    for (uint32_t i = edges.count; i-- > 0;) {
+    uint32_t left = heap->dead_left != 0 ? heap->dead_left : edges.count;
+    uint32_t stop = left > PIECE_REFS ? left - PIECE_REFS : 0;
+    for (uint32_t i = left; i-- > stop;) {
         ring_push(heap, ring, edges.refs[i]);
+    }
+    if (stop > 0) { /* what it still refers to counts, what it does not must not */
+        memset(edges.refs + stop, 0, PIECE_REFS * sizeof *edges.refs);
+        heap->dead_left = stop;
+        slice_spend(slice, 0, PIECE_REFS);
+        return;
+    }
+    heap->dead_left = 0;
+    heap->dead_head = c->gc;
+    if (heap->dead_head == 0) {
+        heap->dead_tail = 0;
     }
     ring_push(heap, ring, edges.extra);
     object_free_buffers(heap, c);
     object_block_free(heap, &c->head);
+    slice_spend(slice, 1, left);
 }
 
-void dead_drain(struct heap *heap)
+bool dead_slice(struct heap *heap, struct slice *slice)
 {
     struct ring ring;
     ring.first = ring.count = 0;
-    for (;;) {
+    while (!slice->is_over) {
         if (heap->dead_head != 0) {
-            struct container *c = (struct container *)object_at(heap, heap->dead_head);
-            heap->dead_head = c->gc;
-            if (heap->dead_head == 0) {
-                heap->dead_tail = 0;
-            }
-            take_apart(heap, &ring, c);
+            take_apart(heap, &ring, slice);
         } else if (ring.count > 0) {
             ring_pop(heap, &ring);
         } else if (heap->finalizers.dying.first != NULL) {
             finalizer_run_dying(heap);
+            slice_spend(slice, 1, 0);
         } else {
-            return;
+            return true;
         }
     }
+    while (ring.count > 0) {
+        ring_pop(heap, &ring);
+    }
+    return heap->dead_head == 0 && heap->finalizers.dying.first == NULL;
+}
+
+void dead_drain(struct heap *heap)
+{
+    struct slice endless;
+    slice_begin(&endless, &heap->slices, 0);
+    HEAP_ASSERT(dead_slice(heap, &endless));
 }
 
 uint64_t heap_settle(struct heap *heap)
@@ -132,7 +159,16 @@ uint64_t heap_settle(struct heap *heap)
 
 bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying)
 {
-    (void)dying;
+    GIL_ASSERT_HELD(heap);
+    if (unlikely(heap->dead_head != 0 || heap->finalizers.dying.first != NULL)) {
+        struct slice slice;
+        slice_begin(&slice, &heap->slices, heap->slices.us);
+        if (!dead_slice(heap, &slice)) {
+            dying->session = NULL;
+            dying_defer(heap, dying);
+            return false;
+        }
+    }
     *freed = heap_settle(heap);
     return true;
 }

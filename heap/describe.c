@@ -284,7 +284,7 @@ static void look_in_heap(struct described *is, struct source *source, uint32_t r
         }
         is->len = is->type == HEAP_T_DICT ? heap_dict_len(heap, ref) : heap_referent_count(heap, ref);
         is->class_name = is->type == HEAP_T_CLASS ? heap_class_name(heap, ref) : NULL;
-        is->is_dead = is->type == HEAP_T_WEAKREF && heap_weakref_target(heap, ref) == 0;
+        is->is_dead = is->type == HEAP_T_WEAKREF && ((const struct weakref *)object_at(heap, ref))->target == 0;
         if (!is_spelled(is, source) && heap_id(&is->id, heap, ref) != HEAP_OK) {
             is->id = 0;
         }

@@ -317,6 +317,12 @@ bool finalizer_before_death(struct heap *heap, uint32_t ref)
     return false;
 }
 
+bool finalizer_is_dying(const struct heap *heap, uint32_t ref)
+{
+    const uint32_t *number = map32_find(&heap->finalizers.by_target, ref); /* flags may be damaged: heap_check() asks */
+    return number != NULL && heap->finalizers.records[*number]->place == PLACE_DYING;
+}
+
 void finalizer_forget(struct heap *heap, uint32_t ref)
 {
     struct finalizer *record = record_of(heap, ref);
@@ -470,7 +476,8 @@ uint32_t finalizer_check(struct heap *heap, FILE *why)
             !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
             fprintf(why, "finalizer %u is of %#x, which does not know it\n", i, ref);
             problems++;
-        } else if (record->place != PLACE_IDLE || record->done != heap_is_finalized(heap, ref)) {
+        } else if ((record->place != PLACE_IDLE && (record->place != PLACE_DYING || heap->dying_first == NULL)) ||
+                   record->done != heap_is_finalized(heap, ref)) {
             fprintf(why, "the finalizer of %#x is not where it should be\n", ref);
             problems++;
         }

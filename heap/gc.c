@@ -384,7 +384,7 @@ bool heap_gc_poll(struct heap *heap)
     struct gc *gc = &heap->gc;
     uint32_t threshold = atomic_load_explicit(&gc->threshold[0], memory_order_relaxed);
     if (likely(atomic_load_explicit(&gc->count[0], memory_order_relaxed) <= threshold) || threshold == 0 ||
-        !atomic_load_explicit(&gc->enabled, memory_order_relaxed) || gc->state != GC_IDLE) {
+        !atomic_load_explicit(&gc->enabled, memory_order_relaxed) || gc->state != GC_IDLE || heap->dying_first != NULL) {
         return false;
     }
     int generation = generation_due(gc);

@@ -269,7 +269,10 @@ heap_ref heap_find(struct heap *heap, uint64_t id)
         return 0;
     }
     const struct handle_entry *entry = entry_at(heap->handles, slot);
-    return entry->generation == id >> 32 ? entry->ref : 0;
+    if (entry->generation != id >> 32 || entry->ref == 0 || dying_decides(heap, entry->ref)) {
+        return 0;
+    }
+    return entry->ref;
 }
 
 /* ---- checker ---- */

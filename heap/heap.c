@@ -135,6 +135,8 @@ void heap_destroy(struct heap *heap)
     HEAP_ASSERT(heap->signature == HEAP_SIGNATURE);
     heap_enter(heap);
     HEAP_ASSERT(heap->sessions == NULL);
+    while (heap_step(heap, SLICE_US_DEFAULT)) { /* what is dying belongs to its owner */
+    }
     pymalloc_trim(&heap->pm);
     free_payloads(heap);
     name_fini(heap);

@@ -170,9 +170,9 @@ uint64_t heap_settle(struct heap *heap);
 struct heap_dying {
     struct heap_dying *next;
     uint32_t first, last; /* containers, linked */
+    uint32_t left;        /* of the first's references, when it has been begun; else 0 */
     void *finalizers[2];  /* first and last of those that have not run */
     struct heap_session *session; /* whose holds are dropped; NULL: none */
-    bool keep_session;    /* it goes on, empty */
     uint64_t freed;       /* objects so far */
     bool is_done;
 };
@@ -180,7 +180,8 @@ struct heap_dying {
  * *dying is in use until it is done, and its `freed` counts from the beginning. */
 HEAP_MUST_USE bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying);
 /* Releases every hold of the session, and ends it unless `keep`, in slices; the session holds nothing at once for
- * everybody but the deaths.  *released: how many, repeats counted.  true: done, deaths included; false: as above. */
+ * everybody but the deaths.  *released: how many, repeats counted.  true: done, deaths included, and dying->freed says how many died; false:
+ * as above. */
 HEAP_MUST_USE bool heap_session_end(uint64_t *released, struct heap *heap, struct heap_session *session, bool keep,
                                     struct heap_dying *dying);
 
@@ -426,7 +427,7 @@ HEAP_MUST_USE enum heap_error heap_weakref_create(heap_ref *weakref, struct heap
 /* Gives a weakref of heap_weakref_create(), without a target, one; it becomes the shared one if there is none yet.
  * HEAP_TYPE, HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref target);
-heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref); /* 0: dead */
+heap_ref heap_weakref_target(struct heap *heap, heap_ref weakref); /* 0: dead */
 /* A weakref of its own that tells HEAP_EVENT_WEAKREF to the session when the target dies; target and weakref
  * get ids.  Returns: new.  HEAP_TYPE on an immortal. */
 HEAP_MUST_USE enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap,
@@ -710,7 +711,7 @@ struct heap_stats {
         uint64_t collections, collected, uncollectable, objects;
     } generations[3];
     struct heap_histogram_figures gc_pauses;
-    uint32_t slice_objects_max, slice_refs_max; /* most that was done between two looks at the clock */
+    uint64_t slice_objects_max, slice_refs_max; /* most that was done between two looks at the clock */
     /* gil */
     uint32_t switch_interval_us;
     uint64_t gil_acquisitions, gil_contended, gil_drop_requests, gil_forced_switches;

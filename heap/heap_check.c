@@ -146,8 +146,11 @@ static void check_container(struct check *check, uint32_t ref)
 {
     struct heap *heap = check->heap;
     struct container *c = (struct container *)object_at(heap, ref);
-    if (c->head.flags & (FLAG_DEAD | FLAG_INCOMPLETE)) {
-        problem(check, "%#x is %s and still there", ref, c->head.flags & FLAG_DEAD ? "dead" : "incomplete");
+    if (c->head.flags & FLAG_DEAD) {
+        return; /* dying_check() knows it */
+    }
+    if (c->head.flags & FLAG_INCOMPLETE) {
+        problem(check, "%#x is incomplete and still there", ref);
     }
     if (!object_is_immortal(&c->head) && must_be_tracked(heap, c) != heap_gc_is_tracked(heap, ref)) {
         problem(check, "%s %#x is %stracked and should not be", heap_builtin_name((enum heap_type)c->head.type), ref,
@@ -182,7 +185,8 @@ static void check_object(struct check *check, uint32_t ref)
         return;
     }
     uint32_t roots = slot != 0 ? check->roots[slot] : 0;
-    if (o->refcount == 0 || o->refcount != (uint64_t)*count_of(check, ref) + roots) {
+    bool is_dying = o->refcount == 0 && ((!ref_is_atom(ref) && (o->flags & FLAG_DEAD)) || finalizer_is_dying(heap, ref));
+    if ((o->refcount == 0) != is_dying || o->refcount != (uint64_t)*count_of(check, ref) + roots) {
         problem(check, "%s %#x has refcount %u, but %u references and %u holds and names",
                 heap_builtin_name((enum heap_type)o->type), ref, o->refcount, *count_of(check, ref), roots);
     }
@@ -228,7 +232,7 @@ static void check_modules(struct check *check)
     check->problems += arena_check(&heap->pm, why) + pymalloc_check(&heap->pm, why) + handle_check(heap, why) +
                        name_check(heap, why) + intern_check(heap, why) + weakref_check(heap, why) +
                        finalizer_check(heap, why) + gc_check_generations(heap, why) + class_check(heap, why) +
-                       compare_check(heap, why) + mark_check(heap, why);
+                       compare_check(heap, why) + mark_check(heap, why) + dying_check(heap, why);
 }
 
 /* heap_check -- collects nothing, but frees what is already dying and gives magazines back. */

@@ -255,8 +255,10 @@ struct heap {
     struct marks *marks; /* mark.c; NULL: there was never a mark */
     struct visit *visit; /* the walk under way (visit.h); NULL: none */
 
-    /* Deaths: containers whose refcount is 0, linked by `gc`, not yet taken apart. */
+    /* Deaths of the operation under way: containers whose refcount is 0, linked by `gc`, not yet taken apart.
+     * With finalizers.dying they are what a struct heap_dying keeps of an operation that is over. */
     uint32_t dead_head, dead_tail;
+    uint32_t dead_left;     /* of the first's references, when it has been begun; else 0 */
     uint64_t freed_pending; /* objects freed since the last heap_settle() */
 
     struct slice_rule slices;
@@ -479,6 +481,8 @@ void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap
 void finalizer_forget(struct heap *heap, uint32_t ref);
 /* Tells of each that ran: it lives on unless it is still condemned. */
 void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref));
+/* Whether it waits for its finalizer, its refcount being 0. */
+bool finalizer_is_dying(const struct heap *heap, uint32_t ref);
 uint32_t finalizer_check(struct heap *heap, FILE *why);
 
 /* ---- garbage.c ---- */
@@ -513,7 +517,12 @@ uint32_t handle_check(struct heap *heap, FILE *why);
 
 /* ---- session.c, name.c ---- */
 
-/* Adds what sessions hold of each handle slot to `roots` (indexed by slot); for heap_check. */
+/* Drops the holds of a session that has ended; true: none is left, and the session is gone. */
+HEAP_MUST_USE bool session_release_slice(struct heap *heap, struct heap_session *session, struct slice *slice);
+/* How many holds on the slot are still to be dropped. */
+uint32_t session_holds_left(const struct heap_session *session, uint32_t slot);
+/* Adds what sessions hold of each handle slot to `roots` (indexed by slot), also those that have ended; for
+ * heap_check. */
 void session_count_holds(struct heap *heap, uint32_t *roots);
 /* Calls `row` for each handle slot that a session holds, session by session, until it says false, which it
  * then returns. */
@@ -535,7 +544,16 @@ uint32_t mark_check(struct heap *heap, FILE *why);
 /* ---- dead.c: the dead list ---- */
 
 void dead_append(struct heap *heap, struct container *c); /* refcount 0, untracked, without id and weakrefs */
-void dead_drain(struct heap *heap);                       /* until the list is empty */
+void dead_drain(struct heap *heap); /* the deaths of the operation under way, until none is left */
+HEAP_MUST_USE bool dead_slice(struct heap *heap, struct slice *slice); /* the same; true: none is left */
+/* What is left of the deaths of the operation under way, and the holds of dying->session, go on in heap_step(). */
+void dying_defer(struct heap *heap, struct heap_dying *dying);
+/* Goes on with those; true: none are left. */
+HEAP_MUST_USE bool dying_step(struct heap *heap, struct slice *slice);
+/* Whether it cannot be said yet if the object lives, because only what is dying may refer to it: nobody holds or
+ * names it.  heap->wait says so then. */
+bool dying_decides(struct heap *heap, uint32_t ref);
+uint32_t dying_check(struct heap *heap, FILE *why);
 /* Everything of a container but its block; its edges have been dropped. */
 void object_free_buffers(struct heap *heap, struct container *c);
 

@@ -35,8 +35,8 @@ static void gc_figures(struct heap_stats *stats, const struct heap *heap)
         stats->generations[g].objects = counter_read(&gc->generations[g].objects);
     }
     histogram_figures(&gc->pauses, &stats->gc_pauses);
-    stats->slice_objects_max = heap->slices.objects_max;
-    stats->slice_refs_max = heap->slices.refs_max;
+    stats->slice_objects_max = counter_read(&heap->slices.objects_max);
+    stats->slice_refs_max = counter_read(&heap->slices.refs_max);
 }
 
 static void gil_figures(struct heap_stats *stats, const struct gil *gil)

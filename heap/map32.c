@@ -193,18 +193,26 @@ void map32_remove(struct map32 *map, uint32_t key)
     shrink_if_empty(map);
 }
 
-bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint32_t *value)
+uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint32_t *key)
 {
     while (*position < (uint64_t)map->old_room + map->room) {
         uint64_t i = (*position)++;
-        const struct map32_slot *slot = i < map->old_room ? &map->old[i] : &map->slots[i - map->old_room];
+        struct map32_slot *slot = i < map->old_room ? &map->old[i] : &map->slots[i - map->old_room];
         if (slot->key != 0) {
             *key = slot->key;
-            *value = slot->value;
-            return true;
+            return &slot->value;
         }
     }
-    return false;
+    return NULL;
+}
+
+bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint32_t *value)
+{
+    const uint32_t *place = map32_next_value(map, position, key);
+    if (place != NULL) {
+        *value = *place;
+    }
+    return place != NULL;
 }
 
 /* ---- checker ---- */

@@ -29,8 +29,10 @@ uint32_t *map32_find(const struct map32 *map, uint32_t key);
 /* The value of a key, made with 0 if it is missing; NULL: no memory. */
 uint32_t *map32_put(struct map32 *map, uint32_t key);
 void map32_remove(struct map32 *map, uint32_t key); /* a missing key is fine */
-/* Each entry once, while nothing changes; *position starts at 0.  false: no more. */
+/* Each entry once, while no key comes or goes; *position starts at 0.  false: no more. */
 bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint32_t *value);
+/* The same with the place of the value; NULL: no more. */
+uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint32_t *key);
 /* Every key is found and counted; problems on `why`. */
 uint32_t map32_check(const struct map32 *map, FILE *why);
 

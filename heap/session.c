@@ -11,6 +11,7 @@
 struct heap_session {
     uint64_t number;
     struct map32 holds;  /* handle slot -> how often */
+    uint64_t position;   /* of one that has ended: the holds before are dropped, and count 0 */
     counter_u64 total;   /* holds, repeats counted */
     struct heap_session *next, *prev;
 };
@@ -33,14 +34,12 @@ struct heap_session *heap_session_create(struct heap *heap)
     return session;
 }
 
-/* Drops n holds on the object of a slot; `holds` has been told. */
-static void drop_holds(struct heap *heap, struct heap_session *session, uint32_t slot, uint32_t n)
+/* Drops n holds on the object of a slot; the session has been told. */
+static void drop_holds(struct heap *heap, uint32_t slot, uint32_t n)
 {
     uint32_t ref = handle_ref(heap, slot);
     struct object *o = object_at(heap, ref);
     handle_root_drop(heap, slot, n);
-    counter_sub(&session->total, n);
-    counter_sub(&heap->hold_count, n);
     if (!object_is_immortal(o)) {
         HEAP_ASSERT(o->refcount >= n);
         o->refcount -= n - 1;
@@ -48,24 +47,16 @@ static void drop_holds(struct heap *heap, struct heap_session *session, uint32_t
     }
 }
 
-uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session)
+/* The session counts n holds less. */
+static void count_dropped(struct heap *heap, struct heap_session *session, uint64_t n)
 {
-    GIL_ASSERT_HELD(heap);
-    uint64_t released = counter_read(&session->total);
-    uint64_t position = 0;
-    uint32_t slot, n;
-    while (map32_next(&session->holds, &position, &slot, &n)) {
-        drop_holds(heap, session, slot, n);
-    }
-    map32_fini(&session->holds);
-    map32_init(&session->holds, &heap->pm);
-    return released;
+    counter_sub(&session->total, n);
+    counter_sub(&heap->hold_count, n);
 }
 
-/* Takes a session that holds nothing off the list, and frees it. */
-static void session_free(struct heap *heap, struct heap_session *session)
+/* Takes a session off the list. */
+static void session_unlink(struct heap *heap, struct heap_session *session)
 {
-    map32_fini(&session->holds);
     if (session->prev != NULL) {
         session->prev->next = session->next;
     } else {
@@ -75,23 +66,111 @@ static void session_free(struct heap *heap, struct heap_session *session)
         session->next->prev = session->prev;
     }
     counter_sub(&heap->session_count, 1);
+}
+
+/* Frees one that is on no list. */
+static void session_free(struct heap_session *session)
+{
+    map32_fini(&session->holds);
     free(session);
 }
 
-uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
+/* ---- the end ---- */
+
+uint32_t session_holds_left(const struct heap_session *session, uint32_t slot)
 {
-    uint64_t released = heap_session_release_all(heap, session);
-    session_free(heap, session);
-    return released;
+    const uint32_t *n = map32_find(&session->holds, slot);
+    return n != NULL ? *n : 0;
+}
+
+/* Drops the holds from session->position on, all of them or a slice. */
+static bool release_from_position(struct heap *heap, struct heap_session *session, struct slice *slice)
+{
+    uint32_t slot, *n;
+    while (!slice->is_over) {
+        n = map32_next_value(&session->holds, &session->position, &slot);
+        if (n == NULL) {
+            return true;
+        }
+        uint32_t count = *n;
+        *n = 0;
+        drop_holds(heap, slot, count);
+        slice_spend(slice, 1, 1);
+    }
+    return false;
+}
+
+bool session_release_slice(struct heap *heap, struct heap_session *session, struct slice *slice)
+{
+    if (!release_from_position(heap, session, slice)) {
+        return false;
+    }
+    session_free(session);
+    return true;
+}
+
+/* What is left of the session has ended, and holds what it held, for the deaths alone: the session itself or, if it
+ * goes on, another one that takes its holds over.  NULL: no memory for that. */
+static struct heap_session *session_retire(struct heap *heap, struct heap_session *session, bool keep)
+{
+    struct heap_session *retired = session;
+    if (keep) {
+        retired = calloc(1, sizeof *retired);
+        if (retired == NULL) {
+            return NULL;
+        }
+        retired->holds = session->holds;
+        map32_init(&session->holds, &heap->pm);
+    } else {
+        session_unlink(heap, session);
+    }
+    count_dropped(heap, session, counter_read(&session->total));
+    return retired;
 }
 
 bool heap_session_end(uint64_t *released, struct heap *heap, struct heap_session *session, bool keep,
                       struct heap_dying *dying)
 {
-    (void)dying;
-    *released = keep ? heap_session_release_all(heap, session) : heap_session_destroy(heap, session);
-    heap_settle(heap);
-    return true;
+    GIL_ASSERT_HELD(heap);
+    *released = counter_read(&session->total);
+    struct heap_session *retired = session_retire(heap, session, keep);
+    if (retired == NULL) {
+        heap_session_release_all(heap, session);
+        dying->freed = heap_settle(heap);
+        return true;
+    }
+    struct slice slice;
+    slice_begin(&slice, &heap->slices, heap->slices.us);
+    bool is_released = session_release_slice(heap, retired, &slice);
+    if (is_released && dead_slice(heap, &slice)) {
+        dying->freed = heap_settle(heap);
+        return true;
+    }
+    dying->session = is_released ? NULL : retired;
+    dying_defer(heap, dying);
+    return false;
+}
+
+uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session)
+{
+    GIL_ASSERT_HELD(heap);
+    uint64_t released = counter_read(&session->total);
+    struct slice endless;
+    slice_begin(&endless, &heap->slices, 0);
+    count_dropped(heap, session, released);
+    session->position = 0;
+    HEAP_ASSERT(release_from_position(heap, session, &endless));
+    map32_fini(&session->holds);
+    map32_init(&session->holds, &heap->pm);
+    return released;
+}
+
+uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session)
+{
+    uint64_t released = heap_session_release_all(heap, session);
+    session_unlink(heap, session);
+    session_free(session);
+    return released;
 }
 
 uint64_t heap_session_number(const struct heap_session *session)
@@ -140,7 +219,8 @@ enum heap_error heap_unhold(struct heap *heap, struct heap_session *session, hea
     if (--*n == 0) {
         map32_remove(&session->holds, slot);
     }
-    drop_holds(heap, session, slot, 1);
+    count_dropped(heap, session, 1);
+    drop_holds(heap, slot, 1);
     return HEAP_OK;
 }
 
@@ -211,7 +291,8 @@ enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, s
     to->holds = merged;
     from->holds = spent;
     counter_add(&to->total, counter_read(&from->total));
-    session_free(heap, from);
+    session_unlink(heap, from);
+    session_free(from);
     return HEAP_OK;
 }
 
@@ -247,13 +328,23 @@ bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t sessi
     return true;
 }
 
+static void count_holds(const struct heap_session *session, uint32_t *roots)
+{
+    uint64_t position = 0;
+    uint32_t slot, n;
+    while (map32_next(&session->holds, &position, &slot, &n)) {
+        roots[slot] += n;
+    }
+}
+
 void session_count_holds(struct heap *heap, uint32_t *roots)
 {
     for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
-        uint64_t position = 0;
-        uint32_t slot, n;
-        while (map32_next(&session->holds, &position, &slot, &n)) {
-            roots[slot] += n;
+        count_holds(session, roots);
+    }
+    for (const struct heap_dying *dying = heap->dying_first; dying != NULL; dying = dying->next) {
+        if (dying->session != NULL) {
+            count_holds(dying->session, roots);
         }
     }
 }

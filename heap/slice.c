@@ -10,6 +10,13 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void raise_to(counter_u64 *max, uint64_t value)
+{
+    if (value > counter_read(max)) {
+        atomic_store_explicit(max, value, memory_order_relaxed);
+    }
+}
+
 void slice_begin(struct slice *slice, struct slice_rule *rule, uint32_t us)
 {
     *slice = (struct slice){
@@ -22,12 +29,13 @@ void slice_begin(struct slice *slice, struct slice_rule *rule, uint32_t us)
 bool slice_look(struct slice *slice)
 {
     struct slice_rule *rule = slice->rule;
-    rule->objects_max = slice->objects > rule->objects_max ? slice->objects : rule->objects_max;
-    rule->refs_max = slice->refs > rule->refs_max ? slice->refs : rule->refs_max;
+    raise_to(&rule->objects_max, slice->objects);
+    raise_to(&rule->refs_max, slice->refs);
     if (slice->objects_left != UINT32_MAX) {
         slice->objects_left -= slice->objects < slice->objects_left ? slice->objects : slice->objects_left;
     }
     slice->objects = slice->refs = 0;
-    slice->is_over = slice->is_over || slice->objects_left == 0 || (slice->end_ns != UINT64_MAX && now_ns() >= slice->end_ns);
+    slice->is_over = slice->is_over || slice->objects_left == 0 ||
+                     (slice->end_ns != UINT64_MAX && now_ns() >= slice->end_ns);
     return slice->is_over;
 }

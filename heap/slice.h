@@ -7,6 +7,8 @@
 #ifndef HEAPD_HEAP_SLICE_H
 #define HEAPD_HEAP_SLICE_H
 
+#include "pymalloc.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -19,8 +21,7 @@
 struct slice_rule {
     uint32_t us;          /* of an operation's slice */
     uint32_t objects;     /* a slice ends after so many; 0: no such bound */
-    uint32_t objects_max; /* most objects and references between two looks at the clock so far */
-    uint32_t refs_max;
+    counter_u64 objects_max, refs_max; /* most objects and references between two looks at the clock so far */
 };
 
 struct slice {

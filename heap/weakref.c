@@ -171,9 +171,10 @@ enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, const 
     return HEAP_OK;
 }
 
-heap_ref heap_weakref_target(const struct heap *heap, heap_ref weakref)
+heap_ref heap_weakref_target(struct heap *heap, heap_ref weakref)
 {
-    return weakref_at(heap, weakref)->target;
+    heap_ref target = weakref_at(heap, weakref)->target;
+    return target != 0 && !dying_decides(heap, target) ? target : 0;
 }
 
 uint64_t heap_weakref_count(const struct heap *heap, heap_ref target)

@@ -12,8 +12,12 @@ bool heap_work_pending(const struct heap *heap)
 bool heap_step(struct heap *heap, uint32_t budget_us)
 {
     GIL_ASSERT_HELD(heap);
-    (void)budget_us;
-    return false;
+    heap_settle(heap); /* who left something behind has no use for it */
+    struct slice slice;
+    slice_begin(&slice, &heap->slices, budget_us);
+    bool is_done = dying_step(heap, &slice);
+    atomic_store_explicit(&heap->work_pending, !is_done, memory_order_relaxed);
+    return !is_done;
 }
 
 void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects)
@@ -34,13 +38,14 @@ enum heap_wait heap_take_wait(struct heap *heap)
 
 bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
 {
-    (void)heap;
-    (void)wait;
-    return true;
+    return wait == HEAP_WAIT_NOTHING || heap->dying_first == NULL;
 }
 
 bool heap_is_still(struct heap *heap)
 {
-    (void)heap;
-    return true;
+    GIL_ASSERT_HELD(heap);
+    if (heap->dying_first != NULL) {
+        heap->wait = HEAP_WAIT_COLLECTION;
+    }
+    return heap->dying_first == NULL;
 }
