@@ -260,6 +260,10 @@ static void read_params(struct envelope *envelope, struct json_cursor *cursor)
 static void read_jsonrpc(struct envelope *envelope, struct json_cursor *cursor)
 {
     struct json_value value;
+    if (json_take_value(cursor, "\"2.0\"")) {
+        first_time(envelope, MEMBER_JSONRPC);
+        return;
+    }
     if (!json_scan_value(cursor, &value) || !first_time(envelope, MEMBER_JSONRPC)) {
         return;
     }
@@ -272,18 +276,17 @@ static void read_jsonrpc(struct envelope *envelope, struct json_cursor *cursor)
 
 static void read_id(struct envelope *envelope, struct json_cursor *cursor)
 {
-    struct json_value value;
-    if (!json_scan_value(cursor, &value)) {
+    struct json_value *id = &envelope->id;
+    if (!json_scan_value(cursor, id)) {
         return;
     }
-    bool valid = value.kind == JSON_KIND_STRING || value.kind == JSON_KIND_INT ||
-                 value.kind == JSON_KIND_FLOAT || value.kind == JSON_KIND_NULL;
+    bool valid = id->kind == JSON_KIND_STRING || id->kind == JSON_KIND_INT || id->kind == JSON_KIND_FLOAT ||
+                 id->kind == JSON_KIND_NULL;
     if (!first_time(envelope, MEMBER_ID)) {
-        envelope->id.text = NULL;
+        id->text = NULL;
     } else if (!valid) {
+        id->text = NULL;
         wrong(envelope, "id is not a string, a number or null");
-    } else {
-        envelope->id = value;
     }
 }
 
@@ -307,9 +310,28 @@ static void read_method(struct envelope *envelope, struct json_cursor *cursor)
          ? json_string_is((name), constant)                                                                    \
          : (name)->len == sizeof(constant) - 1 && memcmp((name)->text, constant, sizeof(constant) - 1) == 0)
 
+/* The members as most clients write them, as far as they stand so: names are compared with what is expected next.
+ * read_members() goes on with whatever is left. */
+static inline void read_expected_members(struct envelope *envelope, struct json_cursor *cursor)
+{
+    if (json_take_member(cursor, "jsonrpc")) {
+        read_jsonrpc(envelope, cursor);
+    }
+    if (json_take_member(cursor, "id")) {
+        read_id(envelope, cursor);
+    }
+    if (json_take_member(cursor, "method")) {
+        read_method(envelope, cursor);
+    }
+    if (json_take_member(cursor, "params")) {
+        read_params(envelope, cursor);
+    }
+}
+
 static void read_members(struct envelope *envelope, struct json_cursor *cursor)
 {
     struct json_string name;
+    read_expected_members(envelope, cursor);
     while (!envelope->no_memory && json_next_member(cursor, &name)) {
         if (NAME_IS(&name, "id")) {
             read_id(envelope, cursor);

@@ -101,6 +101,30 @@ bool json_enter(struct json_cursor *cursor);
 /* In an object: reads the next member's name and colon; its value must be read or entered next.
  * false: the object has ended (and is left), or an error. */
 bool json_next_member(struct json_cursor *cursor, struct json_string *name);
+/* In an object: whether the next member's name and colon are exactly this text, written the usual way; then they are
+ * read.  A guess that costs next to nothing: else nothing has happened, and json_next_member() says what is
+ * there. */
+static inline bool json_take_member_text(struct json_cursor *cursor, const char *text, size_t len)
+{
+    const char *p = cursor->at;
+    if (!cursor->first && *p++ != ',') {
+        return false;
+    }
+    if (memcmp(p, text, len) != 0) {
+        return false;
+    }
+    cursor->first = false;
+    cursor->at = p + len;
+    return true;
+}
+/* The same with a constant of at most 29 plain characters, none of them `$`. */
+#define json_take_member(cursor, name) json_take_member_text((cursor), "\"" name "\":", sizeof(name) + 2)
+/* The same with a text of 16 bytes, zeros behind `"name":`. */
+#define JSON_MEMBER_BYTES 16
+bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_MEMBER_BYTES]);
+/* Whether the next value is exactly this constant scalar, without white space before it; then it is read. */
+#define json_take_value(cursor, text)                                                                          \
+    (memcmp((cursor)->at, "" text, sizeof(text) - 1) == 0 && ((cursor)->at += sizeof(text) - 1, true))
 /* In an array: true when an item follows, which must be read or entered next.
  * false: the array has ended (and is left), or an error. */
 bool json_next_item(struct json_cursor *cursor);

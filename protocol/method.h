@@ -38,6 +38,7 @@ enum param_kind {
 
 struct param {
     const char *name;
+    char member[JSON_MEMBER_BYTES]; /* `"name":`, for json_take_member_padded() */
     enum param_kind kind;
     bool optional;
     int64_t min, max;         /* of a PARAM_INT, and max of a PARAM_SECONDS */

@@ -12,48 +12,50 @@
 
 /* ---- parameters that many rows share ---- */
 
+/* A parameter's name, and the same as the member of an object begins. */
+#define NAME(param_name) .name = param_name, .member = "\"" param_name "\":"
 #define PARAMS(...)                                                                                            \
     .param_count = sizeof((struct param[]){__VA_ARGS__}) / sizeof(struct param), .params = {__VA_ARGS__}
 
 #define OBJECT(what)                                                                                           \
     {                                                                                                          \
-        .name = "object", .kind = PARAM_TARGET, .doc = what ", by id or bound name."                           \
+        NAME("object"), .kind = PARAM_TARGET, .doc = what ", by id or bound name."                           \
     }
 #define VALUE(what)                                                                                            \
     {                                                                                                          \
-        .name = "value", .kind = PARAM_VALUE, .doc = what                                                      \
+        NAME("value"), .kind = PARAM_VALUE, .doc = what                                                      \
     }
 #define KEY                                                                                                    \
     {                                                                                                          \
-        .name = "key", .kind = PARAM_KEY, .doc = "The key."                                                    \
+        NAME("key"), .kind = PARAM_KEY, .doc = "The key."                                                    \
     }
 #define INDEX(what)                                                                                            \
     {                                                                                                          \
-        .name = "index", .kind = PARAM_INT, .min = INT64_MIN, .max = INT64_MAX, .doc = what                    \
+        NAME("index"), .kind = PARAM_INT, .min = INT64_MIN, .max = INT64_MAX, .doc = what                    \
     }
 #define STR(str_name, what)                                                                                    \
     {                                                                                                          \
-        .name = str_name, .kind = PARAM_STR, .doc = what                                                       \
+        NAME(str_name), .kind = PARAM_STR, .doc = what                                                       \
     }
 #define ATTR STR("attr", "The attribute's name.")
 #define HOLD(json_default)                                                                                     \
     {                                                                                                          \
-        .name = "hold", .kind = PARAM_BOOL, .optional = true, .fallback = json_default,                        \
+        NAME("hold"), .kind = PARAM_BOOL, .optional = true, .fallback = json_default,                        \
         .doc = "Whether the session takes a hold on the object in the answer."                                 \
     }
 #define DEPTH                                                                                                  \
     {                                                                                                          \
-        .name = "depth", .kind = PARAM_INT, .optional = true, .min = -1, .max = INT32_MAX,                     \
+        NAME("depth"), .kind = PARAM_INT, .optional = true, .min = -1, .max = INT32_MAX,                     \
         .doc = "When given, the answer also has the object's value as `get` of that depth says it; -1 is all." \
     }
 #define LIMIT                                                                                                  \
     {                                                                                                          \
-        .name = "limit", .kind = PARAM_INT, .optional = true, .min = 1, .max = 100000, .fallback = "1000",     \
+        NAME("limit"), .kind = PARAM_INT, .optional = true, .min = 1, .max = 100000, .fallback = "1000",     \
         .doc = "The most rows in one answer."                                                                  \
     }
 #define THRESHOLD(threshold_name, is_optional, what)                                                           \
     {                                                                                                          \
-        .name = threshold_name, .kind = PARAM_INT, .optional = is_optional, .max = INT32_MAX, .doc = what      \
+        NAME(threshold_name), .kind = PARAM_INT, .optional = is_optional, .max = INT32_MAX, .doc = what      \
     }
 
 static const char *const SHARED_WORDS[] = {"ref", "let", NULL};
@@ -102,11 +104,11 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_WRITE,
      PARAMS(VALUE("What to create."),
-            {.name = "name",
+            {NAME("name"),
              .kind = PARAM_STR,
              .optional = true,
              .doc = "A name to bind to the new object, of 1 to 1024 bytes."},
-            {.name = "hold",
+            {NAME("hold"),
              .kind = PARAM_BOOL,
              .optional = true,
              .doc = "Whether the session holds the object; true without `name`, else false."}),
@@ -141,7 +143,7 @@ const struct method METHODS[] = {
      .handler = method_collect,
      .needs_gil = true,
      .role = ROLE_WRITE,
-     PARAMS({.name = "generation",
+     PARAMS({NAME("generation"),
              .kind = PARAM_INT,
              .optional = true,
              .max = 2,
@@ -160,7 +162,7 @@ const struct method METHODS[] = {
      .group = "The five operations",
      .handler = method_stats,
      .role = ROLE_READ,
-     PARAMS({.name = "section",
+     PARAMS({NAME("section"),
              .kind = PARAM_ENUM,
              .optional = true,
              .words = METHOD_STATS_SECTIONS,
@@ -177,14 +179,14 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_READ,
      PARAMS(OBJECT("The object"),
-            {.name = "depth",
+            {NAME("depth"),
              .kind = PARAM_INT,
              .optional = true,
              .min = -1,
              .max = INT32_MAX,
              .fallback = "1",
              .doc = "How many containers are written out below one another; -1 is all."},
-            {.name = "shared",
+            {NAME("shared"),
              .kind = PARAM_ENUM,
              .optional = true,
              .words = SHARED_WORDS,
@@ -241,13 +243,13 @@ const struct method METHODS[] = {
      .handler = method_name_list,
      .needs_gil = true,
      .role = ROLE_READ,
-     PARAMS({.name = "prefix",
+     PARAMS({NAME("prefix"),
              .kind = PARAM_STR,
              .optional = true,
              .fallback = "\"\"",
              .doc = "Only names that begin so."},
             LIMIT,
-            {.name = "after",
+            {NAME("after"),
              .kind = PARAM_STR,
              .optional = true,
              .doc = "`next` of the answer before, to go on."}),
@@ -327,7 +329,7 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_WRITE,
      PARAMS(OBJECT("A list"),
-            {.name = "index",
+            {NAME("index"),
              .kind = PARAM_INT,
              .optional = true,
              .min = INT64_MIN,
@@ -439,7 +441,7 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_READ,
      PARAMS(OBJECT("A dict"), LIMIT,
-            {.name = "after",
+            {NAME("after"),
              .kind = PARAM_INT,
              .optional = true,
              .max = INT64_MAX,
@@ -476,7 +478,7 @@ const struct method METHODS[] = {
      .needs_gil = true,
      .role = ROLE_WRITE,
      PARAMS(OBJECT("A dict"), KEY,
-            {.name = "by",
+            {NAME("by"),
              .kind = PARAM_INT,
              .optional = true,
              .min = INT64_MIN,

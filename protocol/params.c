@@ -225,27 +225,47 @@ static bool is_named(const struct param *param, const struct json_string *name)
     return param->name[name->len] == '\0';
 }
 
-static enum params_result bind_by_name(struct binding *binding, struct json_cursor *cursor)
+/* Reads the name of the next member; *i: the parameter that it names.  `expected` is the one most clients give next.
+ * PARAMS_OK with *i == param_count: there is none, or an error which the cursor has. */
+static enum params_result next_by_name(struct binding *binding, struct json_cursor *cursor, unsigned expected,
+                                       unsigned *i)
 {
     const struct method *method = binding->method;
     struct json_string name;
-    while (json_next_member(cursor, &name)) {
-        unsigned i = 0;
-        while (i < method->param_count && !is_named(&method->params[i], &name)) {
-            i++;
+    *i = expected;
+    if (expected < method->param_count && json_take_member_padded(cursor, method->params[expected].member)) {
+        return PARAMS_OK;
+    }
+    *i = 0;
+    if (!json_next_member(cursor, &name)) {
+        *i = method->param_count;
+        return PARAMS_OK;
+    }
+    while (*i < method->param_count && !is_named(&method->params[*i], &name)) {
+        ++*i;
+    }
+    return *i == method->param_count ? refuse_unknown(binding, &name) : PARAMS_OK;
+}
+
+static enum params_result bind_by_name(struct binding *binding, struct json_cursor *cursor)
+{
+    const struct method *method = binding->method;
+    for (unsigned i, expected = 0;; expected = i + 1) {
+        enum params_result result = next_by_name(binding, cursor, expected, &i);
+        if (result != PARAMS_OK) {
+            return result;
         }
         if (i == method->param_count) {
-            return refuse_unknown(binding, &name);
+            return json_failed(cursor) ? PARAMS_SYNTAX : PARAMS_OK;
         }
         if ((binding->seen & 1u << i) != 0) {
             return refuse(binding, &method->params[i], "given once, not twice");
         }
-        enum params_result result = bind_value(binding, cursor, i);
+        result = bind_value(binding, cursor, i);
         if (result != PARAMS_OK) {
             return result;
         }
     }
-    return json_failed(cursor) ? PARAMS_SYNTAX : PARAMS_OK;
 }
 
 static enum params_result bind_by_position(struct binding *binding, struct json_cursor *cursor)
@@ -271,10 +291,9 @@ static enum params_result bind_by_position(struct binding *binding, struct json_
 static enum params_result finish(struct binding *binding)
 {
     const struct method *method = binding->method;
-    for (unsigned i = 0; i < method->param_count; i++) {
-        if ((binding->seen & 1u << i) != 0) {
-            continue;
-        }
+    unsigned missing = ((1u << method->param_count) - 1) & ~binding->seen;
+    for (; missing != 0; missing &= missing - 1) {
+        unsigned i = (unsigned)__builtin_ctz(missing);
         if (!method->params[i].optional) {
             return refuse(binding, &method->params[i], "given");
         }

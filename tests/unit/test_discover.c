@@ -1,6 +1,7 @@
 /* test_discover.c -- the method table as documents: OpenRPC that is valid, examples that run, and a WIRE.md
  * that says the same.
  */
+#include "../../protocol/method.h"
 #include "rpc_fixture.h"
 
 #include <jansson.h>
@@ -213,6 +214,21 @@ static void test_discover_examples_run(void **state)
 /* ---- WIRE.md ---- */
 
 /* The part between the two marker comments is rpc_methods_markdown(). */
+/* Every parameter has its name in the form in which requests are expected to have it, too. */
+static void test_discover_params_have_members(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < METHOD_COUNT; i++) {
+        for (unsigned k = 0; k < METHODS[i].param_count; k++) {
+            const struct param *param = &METHODS[i].params[k];
+            char wanted[JSON_MEMBER_BYTES + 1];
+            assert_int_equal(snprintf(wanted, sizeof wanted, "\"%s\":", param->name), strlen(param->name) + 3);
+            assert_true(strlen(wanted) <= sizeof param->member);
+            assert_memory_equal(param->member, wanted, strlen(wanted));
+        }
+    }
+}
+
 static void test_discover_agrees_with_wire_page(void **state)
 {
     (void)state;
@@ -247,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_discover_is_valid_openrpc),
         fixture_test(test_discover_answers_on_the_wire),
         cmocka_unit_test(test_discover_examples_run),
+        cmocka_unit_test(test_discover_params_have_members),
         cmocka_unit_test(test_discover_agrees_with_wire_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

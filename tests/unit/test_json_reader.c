@@ -530,6 +530,46 @@ static void test_json_reader_walks_members(void **state)
     free(copy);
 }
 
+/* What is expected next is taken when it stands there as expected, and else nothing happens. */
+static void test_json_reader_takes_expected_members(void **state)
+{
+    (void)state;
+    static const char member[JSON_MEMBER_BYTES] = "\"key\":", longest[JSON_MEMBER_BYTES] = "\"abcdefghijklm\":";
+    static const char text[] = "{\"id\":\"2.0\",\"key\":1 ,\"key\":2,\"abcdefghijklm\":3,\"keys\":4, \"id\":5}";
+    char *block = padded(text, sizeof text - 1);
+    struct json_cursor cursor;
+    struct json_value value;
+    struct json_string name;
+    json_cursor_init(&cursor, block, sizeof text - 1, DEPTH);
+    assert_true(json_enter(&cursor));
+    assert_false(json_take_member(&cursor, "i"));
+    assert_false(json_take_member_padded(&cursor, member));
+    assert_true(json_take_member(&cursor, "id"));
+    assert_false(json_take_value(&cursor, "\"2.1\""));
+    assert_true(json_take_value(&cursor, "\"2.0\""));
+    assert_true(json_take_member_padded(&cursor, member));
+    assert_true(json_scan_value(&cursor, &value));
+    assert_int_equal(value.integer, 1);
+    assert_false(json_take_member_padded(&cursor, member)); /* a space stands before the comma */
+    assert_true(json_next_member(&cursor, &name));
+    assert_true(json_scan_value(&cursor, &value));
+    assert_int_equal(value.integer, 2);
+    assert_true(json_take_member_padded(&cursor, longest));
+    assert_true(json_scan_value(&cursor, &value));
+    assert_int_equal(value.integer, 3);
+    assert_false(json_take_member_padded(&cursor, member)); /* only the beginning is the same */
+    assert_true(json_next_member(&cursor, &name));
+    assert_true(json_scan_value(&cursor, &value));
+    assert_false(json_take_member(&cursor, "id")); /* a space stands behind the comma */
+    assert_true(json_next_member(&cursor, &name));
+    assert_true(json_scan_value(&cursor, &value));
+    assert_int_equal(value.integer, 5);
+    assert_false(json_take_member(&cursor, "id"));
+    assert_false(json_next_member(&cursor, &name));
+    assert_true(json_finish(&cursor));
+    free(block);
+}
+
 static void test_json_reader_stays_failed(void **state)
 {
     (void)state;
@@ -816,6 +856,7 @@ int main(void)
         cmocka_unit_test(test_json_reader_classifies_values),
         cmocka_unit_test(test_json_reader_keeps_dollars_of_values_apart),
         cmocka_unit_test(test_json_reader_walks_members),
+        cmocka_unit_test(test_json_reader_takes_expected_members),
         cmocka_unit_test(test_json_reader_stays_failed),
         cmocka_unit_test(test_json_reader_unescapes),
         cmocka_unit_test(test_json_reader_agrees_with_the_parsing_suite),
