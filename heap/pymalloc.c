@@ -97,10 +97,7 @@ static uint32_t pool_open(struct pymalloc *pm, enum pool_kind kind, unsigned cla
         return 0;
     }
     const uint64_t *template = pm->private->templates[class];
-    unsigned capacity = 0;
-    for (unsigned i = 0; i < POOL_WORDS; i++) {
-        capacity += (unsigned)__builtin_popcountll(template[i]);
-    }
+    unsigned capacity = POOL_BYTES / ((class + 1) * GRANULE_BYTES);
     memcpy(pool_words(pm, number), template, POOL_WORDS * sizeof *template);
     struct pool *pool = &pm->pools[number];
     *pool = (struct pool){.state = POOL_USED, .kind = (uint8_t)kind, .class = (uint8_t)class};
@@ -128,8 +125,8 @@ static void pool_gained(struct pymalloc *pm, uint32_t number, uint32_t count)
     }
 }
 
-/* Takes the lowest free blocks of a USED pool, `room` at most; their number. */
-static uint32_t pool_take(struct pymalloc *pm, uint32_t number, uint32_t *refs, uint32_t room)
+/* Takes the lowest free blocks of a USED pool, `room` at most; their number.  Stores them from `end` downwards. */
+static uint32_t pool_take(struct pymalloc *pm, uint32_t number, uint32_t *end, uint32_t room)
 {
     struct pool *pool = &pm->pools[number];
     uint64_t *words = pool_words(pm, number);
@@ -139,7 +136,8 @@ static uint32_t pool_take(struct pymalloc *pm, uint32_t number, uint32_t *refs, 
         uint32_t ref = pool_first_ref(number) + i * 64;
         uint64_t bits = words[i];
         for (; bits != 0 && taken < want; bits &= bits - 1) {
-            refs[taken++] = ref + (uint32_t)__builtin_ctzll(bits);
+            *--end = ref + (uint32_t)__builtin_ctzll(bits);
+            taken++;
         }
         words[i] = bits;
     }
@@ -159,16 +157,15 @@ static uint32_t pool_take(struct pymalloc *pm, uint32_t number, uint32_t *refs, 
 static uint32_t refill(struct pymalloc *pm, enum pool_kind kind, unsigned class)
 {
     const uint32_t *head = &pm->private->lists[kind][class];
-    struct magazine *magazine = &pm->magazines[kind][class];
-    uint32_t refs[MAGAZINE_REFILL], count = 0;
+    uint32_t *refs = pm->magazines[kind][class].refs, count = 0;
     if (*head == 0 && pool_open(pm, kind, class) == 0) {
         return 0;
     }
     while (count < MAGAZINE_REFILL && *head != 0) {
-        count += pool_take(pm, *head, refs + count, MAGAZINE_REFILL - count);
+        count += pool_take(pm, *head, refs + MAGAZINE_REFILL - count, MAGAZINE_REFILL - count);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        magazine->refs[count - 1 - i] = refs[i];
+    if (count < MAGAZINE_REFILL) {
+        memmove(refs, refs + MAGAZINE_REFILL - count, count * sizeof *refs);
     }
     counter_add(&pm->private->classes[kind][class].taken, count);
     return count;
@@ -193,19 +190,25 @@ static void flush(struct pymalloc *pm, enum pool_kind kind, unsigned class, uint
     struct magazine *magazine = &pm->magazines[kind][class];
     uint32_t *refs = magazine->refs, i = 0;
     while (i < count) {
-        /* refs[0..i) are back in their pools; a run of blocks of one pool costs one look at the pool. */
-        uint32_t number = refs[i] >> REF_POOL_SHIFT, run = 0;
-        unsigned low = POOL_WORDS;
-        for (; i < count && refs[i] >> REF_POOL_SHIFT == number; i++, run++) {
-            unsigned word = refs[i] >> 6 & (POOL_WORDS - 1);
+        /* refs[0..i) are back in their pools; a run of blocks of one pool costs one look at the pool, and one of
+         * blocks of one word one write to it. */
+        uint32_t number = refs[i] >> REF_POOL_SHIFT, run = i;
+        uint32_t low = UINT32_MAX;
+        while (i < count && refs[i] >> REF_POOL_SHIFT == number) {
+            uint32_t word = refs[i] >> 6;
+            uint64_t bits = 0;
+            for (; i < count && refs[i] >> 6 == word; i++) {
+                bits |= (uint64_t)1 << (refs[i] & 63);
+            }
+            pm->freebit[word] |= bits;
             low = word < low ? word : low;
-            pm->freebit[refs[i] >> 6] |= (uint64_t)1 << (refs[i] & 63);
         }
         struct pool *pool = &pm->pools[number];
+        low &= POOL_WORDS - 1;
         if (low < pool->low) {
             pool->low = (uint8_t)low;
         }
-        pool_gained(pm, number, run);
+        pool_gained(pm, number, i - run);
     }
     counter_sub(&pm->private->classes[kind][class].taken, count);
     uint32_t left = atomic_load_explicit(&magazine->count, memory_order_relaxed) - count;
@@ -232,6 +235,16 @@ void pymalloc_trim(struct pymalloc *pm)
         }
     }
     raw_trim(pm);
+}
+
+bool pymalloc_release(struct pymalloc *pm)
+{
+    return arena_cool_one(pm);
+}
+
+bool pymalloc_can_release(const struct pymalloc *pm)
+{
+    return counter_read(&pm->private->warm) > 0;
 }
 
 void pymalloc_free_word(struct pymalloc *pm, uint32_t ref, uint64_t bits)

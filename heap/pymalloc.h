@@ -172,6 +172,11 @@ static inline size_t pymalloc_buffer_rounded(size_t bytes)
 /* Puts all magazines back into their pools, so that empty pools and arenas can go (one empty arena a
  * stretch stays), and gives malloc's free pages back. */
 void pymalloc_trim(struct pymalloc *pm);
+/* An arena that is given back may keep its pages for a while: this gives those of one to the kernel (some 50 us).
+ * false: there was none. */
+bool pymalloc_release(struct pymalloc *pm);
+/* Whether there is one.  GIL: either. */
+bool pymalloc_can_release(const struct pymalloc *pm);
 
 /* Frees at once all blocks whose bits are set in `bits`, 64 granules from `ref` (a multiple of 64, one
  * pool).  For the collector's sweep; the blocks must not be in a magazine. */

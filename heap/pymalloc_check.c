@@ -246,21 +246,32 @@ static void check_usable(struct check *check, unsigned stretch, uint32_t usable)
     }
 }
 
-static void check_unused(struct check *check, unsigned stretch, uint32_t unused)
+/* The arenas on the warm or the unused list; more than `most` where it is a circle. */
+static uint32_t count_unmapped(struct check *check, unsigned stretch, const char *name, uint32_t head, uint32_t most)
 {
     const struct arena_stretch *s = &check->pm->private->stretches[stretch];
     uint32_t length = 0;
-    for (uint32_t index = s->unused; index != 0 && length <= unused; length++) {
+    for (uint32_t index = head; index != 0 && length <= most; length++) {
         if (index > s->touched || s->arenas[index].mapped) {
-            problem(check, "stretch %u: arena %u is on the unused list", stretch, index);
-            return;
+            problem(check, "stretch %u: arena %u is on the %s list", stretch, index, name);
+            return length;
         }
         index = s->arenas[index].next;
     }
-    if (length != unused) {
-        problem(check, "stretch %u: %u arenas on the unused list, %u are not mapped", stretch, length,
-                unused);
+    return length;
+}
+
+/* Every arena that is not mapped is on one of the two lists.  Returns how many are warm. */
+static uint32_t check_unmapped(struct check *check, unsigned stretch, uint32_t unmapped)
+{
+    const struct arena_stretch *s = &check->pm->private->stretches[stretch];
+    uint32_t warm = count_unmapped(check, stretch, "warm", s->warm, unmapped);
+    uint32_t unused = count_unmapped(check, stretch, "unused", s->unused, unmapped);
+    if (warm + unused != unmapped) {
+        problem(check, "stretch %u: %u arenas on the warm list, %u on the unused list, %u are not mapped", stretch,
+                warm, unused, unmapped);
     }
+    return warm;
 }
 
 uint32_t arena_check(struct pymalloc *pm, FILE *why)
@@ -268,21 +279,25 @@ uint32_t arena_check(struct pymalloc *pm, FILE *why)
     struct check check = {.pm = pm, .why = why};
     const struct pymalloc_private *p = pm->private;
     uint64_t mapped = 0;
+    uint64_t warm = 0;
     for (unsigned i = 0; i < STRETCHES; i++) {
         const struct arena_stretch *s = &p->stretches[i];
-        uint32_t usable = 0, unused = 0, empty = 0;
+        uint32_t usable = 0, unmapped = 0, empty = 0;
         for (uint32_t index = 1; index <= s->touched; index++) {
             check_arena(&check, i, index);
             mapped += s->arenas[index].mapped;
-            unused += !s->arenas[index].mapped;
+            unmapped += !s->arenas[index].mapped;
             usable += s->arenas[index].free_pools != 0;
             empty += s->arenas[index].free_pools == UINT64_MAX;
         }
         check_usable(&check, i, usable);
-        check_unused(&check, i, unused);
+        warm += check_unmapped(&check, i, unmapped);
         if (empty > 1) {
             problem(&check, "stretch %u: %u arenas are wholly free, one may be", i, empty);
         }
+    }
+    if (warm != counter_read(&p->warm) || warm > ARENAS_WARM_MAX) {
+        problem(&check, "%" PRIu64 " arenas are warm, counted: %" PRIu64, warm, counter_read(&p->warm));
     }
     uint64_t arenas = counter_read(&p->arenas), total = counter_read(&p->arenas_total);
     uint64_t reclaimed = counter_read(&p->arenas_reclaimed), highwater = counter_read(&p->arenas_highwater);

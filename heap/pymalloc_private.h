@@ -12,6 +12,7 @@
 #define POOL_WORDS (POOL_BYTES / GRANULE_BYTES / 64) /* of `freebit`, per pool */
 #define ARENA_NUMBERS 65536u                         /* of both stretches: ref >> REF_ARENA_SHIFT */
 #define STRETCHES 2u                                 /* 0: containers and buffers; 1: atoms */
+#define ARENAS_WARM_MAX 128u /* a graph of 100 MB comes and goes without the kernel */
 #define STRETCH_ARENAS (ARENA_NUMBERS / STRETCHES)   /* of one, the unused first included */
 _Static_assert(POOLS_PER_ARENA == 64, "an arena's free pools are the bits of one word");
 _Static_assert(HALF_DISTANCE / ARENA_BYTES == STRETCH_ARENAS, "bit 31 of a reference is the stretch");
@@ -39,16 +40,17 @@ _Static_assert(sizeof(struct pool) == 16, "descriptors are dense");
 struct arena {
     uint64_t free_pools; /* a bit a pool; 0 while not mapped */
     uint32_t next, prev; /* indexes, 0: none; on the usable list (mapped, a pool free) or, `next` alone, on
-                          * the unused list (not mapped); meaningless for a full arena */
-    uint32_t mapped;     /* whether its bytes may be touched */
+                          * the warm or the unused list (not mapped); meaningless for a full arena */
+    uint32_t mapped;     /* whether it may have blocks */
 };
 
-/* A stretch.  Arenas 1..touched have been mapped at some time and are each usable, full or unused. */
+/* A stretch.  Arenas 1..touched have been mapped at some time and are each usable, full, warm or unused. */
 struct arena_stretch {
     struct arena *arenas; /* index 0 stays unused */
     uint32_t count;       /* arenas there is address space for: 1..count */
     uint32_t touched;     /* the highest index that was ever mapped */
     uint32_t unused;      /* head of the unused list */
+    uint32_t warm;        /* head of the list of those that were given back, but still have their pages */
     uint32_t usable;      /* head of the usable list: ascending number of free pools, so that the fullest
                            * arena serves first and nearly empty ones can drain */
     uint32_t last_with[POOLS_PER_ARENA + 1]; /* the last usable arena with that many free pools; 0: none */
@@ -65,6 +67,7 @@ struct pymalloc_private {
     uint32_t lists[POOL_KINDS][SIZE_CLASSES];     /* heads of the lists of USED pools; 0: empty */
     struct arena_stretch stretches[STRETCHES];
     struct class_counters classes[POOL_KINDS][SIZE_CLASSES];
+    counter_u64 warm; /* arenas on the warm lists of both stretches; at most ARENAS_WARM_MAX */
     counter_u64 arenas, arenas_total, arenas_reclaimed, arenas_highwater;
     counter_u64 raw_blocks, raw_bytes; /* bytes as pymalloc_raw_rounded() says */
     counter_u64 table_bytes;           /* the same */
@@ -88,10 +91,12 @@ HEAP_MUST_USE bool arena_init(struct pymalloc *pm, uint64_t half_bytes);
 void arena_fini(struct pymalloc *pm);
 /* The number of a pool that was free, from the fullest arena; 0: limit or no memory. */
 uint32_t arena_pool_take(struct pymalloc *pm, unsigned stretch);
-/* Takes an empty pool back; may give its arena back to the kernel. */
+/* Takes an empty pool back; may give its arena back. */
 void arena_pool_give(struct pymalloc *pm, uint32_t number);
-/* Gives the wholly free arenas back that are kept for the next pool. */
+/* Gives the wholly free arenas back that are kept for the next pool, and the pages of all that are warm. */
 void arena_drop_empty(struct pymalloc *pm);
+/* Gives the pages of one warm arena to the kernel.  false: there was none. */
+bool arena_cool_one(struct pymalloc *pm);
 
 /* ---- raw.c ---- */
 

@@ -2,7 +2,7 @@
  *
  * Callers say how large a block was when they give it back, so nothing is stored beside it and the
  * counters stay true.  Counted is what malloc takes (pymalloc_raw_rounded()), not what was asked for.
- * Invariant: with a limit, arenas * 1 MiB + raw_bytes + table_bytes <= max_bytes, unless the limit was
+ * Invariant: with a limit, (arenas, warm ones too) * 1 MiB + raw_bytes + table_bytes <= max_bytes, unless the limit was
  * lowered later.
  * Locking: every function needs the GIL.
  */
@@ -42,6 +42,9 @@ bool raw_may_take(struct pymalloc *pm, uint64_t more)
 {
     if (!raw_fault_passed(pm)) {
         return false;
+    }
+    /* What is warm may have to go, and then what is kept for the next pool. */
+    while (!limit_allows(pm, more + counter_read(&pm->private->warm) * ARENA_BYTES) && arena_cool_one(pm)) {
     }
     if (!limit_allows(pm, more)) {
         arena_drop_empty(pm);

@@ -6,7 +6,7 @@
 
 bool heap_work_pending(const struct heap *heap)
 {
-    return atomic_load_explicit(&heap->work_pending, memory_order_relaxed);
+    return atomic_load_explicit(&heap->work_pending, memory_order_relaxed) || pymalloc_can_release(&heap->pm);
 }
 
 bool heap_step(struct heap *heap, uint32_t budget_us)
@@ -17,7 +17,10 @@ bool heap_step(struct heap *heap, uint32_t budget_us)
     slice_begin(&slice, &heap->slices, budget_us);
     bool is_done = dying_step(heap, &slice);
     atomic_store_explicit(&heap->work_pending, !is_done, memory_order_relaxed);
-    return !is_done;
+    if (is_done) { /* one arena a step: who goes on allocating may well want them again */
+        pymalloc_release(&heap->pm);
+    }
+    return heap_work_pending(heap);
 }
 
 void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects)

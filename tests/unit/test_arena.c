@@ -133,6 +133,8 @@ static void test_arena_gives_pages_back(void **state)
         pymalloc_free(pm, POOL_CONTAINER, size_class(512), blocks[i]);
     }
     pymalloc_trim(pm);
+    while (pymalloc_release(pm)) {
+    }
     assert_int_equal(fixture_figures(pm).arenas, 1);
     assert_int_equal(fixture_figures(pm).arenas_reclaimed, 7);
     assert_int_equal(pm->freebit[last >> 6], 0);
@@ -148,6 +150,63 @@ static void test_arena_gives_pages_back(void **state)
         pymalloc_free(pm, POOL_CONTAINER, size_class(512), blocks[i]);
     }
     free(blocks);
+}
+
+/* A graph that comes and goes meets the same pages again; who releases them gives them to the kernel one by one. */
+static void test_arena_stays_warm_until_released(void **state)
+{
+    struct pymalloc *pm = &((struct fixture *)*state)->pm;
+    uint32_t pools[3 * POOLS_PER_ARENA];
+    for (unsigned round = 0; round < 3; round++) {
+        unsigned fresh = 0;
+        for (unsigned i = 0; i < 3 * POOLS_PER_ARENA; i++) {
+            pools[i] = arena_pool_take(pm, 0);
+            char *page = pymalloc_address(pm, pool_first_ref(pools[i]));
+            BLOCK_UNPOISON(page, 1);
+            fresh += *page == 0;
+            *page = 'x';
+            BLOCK_POISON(page, 1);
+        }
+        assert_int_equal(fresh, round == 0 ? 3 * POOLS_PER_ARENA : round == 1 ? 0 : 2 * POOLS_PER_ARENA);
+        for (unsigned i = 0; i < 3 * POOLS_PER_ARENA; i++) {
+            arena_pool_give(pm, pools[i]);
+        }
+        assert_int_equal(fixture_figures(pm).arenas, 1);
+        assert_int_equal(fixture_figures(pm).arenas_reclaimed, 2 + 2 * round);
+        assert_int_equal(pm->private->warm, 2);
+        assert_int_equal(arena_check(pm, stderr), 0);
+        while (round == 1 && pymalloc_release(pm)) {
+            assert_int_equal(arena_check(pm, stderr), 0);
+        }
+    }
+}
+
+/* The limit is one on pages: what is warm counts, and goes where something else needs the room. */
+static void test_arena_warm_ones_yield_to_the_limit(void **state)
+{
+    struct pymalloc *pm = &((struct fixture *)*state)->pm;
+    uint32_t pools[4 * POOLS_PER_ARENA];
+    pm->max_bytes = 4 * ARENA_BYTES;
+    for (unsigned i = 0; i < 4 * POOLS_PER_ARENA; i++) {
+        pools[i] = arena_pool_take(pm, 0);
+        assert_int_not_equal(pools[i], 0);
+    }
+    assert_int_equal(arena_pool_take(pm, 1), 0);
+    for (unsigned i = 0; i < 4 * POOLS_PER_ARENA; i++) {
+        arena_pool_give(pm, pools[i]);
+    }
+    assert_int_equal(pm->private->warm, 3);
+    void *raw = pymalloc_raw_alloc(pm, 2 * ARENA_BYTES);
+    assert_non_null(raw);
+    assert_int_equal(pm->private->warm, 0);
+    assert_int_equal(fixture_figures(pm).arenas, 1);
+    void *more = pymalloc_raw_alloc(pm, ARENA_BYTES + ARENA_BYTES / 2);
+    assert_non_null(more);
+    assert_int_equal(fixture_figures(pm).arenas, 0);
+    assert_int_equal(arena_check(pm, stderr), 0);
+    pymalloc_raw_free(pm, raw, 2 * ARENA_BYTES);
+    pymalloc_raw_free(pm, more, ARENA_BYTES + ARENA_BYTES / 2);
+    pm->max_bytes = 0;
 }
 
 static void test_arena_stops_at_the_end_of_the_stretch(void **state)
@@ -214,6 +273,7 @@ static void test_arena_check_notices_damage(void **state)
         arena_pool_give(pm, pools[4 * POOLS_PER_ARENA + i]);
         arena_pool_give(pm, pools[3 * POOLS_PER_ARENA + i]);
     }
+    assert_true(pymalloc_release(pm));
     assert_int_equal(arena_check(pm, stderr), 0);
     struct arena_stretch *s = &pm->private->stretches[0];
     assert_int_equal(s->usable, 1);
@@ -223,6 +283,9 @@ static void test_arena_check_notices_damage(void **state)
     DAMAGED(fixture, s->usable, 2);                  /* a full one on it */
     DAMAGED(fixture, s->usable, 6);                  /* one that never was */
     DAMAGED(fixture, s->unused, 1);                  /* a mapped arena on the unused list */
+    DAMAGED(fixture, s->warm, 4);                    /* one that is unused on the warm list */
+    DAMAGED(fixture, s->warm, 5);                    /* a mapped one on it */
+    DAMAGED(fixture, pm->private->warm, 1);
     DAMAGED(fixture, s->arenas[2].prev, 1);          /* links that disagree */
     DAMAGED(fixture, s->arenas[4].next, 4);          /* a circle */
     DAMAGED(fixture, s->last_with[2], 1);            /* the wrong last one */
@@ -254,6 +317,8 @@ int main(void)
         TEST(test_arena_never_gives_what_small_references_name),
         TEST(test_arena_fullest_serves_first),
         TEST(test_arena_keeps_one_empty_a_stretch),
+        TEST(test_arena_stays_warm_until_released),
+        TEST(test_arena_warm_ones_yield_to_the_limit),
         TEST(test_arena_gives_pages_back),
         cmocka_unit_test(test_arena_stops_at_the_end_of_the_stretch),
         TEST(test_arena_two_allocators),
