@@ -11,8 +11,12 @@
  * reply that is an error, or is not the one that was due, ends the run with exit code 1.  So do replies too
  * few or too many.
  *
- * The latency of a reply runs from the moment its batch was written to the moment its last byte was read.
- * Rate and latencies are those of the window after the warm-up; after it everything sent is still awaited.
+ * With --rate the batches of all connections together are due at even distances, so many requests a second,
+ * whether the peer keeps up or not; a batch that is due while the one before is in flight waits its turn.
+ *
+ * The latency of a reply runs from the moment its batch was written (with --rate: was due) to the moment its last
+ * byte was read.  Rate and latencies are those of the window after the warm-up; after it everything sent is still
+ * awaited, but with --rate nothing that was due is sent any more.
  * Prints one JSON object.  Start at load_run().
  */
 #include "latency.h"
@@ -30,6 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +55,7 @@ struct options {
     unsigned connections;
     unsigned pipeline;        /* requests of a batch */
     double warmup_s, seconds; /* before the window, and the window itself */
+    double rate;              /* requests a second; 0: as fast as replies come */
     const char *request[TEMPLATES_MAX];
     const char *reply[TEMPLATES_MAX]; /* reply[i] is what the answer to request[i] begins with */
     unsigned templates;
@@ -73,7 +79,8 @@ struct connection {
     bool in_flight;
     size_t sent;      /* bytes of the batch in flight that are written */
     unsigned replies; /* of the batch in flight */
-    uint64_t sent_ns; /* when the batch's first byte was written */
+    uint64_t sent_ns; /* when the batch's first byte was written, or was due */
+    uint64_t due_ns;  /* with a rate: when the next batch is */
     size_t input_len; /* bytes in input: the beginning of a reply */
     char *input;      /* INPUT_BYTES */
 };
@@ -89,6 +96,9 @@ struct load {
     uint64_t window_start_ns, window_end_ns; /* the end: planned while MEASURING, true in FINISHING */
     uint64_t window_cpu_ns;                  /* this process's CPU time: at the start, then in the window */
     uint64_t sent, received;                 /* requests and replies in all */
+    uint64_t step_ns, interval_ns;           /* with a rate: between two batches, and two of one connection */
+    uint64_t due_ns;                         /* with a rate: when the batch that is due next is */
+    unsigned due;                            /* its connection */
     unsigned in_flight;                      /* connections that wait for replies */
     struct latency latency;                  /* of the replies inside the window */
 };
@@ -255,6 +265,17 @@ static void connection_send(struct load *load, struct connection *connection, ui
     connection_write(load, connection);
 }
 
+/* With a rate: sends the batch that is due, if there is one. */
+static void connection_send_due(struct load *load, struct connection *connection, uint64_t now)
+{
+    if (connection->due_ns <= now) {
+        uint64_t due = connection->due_ns;
+        connection->due_ns += load->interval_ns;
+        connection_send(load, connection, now);
+        connection->sent_ns = due;
+    }
+}
+
 /* The replies of a batch are complete. */
 static void connection_finish(struct load *load, struct connection *connection)
 {
@@ -317,7 +338,9 @@ static void connection_read(struct load *load, struct connection *connection)
     }
     if (connection->in_flight && connection->replies == load->options.pipeline) {
         connection_finish(load, connection);
-        if (load->phase != FINISHING) {
+        if (load->phase != FINISHING && load->interval_ns != 0) {
+            connection_send_due(load, connection, now);
+        } else if (load->phase != FINISHING) {
             connection_send(load, connection, now);
         }
     }
@@ -357,23 +380,67 @@ static void load_check_end(const struct load *load)
     }
 }
 
+/* The first batches: all at once, or with a rate one after the other. */
+static void load_start(struct load *load)
+{
+    uint64_t start = now_ns();
+    const struct options *options = &load->options;
+    load->phase = WARMING_UP;
+    load->window_start_ns = start + (uint64_t)(options->warmup_s * 1e9);
+    if (options->rate > 0) {
+        load->step_ns = (uint64_t)(options->pipeline / options->rate * 1e9);
+        load->interval_ns = load->step_ns * options->connections;
+        load->due_ns = start;
+    }
+    for (unsigned i = 0; i < options->connections; i++) {
+        if (load->interval_ns != 0) {
+            load->connections[i].due_ns = start + load->step_ns * i;
+        } else {
+            connection_send(load, &load->connections[i], now_ns());
+        }
+    }
+}
+
+/* Sends what is due by now on connections that wait for nothing; returns for how long nothing is due. */
+static uint64_t load_send_due(struct load *load)
+{
+    uint64_t now = now_ns();
+    phase_advance(load, now);
+    while (load->due_ns <= now && load->phase != FINISHING) {
+        struct connection *connection = &load->connections[load->due];
+        if (!connection->in_flight) {
+            connection_send_due(load, connection, now);
+        }
+        load->due = (load->due + 1) % load->options.connections;
+        load->due_ns += load->step_ns;
+    }
+    return load->due_ns > now ? load->due_ns - now : 0;
+}
+
+/* Waits for events, but with a rate not beyond what is due next. */
+static int load_wait(struct load *load, struct epoll_event *events)
+{
+    if (load->interval_ns == 0 || load->phase == FINISHING) {
+        int n = epoll_wait(load->epoll_fd, events, EVENTS, STALL_MS);
+        if (n == 0) {
+            die("no reply for %d ms; %u connections wait", STALL_MS, load->in_flight);
+        }
+        return n;
+    }
+    uint64_t idle = load_send_due(load);
+    struct timespec timeout = {.tv_sec = (time_t)(idle / 1000000000u), .tv_nsec = (long)(idle % 1000000000u)};
+    return epoll_pwait2(load->epoll_fd, events, EVENTS, &timeout, NULL);
+}
+
 /* Sends on every connection, serves events until the window is over and all replies are in. */
 static void load_run(struct load *load)
 {
-    uint64_t start = now_ns();
-    load->phase = WARMING_UP;
-    load->window_start_ns = start + (uint64_t)(load->options.warmup_s * 1e9);
-    for (unsigned i = 0; i < load->options.connections; i++) {
-        connection_send(load, &load->connections[i], now_ns());
-    }
-    while (load->in_flight > 0) {
+    load_start(load);
+    while (load->in_flight > 0 || load->phase != FINISHING) {
         struct epoll_event events[EVENTS];
-        int n = epoll_wait(load->epoll_fd, events, EVENTS, STALL_MS);
+        int n = load_wait(load, events);
         if (n < 0 && errno != EINTR) {
             die("epoll_wait: %s", strerror(errno));
-        }
-        if (n == 0) {
-            die("no reply for %d ms; %u connections wait", STALL_MS, load->in_flight);
         }
         for (int i = 0; i < n; i++) {
             struct connection *connection = events[i].data.ptr;
@@ -423,7 +490,7 @@ static void load_free(struct load *load)
 
 static const char usage[] =
     "usage: bench_load --host IPV4 --port N [--connections 50] [--pipeline 1] [--warmup S] [--seconds S]\n"
-    "                  (--request TEXT --reply TEXT)...\n";
+    "                  [--rate PER_SECOND] (--request TEXT --reply TEXT)...\n";
 
 __attribute__((noreturn)) static void usage_error(const char *what)
 {
@@ -450,6 +517,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         {"pipeline", required_argument, NULL, 'd'},
         {"warmup", required_argument, NULL, 'w'},
         {"seconds", required_argument, NULL, 's'},
+        {"rate", required_argument, NULL, 'R'},
         {"request", required_argument, NULL, 'q'},
         {"reply", required_argument, NULL, 'r'},
         {NULL, 0, NULL, 0},
@@ -478,6 +546,9 @@ static void parse_options(struct options *options, int argc, char **argv)
         case 's':
             options->seconds = strtod(optarg, NULL);
             break;
+        case 'R':
+            options->rate = strtod(optarg, NULL);
+            break;
         case 'q':
             if (requests == TEMPLATES_MAX) {
                 usage_error("too many requests");
@@ -504,6 +575,7 @@ int main(int argc, char **argv)
 {
     struct load load = {0};
     parse_options(&load.options, argc, argv);
+    prctl(PR_SET_TIMERSLACK, 1ul); /* a batch goes out when it is due, not 50 us later */
     load_prepare(&load);
     load_run(&load);
     load_print(&load);

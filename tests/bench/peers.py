@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -23,11 +24,13 @@ PROGRAMS = f"{BUILD}/tests/bench"
 WORK = f"{BUILD}/bench"  # logs, and redis-server's working directory
 START_S = 20
 STOP_S = 20
+PATIENCE_S = 120  # for the end of what should have ended: only a hang takes as long
 
 CORES = sorted(os.sched_getaffinity(0))
 LOAD_CORES = CORES[-1:] if len(CORES) > 1 else CORES
 SERVER_CORES = CORES[:-1] if len(CORES) > 1 else CORES
 
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # open files that a child may have: as many as we may give
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 
@@ -41,9 +44,11 @@ class Misbehaved(Exception):
 
 
 def become_child(cores):
-    """What a child does before it becomes the program: dies with its parent, runs on those cores."""
+    """What a child does before it becomes the program: dies with its parent, runs on those cores, may open many
+    files."""
     def prepare():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
         os.sched_setaffinity(0, cores)
     return prepare
 
@@ -120,17 +125,29 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def data_folder():
+    """Where the real inputs are."""
+    return os.environ.get("HEAPD_TEST_DATA", "../shared/data")
+
+
+def heapd_program():
+    return need(os.environ.get("HEAPD_BIN", f"{BUILD}/heapd"), "make builds it")
+
+
 class Heapd(Server):
-    """build/heapd, or $HEAPD_BIN."""
+    """build/heapd, or $HEAPD_BIN, with those options."""
 
     name = "heapd"
 
+    def __init__(self, *options):
+        self.options = options
+
     def start(self):
-        program = need(os.environ.get("HEAPD_BIN", f"{BUILD}/heapd"), "make builds it")
+        program = heapd_program()
         printed = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=START_S,
                                  env=plain_environment(), check=False).stdout
         self.version = printed.strip().removeprefix("heapd ")
-        self.launch([program, "--listen", "tcp:127.0.0.1:0"], stdout=True)
+        self.launch([program, "--listen", "tcp:127.0.0.1:0", *self.options], stdout=True)
         self.ready_line()
 
 
@@ -158,7 +175,8 @@ class Redis(Server):
         for _ in range(5):
             self.port = free_port()
             self.launch([program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "",
-                         "--appendonly", "no", "--daemonize", "no", "--dir", WORK], stdout=False)
+                         "--appendonly", "no", "--daemonize", "no", "--dir", WORK, "--maxclients", "12000"],
+                        stdout=False)
             if self.answers():
                 return
             self.stop()
@@ -185,6 +203,47 @@ class Redis(Server):
             return reply.read(max(int(head[1:]), 0)).decode()
 
 
+class Memcached(Server):
+    """memcached with one worker thread, on a free port."""
+
+    name = "memcached"
+
+    def start(self):
+        program = need("memcached", "deploy/install-deps.sh bench installs it")
+        printed = subprocess.run([program, "-V"], capture_output=True, text=True, timeout=START_S,
+                                 check=False).stdout
+        self.version = printed.split()[-1]
+        for _ in range(5):
+            self.port = free_port()
+            self.launch([program, "-u", "nobody", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
+                         "-c", "12000", "-m", "64"], stdout=False)
+            if self.answers():
+                return
+            self.stop()
+        raise Misbehaved(f"memcached does not start; {WORK}/{self.name}.log says why")
+
+    def answers(self):
+        deadline = time.monotonic() + START_S
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                return f"STAT pid {self.process.pid}\r" in self.ask("stats", "END\r\n")
+            except OSError:
+                time.sleep(0.02)
+        return False
+
+    def ask(self, command, end):
+        """The reply to a command, which ends with `end`."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_S) as connection:
+            connection.sendall(command.encode() + b"\r\n")
+            reply = b""
+            while not reply.endswith(end.encode()):
+                some = connection.recv(65536)
+                if not some:
+                    raise Misbehaved(f"memcached closed the connection at {command}")
+                reply += some
+            return reply.decode()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -192,11 +251,23 @@ def free_port():
 
 
 class Session:
-    """A connection to heapd for what is no load: preparing and checking.  It holds what it creates."""
+    """A connection to heapd for what is no load: preparing and checking.  It holds what it creates.  `where` is a
+    server, or the path of a Unix socket."""
 
-    def __init__(self, server):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=START_S)
+    def __init__(self, where):
+        if isinstance(where, str):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE_S)
+            self.socket.connect(where)
+        else:
+            self.socket = socket.create_connection(("127.0.0.1", where.port), timeout=PATIENCE_S)
         self.lines = self.socket.makefile("rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
 
     def close(self):
         self.lines.close()
@@ -211,18 +282,45 @@ class Session:
         return reply["result"]
 
 
-def load(server, exchanges, pipeline, seconds, connections=50):
-    """Runs the load program; `exchanges` are pairs of a request and what its reply begins with (bench_load.c).
-    Returns its figures, with the server's CPU time a request."""
-    command = [need(f"{PROGRAMS}/bench_load", "make bench-programs builds it"), "--port", str(server.port),
-               "--connections", str(connections), "--pipeline", str(pipeline), "--seconds", str(seconds)]
-    for request, reply in exchanges:
-        command += ["--request", request, "--reply", reply]
-    before = server.cpu_s()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False,
-                          preexec_fn=become_child(LOAD_CORES))
-    if done.returncode != 0:
-        raise Misbehaved(f"load on {server.name}, pipeline {pipeline}: {done.stderr.strip()}")
-    figures = json.loads(done.stdout)
-    figures["server_cpu_ns"] = (server.cpu_s() - before) * 1e9 / figures["requests_in_all"]
-    return figures
+class Load:
+    """A load program that runs; use it in a `with`, so that it ends with it."""
+
+    def __init__(self, server, exchanges, pipeline, seconds, connections=50, rate=0):
+        """`exchanges` are pairs of a request and what its reply begins with, `rate` is requests a second or 0
+        (bench_load.c)."""
+        self.what = f"load on {server.name}, {connections} connections, pipeline {pipeline}"
+        self.seconds, self.server = seconds, server
+        command = [need(f"{PROGRAMS}/bench_load", "make bench-programs builds it"), "--port", str(server.port),
+                   "--connections", str(connections), "--pipeline", str(pipeline), "--seconds", str(seconds),
+                   "--rate", str(rate)]
+        for request, reply in exchanges:
+            command += ["--request", request, "--reply", reply]
+        self.cpu_before = server.cpu_s()
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=become_child(LOAD_CORES))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate()
+
+    def figures(self):
+        """Waits for its end.  Returns its figures, with the server's CPU time a request."""
+        try:
+            out, err = self.process.communicate(timeout=self.seconds + PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise Misbehaved(f"{self.what}: no end") from None
+        if self.process.returncode != 0:
+            raise Misbehaved(f"{self.what}: {err.strip()}")
+        figures = json.loads(out)
+        figures["server_cpu_ns"] = (self.server.cpu_s() - self.cpu_before) * 1e9 / figures["requests_in_all"]
+        return figures
+
+
+def load(server, exchanges, pipeline, seconds, connections=50, rate=0):
+    """Runs the load program and returns its figures; parameters as in Load."""
+    with Load(server, exchanges, pipeline, seconds, connections, rate) as running:
+        return running.figures()

@@ -16,11 +16,11 @@ PATIENCE_S = 600
 
 
 class Worker:
-    def __init__(self, command, environment=None):
-        """`environment` comes on top of ours."""
+    def __init__(self, command, environment=None, cores=None):
+        """`environment` comes on top of ours; `cores` are all if left out."""
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, **(environment or {})},
-                                        preexec_fn=peers.become_child(peers.CORES))
+                                        preexec_fn=peers.become_child(cores or peers.CORES))
 
     def __enter__(self):
         return self
@@ -44,16 +44,18 @@ class Worker:
             raise peers.Misbehaved(f"{' '.join(self.process.args)} gave no answer")
         return json.loads(line)
 
-    def ask(self, word):
+    def send(self, word):
         self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
+
+    def ask(self, word):
+        self.send(word)
         return self.answer()
 
 
 def trace_path():
     """The real heap trace, or Missing."""
-    folder = os.environ.get("HEAPD_TEST_DATA", "../shared/data")
-    path = os.path.join(folder, "cpython-heap.jsonl.gz")
+    path = os.path.join(peers.data_folder(), "cpython-heap.jsonl.gz")
     if not os.path.exists(path):
         raise peers.Missing(f"{path} is not there")
     return path
