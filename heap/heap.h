@@ -352,6 +352,12 @@ void heap_list_clear(struct heap *heap, heap_ref list);
 
 /* ---- dicts: insertion order, keys compare as in Python ---- */
 
+/* What a str is made of: bytes of UTF-8. */
+struct heap_text {
+    const char *text;
+    size_t len;
+};
+
 HEAP_MUST_USE enum heap_error heap_dict_create(heap_ref *dict, struct heap *heap, uint32_t room); /* Returns: new */
 uint32_t heap_dict_len(const struct heap *heap, heap_ref dict);
 /* *value is 0 when the key is missing.  HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
@@ -366,6 +372,10 @@ HEAP_MUST_USE enum heap_error heap_dict_update(struct heap *heap, heap_ref dict,
 void heap_dict_clear(struct heap *heap, heap_ref dict);
 /* Adds `by` to the int under `key` (missing: 0).  HEAP_TYPE if it is no int, HEAP_OVERFLOW. */
 HEAP_MUST_USE enum heap_error heap_dict_incr(int64_t *sum, struct heap *heap, heap_ref dict, heap_ref key, int64_t by);
+/* The same with a str key given by its text: no object is made to look for it, only to put it into the dict. */
+heap_ref heap_dict_get_text(struct heap *heap, heap_ref dict, struct heap_text key); /* 0: missing */
+HEAP_MUST_USE enum heap_error heap_dict_incr_text(int64_t *sum, struct heap *heap, heap_ref dict,
+                                                  struct heap_text key, int64_t by); /* HEAP_MEMORY too */
 /* The next entry at or after *pos (start with 0), which is moved behind it.  false: no more.  A position
  * stays good while entries are only added; a listing that spans changes uses heap_dict_serial_next(). */
 bool heap_dict_next(const struct heap *heap, heap_ref dict, uint32_t *pos, heap_ref *key, heap_ref *value);
@@ -387,11 +397,6 @@ void heap_set_clear(struct heap *heap, heap_ref set);
 bool heap_set_next(const struct heap *heap, heap_ref set, uint32_t *pos, heap_ref *member);
 
 /* ---- classes and instances ---- */
-
-struct heap_text {
-    const char *text;
-    size_t len;
-};
 
 #define HEAP_IDENTIFIER_BYTES_MAX 255
 

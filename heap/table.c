@@ -229,6 +229,28 @@ static uint32_t find_str(const struct heap *heap, const struct table *t, uint32_
     return TABLE_NONE;
 }
 
+/* Whether a key is a str of this text. */
+static bool is_str_of(const struct heap *heap, uint32_t key, struct heap_text text)
+{
+    const struct text *k = (const struct text *)object_at(heap, key);
+    return ref_is_atom(key) && k->head.type == HEAP_T_STR && k->len == text.len &&
+           table_same_bytes(table_text(k), text.text, text.len);
+}
+
+uint32_t table_find_text(uint32_t *hash, const struct heap *heap, const struct table *t, struct heap_text key)
+{
+    struct table_probe probe = {0};
+    if (table_is_big(t)) {
+        probe.hash = text_hash_short(hash_bytes(heap, key.text, key.len));
+    }
+    *hash = probe.hash;
+    uint32_t candidate;
+    do {
+        candidate = table_probe_next(t, &probe);
+    } while (candidate != TABLE_NONE && !is_str_of(heap, *table_entry(t, candidate), key));
+    return candidate;
+}
+
 /* *equal as object_equal() says; strs need not ask it. */
 static enum heap_error key_equal(bool *equal, struct heap *heap, uint32_t a, uint32_t b)
 {

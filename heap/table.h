@@ -82,8 +82,14 @@ static inline const char *table_text(const struct text *t)
     return t->head.flags & FLAG_OUT_OF_LINE ? t->u.elsewhere : t->u.bytes;
 }
 
-/* Whether two strs, or two bytes, are the same.  The last byte, in which numbered keys differ, is looked at
- * first. */
+/* Whether the bytes are the same, of two texts of one length.  The last byte, in which numbered keys differ, is
+ * looked at first. */
+static inline bool table_same_bytes(const char *x, const char *y, size_t len)
+{
+    return len == 0 || (x[len - 1] == y[len - 1] && (len == 1 || memcmp(x, y, len - 1) == 0));
+}
+
+/* Whether two strs, or two bytes, are the same. */
 static inline bool table_same_text(const struct text *a, const struct text *b)
 {
     if (a->head.type == HEAP_T_BYTES) {
@@ -92,8 +98,7 @@ static inline bool table_same_text(const struct text *a, const struct text *b)
     if (a->len != b->len || (a->hash != b->hash && a->hash != 0 && b->hash != 0)) {
         return false;
     }
-    const char *x = table_text(a), *y = table_text(b);
-    return a->len == 0 || (x[a->len - 1] == y[a->len - 1] && memcmp(x, y, a->len) == 0);
+    return table_same_bytes(table_text(a), table_text(b), a->len);
 }
 
 /* The next candidate, or TABLE_NONE.  A probe begins as {.hash = hash}; no change of the table in between. */
@@ -103,6 +108,8 @@ uint32_t table_probe_next(const struct table *t, struct table_probe *probe);
  * HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
 HEAP_MUST_USE enum heap_error table_find(uint32_t *number, uint32_t *hash, struct heap *heap, struct table *t,
                                          uint32_t key);
+/* The same for a str key given by its text, which is never hashed or compared in vain. */
+uint32_t table_find_text(uint32_t *hash, const struct heap *heap, const struct table *t, struct heap_text key);
 /* Makes room for `extra` more entries, which table_append() then takes without fail.
  * HEAP_MEMORY, HEAP_TOO_LONG. */
 HEAP_MUST_USE enum heap_error table_reserve(struct heap *heap, struct table *t, uint32_t extra);

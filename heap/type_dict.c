@@ -49,6 +49,14 @@ enum heap_error heap_dict_get(heap_ref *value, struct heap *heap, heap_ref dict,
     return error;
 }
 
+heap_ref heap_dict_get_text(struct heap *heap, heap_ref dict, struct heap_text key)
+{
+    GIL_ASSERT_HELD(heap);
+    struct table *t = dict_at(heap, dict);
+    uint32_t hash, number = table_find_text(&hash, heap, t, key);
+    return number == TABLE_NONE ? 0 : table_entry(t, number)[1];
+}
+
 /* Puts a value into an entry and drops the one that was there.  Steals `value`. */
 static void replace_value(struct heap *heap, struct table *t, uint32_t number, heap_ref value)
 {
@@ -298,4 +306,21 @@ enum heap_error heap_dict_incr(int64_t *sum, struct heap *heap, heap_ref dict, h
     }
     return likely(number != TABLE_NONE) ? incr_entry(sum, heap, t, number, by)
                                         : incr_new(sum, heap, t, hash, key, by);
+}
+
+enum heap_error heap_dict_incr_text(int64_t *sum, struct heap *heap, heap_ref dict, struct heap_text key, int64_t by)
+{
+    GIL_ASSERT_HELD(heap);
+    struct table *t = dict_at(heap, dict);
+    uint32_t hash, number = table_find_text(&hash, heap, t, key);
+    if (likely(number != TABLE_NONE)) {
+        return incr_entry(sum, heap, t, number, by);
+    }
+    heap_ref own_key;
+    enum heap_error error = heap_str_create(&own_key, heap, key.text, key.len);
+    if (error == HEAP_OK) {
+        error = incr_new(sum, heap, t, hash, own_key, by);
+        object_decref(heap, own_key);
+    }
+    return error;
 }

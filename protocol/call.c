@@ -163,18 +163,30 @@ static bool fail_literal(struct call *call, unsigned param, const struct literal
 
 /* ---- parameters ---- */
 
-bool call_target(struct call *call, unsigned param, heap_ref *obj)
+/* The object of an id, or of a name as it stands in the request; 0: literal_target() looks closer. */
+static inline heap_ref find_target(struct heap *heap, const method_arg *arg)
+{
+    if (arg->kind == JSON_KIND_INT) {
+        return heap_find(heap, (uint64_t)arg->integer);
+    }
+    return arg->has_escapes ? 0 : heap_name_find(heap, arg->text + 1, arg->len - 2);
+}
+
+/* Why a target is none. */
+__attribute__((cold, noinline)) static bool search_target(struct call *call, unsigned param, heap_ref *obj)
 {
     struct literal_error error = {0};
-    const method_arg *arg = &call->args[param];
-    if (arg->kind == JSON_KIND_INT) {
-        heap_ref found = heap_find(call->heap, (uint64_t)arg->integer);
-        if (found != 0) {
-            *obj = found;
-            return true;
-        }
+    return literal_target(obj, call->heap, &call->args[param], &error) || fail_literal(call, param, &error);
+}
+
+bool call_target(struct call *call, unsigned param, heap_ref *obj)
+{
+    heap_ref found = find_target(call->heap, &call->args[param]);
+    if (found == 0) {
+        return search_target(call, param, obj);
     }
-    return literal_target(obj, call->heap, arg, &error) || fail_literal(call, param, &error);
+    *obj = found;
+    return true;
 }
 
 /* "a list or tuple", from a bit set of types. */

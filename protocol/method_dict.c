@@ -1,6 +1,7 @@
 /* method_dict.c -- dict.*: dicts, by key.
  *
- * A key is made into an object for the call and dropped after it; a dict keeps the key it had.
+ * A key is made into an object for the call and dropped after it; a dict keeps the key it had.  Where a str is only
+ * looked for, its text will do.
  */
 #include "method_handlers.h"
 
@@ -10,6 +11,17 @@
 static bool dict_and_key(struct call *call, heap_ref *dict, heap_ref *key)
 {
     return call_target_of(call, 0, DICT, dict) && call_value(call, 1, key);
+}
+
+/* Whether parameter 1 is a str as it stands in the request: then no object need be made of it. */
+static bool key_is_text(const struct call *call, struct heap_text *text)
+{
+    const method_arg *key = &call->args[1];
+    if (key->kind != JSON_KIND_STRING || key->has_escapes) {
+        return false;
+    }
+    *text = (struct heap_text){key->text + 1, key->len - 2};
+    return true;
 }
 
 /* The value of a key; drops the key when it fails, a missing one included. */
@@ -51,11 +63,20 @@ bool method_dict_setitem(struct call *call)
 
 bool method_dict_getitem(struct call *call)
 {
-    heap_ref dict, key, value;
-    if (!dict_and_key(call, &dict, &key) || !find_value(call, dict, key, &value)) {
+    heap_ref dict, key, value = 0;
+    struct heap_text text;
+    if (!call_target_of(call, 0, DICT, &dict)) {
         return false;
     }
-    call_drop_value(call, key);
+    if (key_is_text(call, &text)) {
+        value = heap_dict_get_text(call->heap, dict, text);
+    }
+    if (value == 0) { /* which find_value() tells of when it is a str, too */
+        if (!call_value(call, 1, &key) || !find_value(call, dict, key, &value)) {
+            return false;
+        }
+        call_drop_value(call, key);
+    }
     return call_item(call, value, (struct call_item){2, 3, false}) && call_result_end(call);
 }
 
@@ -237,21 +258,32 @@ static bool fail_incr_type(struct call *call, heap_ref dict, heap_ref key)
     return false;
 }
 
-bool method_dict_incr(struct call *call)
+/* The int of parameter 1 in the dict, with `by` more.  false: call->fault says why not. */
+static bool incr(struct call *call, heap_ref dict, int64_t by, int64_t *sum)
 {
-    heap_ref dict, key;
-    int64_t sum;
-    if (!dict_and_key(call, &dict, &key)) {
+    struct heap_text text;
+    heap_ref key;
+    if (key_is_text(call, &text) && heap_dict_incr_text(sum, call->heap, dict, text, by) == HEAP_OK) {
+        return true;
+    }
+    if (!call_value(call, 1, &key)) {
         return false;
     }
-    enum heap_error error = heap_dict_incr(&sum, call->heap, dict, key, arg_int(&call->args[2], 1));
+    enum heap_error error = heap_dict_incr(sum, call->heap, dict, key, by);
     if (error == HEAP_TYPE) {
         fail_incr_type(call, dict, key);
     } else if (error != HEAP_OK) {
         call_fail_key(call, error, dict, 1);
     }
     call_drop_value(call, key);
-    if (error != HEAP_OK) {
+    return error == HEAP_OK;
+}
+
+bool method_dict_incr(struct call *call)
+{
+    heap_ref dict;
+    int64_t sum;
+    if (!call_target_of(call, 0, DICT, &dict) || !incr(call, dict, arg_int(&call->args[2], 1), &sum)) {
         return false;
     }
     out_text(call->out, "{\"value\":");

@@ -615,6 +615,43 @@ static void test_dict_incr_replaces_an_int_as_far_as_anybody_can_tell(void **sta
     heap_decref(heap, key);
 }
 
+/* Keys given by their text are those given as objects: small and big tables, shared and long strs, deleted entries. */
+static void test_dict_text_keys_are_str_keys(void **state)
+{
+    struct heap *heap = *state;
+    heap_ref dict = new_dict(heap), value, bytes;
+    char text[700];
+    int64_t sum;
+    memset(text, 'x', sizeof text);
+    OK(heap_bytes_create(&bytes, heap, "x1", 2)); /* equal to no str */
+    OK(heap_dict_set_steal(heap, dict, bytes, new_int(heap, 1)));
+    for (int round = 0; round < 3; round++) {
+        for (size_t len = 0; len < 600; len++) {
+            struct heap_text key = {text, len};
+            heap_ref str;
+            OK(heap_str_create(&str, heap, text, len));
+            bool was_there = round == 1 || (round == 2 && len % 3 != 0);
+            assert_int_equal(heap_dict_get_text(heap, dict, key) != 0, was_there);
+            OK(heap_dict_get(&value, heap, dict, str));
+            assert_int_equal(value, heap_dict_get_text(heap, dict, key));
+            OK(heap_dict_incr_text(&sum, heap, dict, key, 1000));
+            assert_int_equal(sum, was_there ? (round + 1) * 1000 : 1000);
+            assert_int_equal(incr(heap, dict, str, 0), sum);
+            if (round == 1 && len % 3 == 0) {
+                OK(pop(&value, heap, dict, str));
+                heap_decref(heap, value);
+            }
+            heap_decref(heap, str);
+        }
+    }
+    assert_int_equal(heap_dict_len(heap, dict), 601);
+    heap_ref key = new_str(heap, "list"), list = new_list(heap);
+    OK(heap_dict_set_steal(heap, dict, key, list));
+    assert_int_equal(heap_dict_get_text(heap, dict, (struct heap_text){"list", 4}), list);
+    assert_int_equal(heap_dict_incr_text(&sum, heap, dict, (struct heap_text){"list", 4}, 1), HEAP_TYPE);
+    heap_decref(heap, dict);
+}
+
 static void set_digits(struct heap *heap, heap_ref dict, heap_ref key, const char *digits)
 {
     heap_ref value;
@@ -851,6 +888,7 @@ int main(void)
         TEST(test_dict_incr_replaces_an_int_as_far_as_anybody_can_tell),
         TEST(test_dict_incr_stays_within_64_bits),
         TEST(test_dict_incr_wants_an_int),
+        TEST(test_dict_text_keys_are_str_keys),
         TEST(test_dict_out_of_memory_changes_nothing),
 #if HEAP_DEBUG >= 1
         TEST(test_dict_any_request_for_memory_may_fail),
