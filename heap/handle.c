@@ -261,18 +261,29 @@ uint64_t handle_id(const struct heap *heap, uint32_t ref)
     return id_of_slot(heap, slot);
 }
 
-heap_ref heap_find(struct heap *heap, uint64_t id)
+/* What an id names, whatever is dying. */
+static inline uint32_t ref_of_id(const struct heap *heap, uint64_t id)
 {
-    GIL_ASSERT_HELD(heap);
     uint32_t slot = (uint32_t)id;
     if (slot == 0 || slot > heap->handles->used) {
         return 0;
     }
     const struct handle_entry *entry = entry_at(heap->handles, slot);
-    if (entry->generation != id >> 32 || entry->ref == 0 || dying_decides(heap, entry->ref)) {
-        return 0;
-    }
-    return entry->ref;
+    return entry->generation == id >> 32 ? entry->ref : 0;
+}
+
+heap_ref heap_find(struct heap *heap, uint64_t id)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t ref = ref_of_id(heap, id);
+    return ref != 0 && !dying_decides(heap, ref) ? ref : 0;
+}
+
+uint32_t heap_refcount_of_id(const struct heap *heap, uint64_t id)
+{
+    GIL_ASSERT_HELD(heap);
+    uint32_t ref = ref_of_id(heap, id);
+    return ref != 0 ? object_at(heap, ref)->refcount : 0;
 }
 
 /* ---- checker ---- */

@@ -179,6 +179,7 @@ void heap_enter(struct heap *heap)
 void heap_leave(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
+    heap->wait = HEAP_WAIT_NOTHING; /* who has not asked does not want to know */
     gil_release(&heap->gil);
 }
 

@@ -247,6 +247,8 @@ bool heap_is_immortal(const struct heap *heap, heap_ref obj);
 
 /* edges + names + holds + entries of gc.garbage (+ what the caller owns just now). */
 uint32_t heap_refcount(const struct heap *heap, heap_ref obj);
+/* Of the object with that id just now, whatever is dying; 0: there is none. */
+uint32_t heap_refcount_of_id(const struct heap *heap, uint64_t id);
 /* Fails with HEAP_LIMIT_REFS only. */
 HEAP_MUST_USE enum heap_error heap_incref(struct heap *heap, heap_ref obj);
 /* Steals one count of `obj`; 0 is allowed and does nothing. */

@@ -255,28 +255,67 @@ bool call_reserve(struct call *call, size_t n)
     return out_reserve(call->out, n) || call_output_ok(call);
 }
 
-uint32_t call_refcount_after(struct call *call, uint64_t id)
-{
-    call->freed += heap_settle(call->heap);
-    heap_ref obj = heap_find(call->heap, id);
-    return obj != 0 ? heap_refcount(call->heap, obj) : 0;
-}
-
 bool call_result_null(struct call *call)
 {
     out_text(call->out, "null");
     return true;
 }
 
-bool call_result_end(struct call *call)
+void call_finish(struct call *call, const struct park *park)
 {
-    call->freed += heap_settle(call->heap);
+    if (park->has_refcount) {
+        out_text(call->out, ",\"refcount\":");
+        out_u64(call->out, heap_refcount_of_id(call->heap, park->id));
+    }
     if (call->freed > 0) {
         out_text(call->out, ",\"freed\":");
         out_u64(call->out, call->freed);
     }
     out_char(call->out, '}');
+}
+
+/* Settles; false: the rest of the deaths is call->park. */
+static bool settle(struct call *call)
+{
+    struct heap_dying *dying = call->conn == NULL || call->park != NULL ? NULL : park_dying(call->service);
+    uint64_t freed;
+    if (dying == NULL) {
+        call->freed += heap_settle(call->heap);
+    } else if (heap_settle_slice(&freed, call->heap, dying)) {
+        call->freed += freed;
+    } else {
+        park_take_dying(call->service, call);
+    }
+    return call->park == NULL;
+}
+
+static bool end_result(struct call *call, bool has_refcount, uint64_t id)
+{
+    if (settle(call)) {
+        call_finish(call, &(struct park){.has_refcount = has_refcount, .id = id});
+    } else {
+        call->park->has_refcount = has_refcount;
+        call->park->id = id;
+        call->park->freed = call->freed;
+    }
     return true;
+}
+
+bool call_result_end(struct call *call)
+{
+    return end_result(call, false, 0);
+}
+
+bool call_result_end_refcount(struct call *call, uint64_t id)
+{
+    return end_result(call, true, id);
+}
+
+bool call_wait(struct call *call, enum heap_wait wait, unsigned stage)
+{
+    call->wait = wait;
+    call->stage = stage;
+    return false;
 }
 
 bool call_result_page(struct call *call, bool more, uint64_t after)

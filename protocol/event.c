@@ -286,6 +286,11 @@ void event_deliver(struct rpc_conn *conn)
     conn_list_add_notice(conn->thread, conn);
 }
 
+void event_catch_up(struct rpc_conn *conn)
+{
+    take_waiting(conn);
+}
+
 void event_insert(struct rpc_conn *conn)
 {
     struct out *out = &conn->out, *events = &conn->events;

@@ -19,6 +19,7 @@
 
 struct rpc_service;
 struct rpc_conn;
+struct park;
 
 /* ---- parameters ---- */
 
@@ -84,6 +85,11 @@ struct call {
     size_t result_max;      /* bytes the reply may have; 0: no limit */
     bool is_notification;   /* nobody will read the result: take no hold that only it would tell of */
     uint64_t freed;         /* objects that died by it so far */
+    struct park *park;      /* its deaths go on: the end of the result waits for them; else NULL */
+    enum heap_wait wait;    /* what the handler asks to wait for: it returns false and has changed nothing */
+    unsigned stage;         /* what it had behind it when it asked, 0 at first */
+    bool has_begun_collection; /* it waits for the end of one it has begun */
+    struct heap_collection *collection; /* and the collection it began then */
     const _Atomic bool *cancel; /* of a question: nobody waits for the answer any more; else NULL */
     struct fault *fault;
 };
@@ -176,14 +182,18 @@ bool call_output_ok(struct call *call);
 /* Room for n more bytes, for a handler whose result, though not large, may be longer than that. */
 bool call_reserve(struct call *call, size_t n);
 
-/* Settles, and then the refcount of the object with that id: 0 if it is gone, its new one if a finalizer brought it
- * back. */
-uint32_t call_refcount_after(struct call *call, uint64_t id);
-
 /* `null`. */
 bool call_result_null(struct call *call);
-/* Ends a result that is an object: settles, adds `freed` if something died, closes the brace. */
+/* Ends a result that is an object: settles, adds `freed` if something died, closes the brace.  What takes longer
+ * than a slice is waited for.  The handler does nothing more. */
 bool call_result_end(struct call *call);
+/* The same with the refcount that the object of that id has then, in front: 0 if it is gone, its new one if a
+ * finalizer brought it back. */
+bool call_result_end_refcount(struct call *call, uint64_t id);
+/* The end itself, when all is settled: `park` says what is to be in it. */
+void call_finish(struct call *call, const struct park *park);
+/* The handler cannot go on before that is over; then it runs again, with call->stage.  Returns false. */
+bool call_wait(struct call *call, enum heap_wait wait, unsigned stage);
 /* Ends a list that comes in pages and the object it is in: `next` is `after`, or null when there is no more. */
 bool call_result_page(struct call *call, bool more, uint64_t after);
 /* The literal of an object, as `get` writes it. */

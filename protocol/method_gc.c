@@ -7,10 +7,23 @@ static void write_u64_member(struct out *out, const char *name, uint64_t value)
     out_u64(out, value);
 }
 
+/* The stages of `collect`. */
+enum { COLLECT_WANTED, COLLECT_BEGUN };
+
 bool method_collect(struct call *call)
 {
     struct heap_collection collection;
-    heap_collect(&collection, call->heap, (int)arg_int(&call->args[0], 2));
+    if (call->stage == COLLECT_BEGUN) {
+        collection = *call->collection;
+    } else {
+        enum heap_progress progress =
+            heap_collect_begin(&collection, call->heap, (int)arg_int(&call->args[0], 2), false);
+        if (progress != HEAP_DONE) {
+            call->has_begun_collection = progress == HEAP_GOES_ON;
+            return call_wait(call, HEAP_WAIT_COLLECTION,
+                             call->has_begun_collection ? COLLECT_BEGUN : COLLECT_WANTED);
+        }
+    }
     write_u64_member(call->out, "{\"generation\":", (uint64_t)collection.generation);
     write_u64_member(call->out, ",\"unreachable\":", collection.unreachable);
     write_u64_member(call->out, ",\"uncollectable\":", collection.uncollectable);
@@ -69,12 +82,18 @@ bool method_gc_disable(struct call *call)
 
 bool method_gc_freeze(struct call *call)
 {
+    if (!heap_is_still(call->heap)) {
+        return false;
+    }
     heap_gc_freeze(call->heap);
     return call_result_null(call);
 }
 
 bool method_gc_unfreeze(struct call *call)
 {
+    if (!heap_is_still(call->heap)) {
+        return false;
+    }
     heap_gc_unfreeze(call->heap);
     return call_result_null(call);
 }

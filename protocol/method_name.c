@@ -4,15 +4,13 @@
 /* Longest text of a binding: every byte of the name escaped, and the rest. */
 #define BINDING_BYTES_MAX (6 * HEAP_NAME_BYTES_MAX + CALL_RESERVED_BYTES)
 
-/* `{"name":"a","object":17,"refcount":2` */
-static void write_binding(struct call *call, const method_arg *name, uint64_t id, uint32_t refcount)
+/* `{"name":"a","object":17` */
+static void write_binding(struct call *call, const method_arg *name, uint64_t id)
 {
     out_text(call->out, "{\"name\":");
     out_json_string(call->out, name->text, name->len);
     out_text(call->out, ",\"object\":");
     out_u64(call->out, id);
-    out_text(call->out, ",\"refcount\":");
-    out_u64(call->out, refcount);
 }
 
 bool method_name_bind(struct call *call)
@@ -34,8 +32,8 @@ bool method_name_bind(struct call *call)
         return call_fail_name(call, error, 0);
     }
     /* The old object may have referred to the new one; its finalizer may have taken the name back. */
-    write_binding(call, name, id, call_refcount_after(call, id));
-    return call_result_end(call);
+    write_binding(call, name, id);
+    return call_result_end_refcount(call, id);
 }
 
 /* The object of the name in parameter 0, and its id. */
@@ -60,7 +58,9 @@ bool method_name_lookup(struct call *call)
         return false;
     }
     uint32_t refcount = heap_refcount(call->heap, obj);
-    write_binding(call, &call->args[0], id, refcount + (hold && refcount != HEAP_REFCOUNT_IMMORTAL ? 1 : 0));
+    write_binding(call, &call->args[0], id);
+    out_text(call->out, ",\"refcount\":");
+    out_u64(call->out, refcount + (hold && refcount != HEAP_REFCOUNT_IMMORTAL ? 1 : 0));
     if (arg_given(depth) && !call->is_notification) {
         out_text(call->out, ",\"value\":");
         if (!call_write_value(call, obj, depth->integer, false) || !call_output_ok(call)) {
@@ -88,8 +88,8 @@ bool method_name_unbind(struct call *call)
     if (error != HEAP_OK) {
         return call_fail_name(call, error, 0);
     }
-    write_binding(call, name, id, call_refcount_after(call, id));
-    return call_result_end(call);
+    write_binding(call, name, id);
+    return call_result_end_refcount(call, id);
 }
 
 /* One row of name.list. */

@@ -62,55 +62,40 @@ bool method_create(struct call *call)
     out_u64(call->out, id);
     out_text(call->out, ",\"type\":\"");
     out_text(call->out, heap_type_name(call->heap, obj));
-    out_text(call->out, "\",\"refcount\":");
+    out_char(call->out, '"');
     /* The name's old object may have referred to the new one; its finalizer may have taken the name back. */
-    out_u64(call->out, call_refcount_after(call, id));
-    return call_result_end(call);
+    return call_result_end_refcount(call, id);
 }
 
-/* `{"object":ID,"refcount":N` */
-static void write_count(struct call *call, uint64_t id, uint32_t refcount)
+/* ref and unref: `change` is heap_hold() or heap_unhold(). */
+static bool change_holds(struct call *call, enum heap_error (*change)(struct heap *heap, struct heap_session *session,
+                                                                       heap_ref obj))
 {
+    heap_ref obj;
+    uint64_t id;
+    if (!call_target(call, 0, &obj)) {
+        return false;
+    }
+    enum heap_error error = heap_id(&id, call->heap, obj);
+    if (error == HEAP_OK) {
+        error = change(call->heap, call->session, obj);
+    }
+    if (error != HEAP_OK) {
+        return call_fail_object(call, error, obj);
+    }
     out_text(call->out, "{\"object\":");
     out_u64(call->out, id);
-    out_text(call->out, ",\"refcount\":");
-    out_u64(call->out, refcount);
+    return call_result_end_refcount(call, id);
 }
 
 bool method_ref(struct call *call)
 {
-    heap_ref obj;
-    uint64_t id;
-    if (!call_target(call, 0, &obj)) {
-        return false;
-    }
-    enum heap_error error = heap_id(&id, call->heap, obj);
-    if (error == HEAP_OK) {
-        error = heap_hold(call->heap, call->session, obj);
-    }
-    if (error != HEAP_OK) {
-        return call_fail_object(call, error, obj);
-    }
-    write_count(call, id, heap_refcount(call->heap, obj));
-    return call_result_end(call);
+    return change_holds(call, heap_hold);
 }
 
 bool method_unref(struct call *call)
 {
-    heap_ref obj;
-    uint64_t id;
-    if (!call_target(call, 0, &obj)) {
-        return false;
-    }
-    enum heap_error error = heap_id(&id, call->heap, obj);
-    if (error == HEAP_OK) {
-        error = heap_unhold(call->heap, call->session, obj);
-    }
-    if (error != HEAP_OK) {
-        return call_fail_object(call, error, obj);
-    }
-    write_count(call, id, call_refcount_after(call, id));
-    return call_result_end(call);
+    return change_holds(call, heap_unhold);
 }
 
 bool method_get(struct call *call)

@@ -49,7 +49,7 @@ bool method_session_resume(struct call *call)
 bool method_session_close(struct call *call)
 {
     uint64_t released;
-    enum heap_error error = session_close(&released, call->conn);
+    enum heap_error error = session_close(&released, call);
     if (error != HEAP_OK) {
         return call_fail(call, error);
     }
@@ -314,7 +314,7 @@ bool method_server_kill(struct call *call)
                   (unsigned long long)client);
         return fault_number(call->fault, "client", (int64_t)client);
     }
-    enum heap_error error = session_kill(&released, conn);
+    enum heap_error error = session_kill(&released, call, conn);
     if (error != HEAP_OK) {
         return call_fail(call, error);
     }

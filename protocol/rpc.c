@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
 /* ---- replies ---- */
 
 void reply_head(struct out *out, bool is_short, const char *id, size_t id_len)
@@ -160,7 +162,9 @@ bool reply_attempt(struct call *call, const struct request *request)
     if (!request->method->handler(call)) {
         return false;
     }
-    out_char(out, '}');
+    if (call->park == NULL) {
+        out_char(out, '}');
+    }
     return true;
 }
 
@@ -176,47 +180,96 @@ static void tell_listeners(const struct call *call, bool done, uint64_t session)
     }
 }
 
-/* A request of a method.  When memory is short the handler gets a second chance after a full collection. */
-static void run_method(struct rpc_conn *conn, const struct request *request)
+/* The handler is done, and so is what it killed: tells of it, and makes the reply what it should be. */
+static void end_method(struct rpc_conn *conn, const struct call *call, bool done, uint64_t session)
+{
+    const struct request *request = conn->first;
+    if (request->method->needs_gil && conn->thread->service->book.watched != 0) {
+        tell_listeners(call, done, session);
+    }
+    if (!done) {
+        send_fault(conn, request, call->result_start);
+    } else if (call->is_notification) {
+        out_truncate(&conn->out, call->result_start);
+    }
+}
+
+static struct call call_of(struct rpc_conn *conn)
 {
     struct rpc_thread *thread = conn->thread;
-    struct heap *heap = thread->service->heap;
-    bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
-    bool needs_gil = request->method->needs_gil;
-    uint64_t session = needs_gil ? conn->session->number : 0;
-    if (!notification) {
-        begin_reply(conn, request);
-    }
-    struct call call = {
+    const struct request *request = conn->first;
+    return (struct call){
         .service = thread->service,
-        .heap = heap,
+        .heap = thread->service->heap,
         .conn = conn,
-        .session = needs_gil ? conn->session->heap : NULL,
+        .session = request->method->needs_gil ? conn->session->heap : NULL,
         .args = request->args,
         .method = request->method,
         .out = &conn->out,
         .result_start = conn->out.len,
         .result_max = RPC_LIMIT(thread->service, max_output),
-        .is_notification = notification,
+        .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
+        .stage = conn->park != NULL ? conn->park->stage : 0,
+        .collection = conn->park != NULL ? &conn->park->collection : NULL,
         .fault = &thread->fault,
     };
-    bool done = reply_attempt(&call, request);
-    if (!done && thread->fault.error == RPC_MEMORY_ERROR && needs_gil) {
-        struct heap_collection collection;
-        (void)!heap_collect_begin(&collection, heap, 2, true);
-        done = reply_attempt(&call, request);
+}
+
+/* There was no memory: after a full collection the handler gets another chance, at once or when that is over. */
+static bool try_for_room(struct call *call, const struct request *request)
+{
+    struct heap_collection collection;
+    if (call->conn->park != NULL && call->conn->park->has_collected) {
+        return false;
     }
-    if (needs_gil) {
-        heap_settle(heap);
-        if (thread->service->book.watched != 0) {
-            tell_listeners(&call, done, session);
+    enum heap_progress progress = heap_collect_begin(&collection, call->heap, 2, true);
+    if (progress == HEAP_DONE) {
+        return reply_attempt(call, request);
+    }
+    call->has_begun_collection = progress == HEAP_GOES_ON;
+    return call_wait(call, HEAP_WAIT_COLLECTION, call->stage);
+}
+
+/* Runs the handler of a request that needs the GIL.  Sets call->wait or call->park where it goes on later. */
+static bool run_handler(struct call *call, const struct request *request)
+{
+    bool done = reply_attempt(call, request);
+    if (unlikely(!done) && call->wait == HEAP_WAIT_NOTHING && call->fault->error == RPC_MEMORY_ERROR) {
+        done = try_for_room(call, request);
+    }
+    enum heap_wait met = heap_take_wait(call->heap);
+    if (unlikely(met != HEAP_WAIT_NOTHING) && call->wait == HEAP_WAIT_NOTHING) {
+        call->wait = met;
+    }
+    heap_settle(call->heap);
+    return done;
+}
+
+/* A request of a method.  false: it goes on later, and its connection is parked. */
+static bool run_method(struct rpc_conn *conn, const struct request *request)
+{
+    size_t before = conn->out.len;
+    uint64_t replies_before = conn->batch_replies;
+    uint64_t session = request->method->needs_gil ? conn->session->number : 0;
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        begin_reply(conn, request);
+    }
+    struct call call = call_of(conn);
+    bool done = request->method->needs_gil ? run_handler(&call, request) : reply_attempt(&call, request);
+    if (unlikely(call.wait != HEAP_WAIT_NOTHING)) {
+        if (park_again(conn, &call)) {
+            out_truncate(&conn->out, before);
+            conn->batch_replies = replies_before;
+            return false;
         }
+        done = call_fail(&call, HEAP_MEMORY);
     }
-    if (!done) {
-        send_fault(conn, request, call.result_start);
-    } else if (notification) {
-        out_truncate(&conn->out, call.result_start);
+    if (unlikely(call.park != NULL)) {
+        park_reply(conn, &call);
+        return false;
     }
+    end_method(conn, &call, done, session);
+    return true;
 }
 
 /* Whether the batch has written more than a connection may have waiting; then it says so instead. */
@@ -272,21 +325,47 @@ static void run_first(struct rpc_conn *conn)
         conn->line_start = conn->out.len;
         conn->batch_replies = 0;
     }
-    count_request(conn, request);
+    if (conn->park == NULL) {
+        count_request(conn, request);
+    }
     if (!batch_is_full(conn, request)) {
         if (request->method == NULL) {
             send_ready(conn, request);
         } else if (!request_is_question(request)) {
-            run_method(conn, request);
+            if (!run_method(conn, request)) {
+                return;
+            }
         } else if (question_ask(conn)) {
             return;
         } else {
             fail_question(conn, request);
         }
     }
+    if (unlikely(conn->park != NULL)) {
+        park_end(conn);
+    }
     finish_first(conn);
     note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), bytes_in,
               conn->out.len - out_before);
+}
+
+void rpc_finish_parked(struct rpc_conn *conn)
+{
+    const struct park *park = conn->park;
+    struct call call = call_of(conn);
+    call.result_start = conn->line_start + park->result_at;
+    call.value_start = conn->line_start + park->value_at;
+    call.freed = park->freed + park->dying.freed;
+    call_finish(&call, park);
+    out_char(call.out, '}');
+    end_method(conn, &call, true, conn->session->number);
+    event_catch_up(conn);
+    park_end(conn);
+    finish_first(conn);
+    session_note_kept(conn->session);
+    if (heap_gc_poll(call.heap)) {
+        park_next(conn);
+    }
 }
 
 /* The answer to the connection's question takes its place among the replies. */
@@ -334,7 +413,7 @@ static void take_answers(struct rpc_thread *thread)
  * between lines, so that a batch is one piece. */
 static bool may_go_on(struct rpc_conn *conn)
 {
-    if (conn->question != NULL) {
+    if (conn_is_waiting(conn)) {
         return false;
     }
     bool is_over = conn->must_close != NULL || (conn_is(&conn->is_killed) && !conn_line_is_open(conn));
@@ -372,7 +451,7 @@ static void compact_output(struct rpc_conn *conn)
 /* After the connection's share: is it done, or does it wait for the next run? */
 static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
 {
-    if (conn->first == NULL || conn->question != NULL) {
+    if (conn->first == NULL || conn_is_waiting(conn)) {
         conn_list_remove_ready(thread, conn);
     }
     atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
@@ -424,10 +503,11 @@ static void bury(struct rpc_thread *thread)
     while (thread->buried != NULL) {
         struct rpc_conn *conn = thread->buried;
         thread->buried = conn->ready.next;
+        park_forget(conn);
         session_bury(conn);
         free(conn);
         heap_settle(heap);
-        heap_gc_poll(heap);
+        (void)heap_gc_poll(heap);
         if (event_is_watched(thread->service, 1u << EVENT_PRESSURE)) {
             event_check_pressure(thread->service);
         }
@@ -472,7 +552,9 @@ static void run_first_with_heap(struct rpc_conn *conn)
     struct rpc_service *service = conn->thread->service;
     service->book.acting = conn;
     run_first(conn);
-    heap_gc_poll(service->heap);
+    if (unlikely(heap_gc_poll(service->heap)) && conn->park == NULL) {
+        park_next(conn);
+    }
     service->book.acting = NULL;
     if (conn->events.len > 0 && !conn_line_is_open(conn)) {
         conn->line_start = conn->out.len;
@@ -515,13 +597,14 @@ static void catch_up(struct rpc_thread *thread)
     bury(thread);
     session_admit(thread);
     session_look_at_leases(thread->service);
+    park_look(thread);
     look_at_told(thread);
 }
 
 /* Whether there is such. */
 static bool has_to_catch_up(struct rpc_thread *thread)
 {
-    return thread->buried != NULL || thread->arrived.first != NULL ||
+    return thread->buried != NULL || thread->parked.first != NULL || thread->arrived.first != NULL ||
            atomic_load_explicit(&thread->has_told, memory_order_acquire) || session_leases_are_due(thread->service);
 }
 
@@ -538,6 +621,15 @@ static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
     }
 }
 
+/* What this run has begun in the heap, this thread goes on with, unless another one has work already.  GIL: held. */
+static void claim_work(struct rpc_thread *thread)
+{
+    struct rpc_service *service = thread->service;
+    if (heap_work_pending(service->heap) && atomic_load_explicit(&service->stepper, memory_order_relaxed) == NULL) {
+        atomic_store_explicit(&service->stepper, thread, memory_order_relaxed);
+    }
+}
+
 static void run_with_heap(struct rpc_thread *thread)
 {
     struct heap *heap = thread->service->heap;
@@ -546,6 +638,9 @@ static void run_with_heap(struct rpc_thread *thread)
     take_time(thread);
     heap_enter(heap);
     thread->waited = take_time(thread);
+    if (!heap_work_pending(heap)) {
+        atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
+    }
     catch_up(thread);
     uint64_t now_ms = coarse_ms(), deadline_ms = now_ms + RUN_SHARE_MS;
     if (now_ms - thread->aimed_ms >= AIM_MS) {
@@ -563,7 +658,34 @@ static void run_with_heap(struct rpc_thread *thread)
         }
     }
     look_at_told(thread);
+    claim_work(thread);
     heap_leave(heap);
+}
+
+/* ---- slices of the heap's work ---- */
+
+bool rpc_thread_has_work(const struct rpc_thread *thread)
+{
+    const struct rpc_service *service = thread->service;
+    return heap_work_pending(service->heap) &&
+           atomic_load_explicit(&service->stepper, memory_order_relaxed) == thread;
+}
+
+bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
+{
+    struct rpc_service *service = thread->service;
+    heap_enter(service->heap);
+    bool more = heap_step(service->heap, budget_us);
+    park_after_step(service);
+    park_look(thread);
+    look_at_told(thread);
+    if (!more) {
+        atomic_store_explicit(&service->stepper, NULL, memory_order_relaxed);
+        claim_work(thread); /* a reply that is finished may have set off a collection */
+    }
+    heap_leave(service->heap);
+    park_wake_others(thread);
+    return rpc_thread_has_work(thread);
 }
 
 /* ---- a turn ---- */

@@ -144,6 +144,12 @@ void rpc_conn_received_eof(struct rpc_conn *conn);
  * somebody waits).  A connection whose replies pass RPC_OUTPUT_HIGH_BYTES rests until the next run.
  * Returns whether requests are left: then flush what rpc_thread_next() names and run again. */
 bool rpc_thread_run(struct rpc_thread *thread);
+/* Whether the heap has work that is done in slices (heap.h), and this thread is to take them: rpc_thread_step() until
+ * it is done, with other turns between.  GIL: not held. */
+bool rpc_thread_has_work(const struct rpc_thread *thread);
+/* A slice of about so many microseconds; returns whether there is more.  Requests that waited for it may be ready for
+ * rpc_thread_run(), and replies for rpc_thread_next(). */
+bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us);
 /* The next connection with something to do for the server (replies, or one of the states below) since
  * it was named last; NULL: no more. */
 struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);

@@ -77,6 +77,18 @@ void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn)
     list_remove(&thread->notice, &conn->notice, offsetof(struct rpc_conn, notice));
 }
 
+void conn_list_add_parked(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->parked, conn, &conn->parked, offsetof(struct rpc_conn, parked));
+    atomic_store_explicit(&thread->has_parked, true, memory_order_relaxed);
+}
+
+void conn_list_remove_parked(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->parked, &conn->parked, offsetof(struct rpc_conn, parked));
+    atomic_store_explicit(&thread->has_parked, thread->parked.first != NULL, memory_order_relaxed);
+}
+
 void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn)
 {
     list_add(&thread->told, conn, &conn->told, offsetof(struct rpc_conn, told));
@@ -142,6 +154,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     struct rpc_thread *thread = conn->thread;
     conn_list_remove_ready(thread, conn);
     conn_list_remove_notice(thread, conn);
+    conn_list_remove_parked(thread, conn);
     question_forget(conn);
     conn_drop_requests(conn);
     free(conn->partial);
@@ -416,7 +429,7 @@ void rpc_conn_rest(struct rpc_conn *conn)
 
 void rpc_conn_resume(struct rpc_conn *conn)
 {
-    if (conn->first != NULL && conn->question == NULL) {
+    if (conn->first != NULL && !conn_is_waiting(conn)) {
         conn_list_add_ready(conn->thread, conn);
     }
 }

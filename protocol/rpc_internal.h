@@ -8,6 +8,7 @@
  *   params.c        the parameters of a request against the method's row (no GIL)
  *   rpc.c           a turn: the GIL, running requests, writing replies
  *   question.c      requests that a worker thread answers
+ *   parked.c        requests that wait while the heap works in slices
  *   session.c       sessions: who is in which, leases
  *   event.c         events: who is told, and when
  *   call.c          what the handlers (method_*.c) share
@@ -26,6 +27,7 @@
 #include "frame.h"
 #include "json_writer.h"
 #include "method.h"
+#include "parked.h"
 #include "rpc.h"
 #include "slowlog.h"
 #include "turn.h"
@@ -95,6 +97,10 @@ struct rpc_service {
     char *export_dir; /* where heap.export writes; NULL: nowhere */
     struct question_desk desk;
     struct session_book book;
+    struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
+    struct park *spare;     /* for the next; NULL: there is none */
+    struct park *collector; /* whose `collection` is under way; NULL: nobody's */
+    _Atomic(struct rpc_thread *) stepper; /* who takes the slices of the work under way; NULL: nobody */
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;
@@ -205,6 +211,8 @@ struct rpc_conn {
     /* requests that have not run */
     struct request *first, *last;
     struct question *question; /* that `first` is, and which is being answered; nothing runs meanwhile */
+    struct park *park;         /* what it waits for: nothing runs while `parked` is linked; NULL: nothing */
+    struct conn_link parked;   /* of the thread */
 
     /* replies */
     struct out out;
@@ -228,6 +236,8 @@ struct rpc_thread {
     struct conn_list notice; /* for rpc_thread_next() */
     struct conn_list arrived; /* not yet in a session */
     struct rpc_conn *buried;  /* destroyed, still in their sessions; linked by ready.next */
+    struct conn_list parked;  /* that wait for the heap */
+    _Atomic bool has_parked;  /* there are some */
     struct conn_list told;    /* whose events, or end, are to be looked at; guarded by the GIL */
     _Atomic bool has_told;    /* another thread has put one there */
     struct rpc_counters counters;
@@ -246,6 +256,8 @@ void conn_list_add_ready(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_add_notice(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_ready(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_add_parked(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_remove_parked(struct rpc_thread *thread, struct rpc_conn *conn);
 
 /* Within these lists: the GIL is held. */
 void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn);
@@ -265,12 +277,23 @@ static inline size_t conn_unread(const struct rpc_conn *conn)
 {
     return conn_unsent(conn) - conn->event_bytes;
 }
-/* Whether the reply of a batch has begun and goes on: nothing else may be written. */
+/* Whether the end of a reply is waited for. */
+static inline bool conn_has_begun_reply(const struct rpc_conn *conn)
+{
+    return conn->park != NULL && conn->park->kind == PARK_REPLY;
+}
+/* Whether nothing of it may run: it waits for the worker, or for the heap. */
+static inline bool conn_is_waiting(const struct rpc_conn *conn)
+{
+    return conn->question != NULL || conn->parked.linked;
+}
+/* Whether a reply has begun and goes on, or the line of a batch: nothing else may be written. */
 static inline bool conn_line_is_open(const struct rpc_conn *conn)
 {
     const struct request *first = conn->first;
-    return first != NULL && (first->flags & REQUEST_IN_BATCH) != 0 &&
-           ((first->flags & REQUEST_BATCH_FIRST) == 0 || conn->question != NULL);
+    return (first != NULL && (first->flags & REQUEST_IN_BATCH) != 0 &&
+               ((first->flags & REQUEST_BATCH_FIRST) == 0 || conn->question != NULL)) ||
+           conn_has_begun_reply(conn);
 }
 static inline bool conn_is(const _Atomic bool *flag)
 {
@@ -285,6 +308,11 @@ void conn_drop_requests(struct rpc_conn *conn);
 
 /* Lets go of a turn; keeps it for later when nobody uses it. */
 void thread_release_turn(struct rpc_thread *thread, struct turn *turn);
+
+/* ---- rpc.c ---- */
+
+/* The first request's deaths are over: ends its reply.  GIL: held. */
+void rpc_finish_parked(struct rpc_conn *conn);
 
 /* ---- session.c ---- */
 
@@ -340,9 +368,9 @@ bool session_lease(struct rpc_service *service, struct rpc_session *session, uin
 /* Everything of the connection's session goes into `to`, and it ends.  HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to);
 /* Each connection of this one's session gets a new one, and it ends.  *released: its holds.  HEAP_MEMORY. */
-HEAP_MUST_USE enum heap_error session_close(uint64_t *released, struct rpc_conn *conn);
+HEAP_MUST_USE enum heap_error session_close(uint64_t *released, struct call *call);
 /* The connection runs nothing more and will be closed.  Its session lets go, unless it is leased.  HEAP_MEMORY. */
-HEAP_MUST_USE enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn);
+HEAP_MUST_USE enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_conn *conn);
 /* Notes whether it holds or subscribes to something, for the idle time limit. */
 void session_note_kept(struct rpc_session *session);
 /* Ends all sessions; all connections must be gone. */
@@ -403,6 +431,8 @@ void event_call_for(struct rpc_session *session);
 void event_deliver(struct rpc_conn *conn);
 /* Puts the events of the line under way in front of its reply.  Its own thread only.  GIL: either. */
 void event_insert(struct rpc_conn *conn);
+/* What waits for the connection's session is to go in front of the reply under way, too.  GIL: held. */
+void event_catch_up(struct rpc_conn *conn);
 
 /* ---- envelope.c ---- */
 

@@ -75,6 +75,7 @@ fail_slowlog:
     pthread_mutex_destroy(&service->mutex);
 fail_token:
     heap_destroy(service->heap);
+    park_fini(service);
 fail_heap:
     free(service);
     return NULL;

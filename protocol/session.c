@@ -137,10 +137,27 @@ static void discard(struct rpc_service *service, struct rpc_session *session)
     free(session);
 }
 
-/* Ends a session without connections; returns how many holds it had. */
-static uint64_t end(struct rpc_service *service, struct rpc_session *session)
+/* Releases its holds, and ends it in the heap unless `keep`; returns how many there were.  What takes longer than a
+ * slice goes on as call->park, or for itself when `call` is NULL. */
+static uint64_t release(struct rpc_service *service, struct heap_session *session, bool keep, struct call *call)
 {
-    uint64_t released = heap_session_destroy(service->heap, session->heap);
+    uint64_t released;
+    struct heap_dying *dying = park_dying(service);
+    if (dying == NULL || (call != NULL && call->park != NULL)) {
+        return keep ? heap_session_release_all(service->heap, session) : heap_session_destroy(service->heap, session);
+    }
+    if (!heap_session_end(&released, service->heap, session, keep, dying)) {
+        park_take_dying(service, call);
+    } else if (call != NULL) {
+        call->freed += dying->freed;
+    }
+    return released;
+}
+
+/* Ends a session without connections; returns how many holds it had. */
+static uint64_t end(struct rpc_service *service, struct rpc_session *session, struct call *call)
+{
+    uint64_t released = release(service, session->heap, false, call);
     discard(service, session);
     return released;
 }
@@ -148,7 +165,7 @@ static uint64_t end(struct rpc_service *service, struct rpc_session *session)
 void session_end_all(struct rpc_service *service)
 {
     while (service->book.first != NULL) {
-        end(service, service->book.first);
+        end(service, service->book.first, NULL);
     }
     heap_settle(service->heap);
 }
@@ -229,7 +246,7 @@ void session_bury(struct rpc_conn *conn)
     leave(conn);
     event_client(conn, "closed", conn_is(&conn->is_killed) ? "killed by server.kill" : conn->reason);
     if (session->conns.first == NULL && session->token[0] == '\0') {
-        end(service, session);
+        end(service, session, NULL);
     }
 }
 
@@ -271,7 +288,7 @@ void session_look_at_leases(struct rpc_service *service)
             continue;
         }
         if (session->ends_ms <= now) {
-            end(service, session);
+            end(service, session, NULL);
         } else if (next_ms == 0 || session->ends_ms < next_ms) {
             next_ms = session->ends_ms;
         }
@@ -281,7 +298,7 @@ void session_look_at_leases(struct rpc_service *service)
         plan_look(service, next_ms);
     }
     heap_settle(service->heap);
-    heap_gc_poll(service->heap);
+    (void)heap_gc_poll(service->heap);
 }
 
 /* ---- what requests do to sessions ---- */
@@ -327,7 +344,7 @@ static enum heap_error scatter(struct rpc_service *service, struct rpc_session *
     for (const struct rpc_conn *conn = old->conns.first; conn != NULL; conn = conn->joined.next) {
         if (create_another(service) == NULL) {
             while (service->book.last != last) {
-                end(service, service->book.last);
+                end(service, service->book.last, NULL);
             }
             return HEAP_MEMORY;
         }
@@ -341,24 +358,24 @@ static enum heap_error scatter(struct rpc_service *service, struct rpc_session *
     return HEAP_OK;
 }
 
-enum heap_error session_close(uint64_t *released, struct rpc_conn *conn)
+enum heap_error session_close(uint64_t *released, struct call *call)
 {
-    struct rpc_service *service = conn->thread->service;
-    struct rpc_session *old = conn->session;
+    struct rpc_service *service = call->service;
+    struct rpc_session *old = call->conn->session;
     enum heap_error error = scatter(service, old);
     if (error == HEAP_OK) {
-        *released = end(service, old);
+        *released = end(service, old, call);
     }
     return error;
 }
 
-enum heap_error session_kill(uint64_t *released, struct rpc_conn *conn)
+enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_conn *conn)
 {
     struct rpc_service *service = conn->thread->service;
     struct rpc_session *session = conn->session;
     *released = 0;
     if (session->token[0] == '\0') {
-        *released = heap_session_release_all(service->heap, session->heap);
+        *released = release(service, session->heap, true, call);
         event_subscribe(service, session, 0);
     } else {
         struct rpc_session *fresh = create_another(service);

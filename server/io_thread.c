@@ -28,6 +28,8 @@
 /* Enough to fill any socket buffer's worth of several connections; the memory of a turn is a small multiple. */
 #define READ_BUDGET (4u * 1024u * 1024u)
 #define PACE_MS 20u
+/* A slice of the heap's work. */
+#define STEP_US 500u
 /* No handler recurses deeper than a request nests, and libuv and jansson need little. */
 #define STACK_BYTES (1024u * 1024u)
 /* Turns after a stop is wanted: one to open connections that were being handed over, one to read from them. */
@@ -264,6 +266,10 @@ static void on_check(uv_check_t *check)
     struct io_thread *thread = check->data;
     if (thread->wants_run) {
         run(thread);
+    }
+    if (rpc_thread_has_work(thread->rpc)) {
+        rpc_thread_step(thread->rpc, STEP_US);
+        io_thread_want_run(thread);
     }
     if (thread->phase == IO_LAST_CALL && thread->last_turns-- > 0) {
         io_thread_want_run(thread);

@@ -1,0 +1,192 @@
+/* parked.c -- requests that wait while the heap works in slices.
+ *
+ *   PARK_AGAIN   a lookup met what is being decided, a collection is under way, memory is short: the request has
+ *                changed nothing, and its handler runs again
+ *   PARK_REPLY   what the request killed goes on dying: the reply is written up to its end, which tells of the dead
+ *   PARK_NEXT    the request set off an automatic collection; its reply is out, the next request waits
+ *
+ * A connection that is parked runs nothing, like one whose question is being answered; others go on.  Its thread
+ * looks at it again in each run, and after each slice; who takes the slices wakes the other threads.
+ *
+ * The deaths of a connection that is gone, or of a session that has ended, go on for themselves: their struct park
+ * waits in the service until they are done.
+ *
+ * Start at park_look().
+ */
+#include "parked.h"
+
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+/* ---- parking ---- */
+
+static void park(struct rpc_conn *conn, struct park *park, enum park_kind kind)
+{
+    park->kind = kind;
+    conn->park = park;
+    conn_list_add_parked(conn->thread, conn);
+}
+
+bool park_again(struct rpc_conn *conn, const struct call *call)
+{
+    struct park *own = conn->park != NULL ? conn->park : calloc(1, sizeof(*own));
+    if (own == NULL) {
+        return false;
+    }
+    own->wait = call->wait;
+    own->stage = call->stage;
+    if (call->has_begun_collection) {
+        own->has_collected = true;
+        own->wait = HEAP_WAIT_NOTHING;
+        conn->thread->service->collector = own;
+    }
+    park(conn, own, PARK_AGAIN);
+    return true;
+}
+
+void park_reply(struct rpc_conn *conn, const struct call *call)
+{
+    struct park *own = call->park;
+    if (conn->park != NULL) {
+        park_end(conn);
+    }
+    own->result_at = call->result_start - conn->line_start;
+    own->value_at = call->value_start - conn->line_start;
+    park(conn, own, PARK_REPLY);
+}
+
+void park_next(struct rpc_conn *conn)
+{
+    struct park *own = calloc(1, sizeof(*own));
+    if (own != NULL) {
+        own->wait = HEAP_WAIT_COLLECTION;
+        park(conn, own, PARK_NEXT);
+    }
+}
+
+void park_end(struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    if (service->collector == conn->park) {
+        service->collector = NULL;
+    }
+    conn_list_remove_parked(conn->thread, conn);
+    free(conn->park);
+    conn->park = NULL;
+}
+
+void park_forget(struct rpc_conn *conn)
+{
+    struct park *own = conn->park;
+    struct rpc_service *service = conn->thread->service;
+    if (own == NULL) {
+        return;
+    }
+    if (own->kind == PARK_REPLY && !own->dying.is_done) {
+        own->next = service->graves;
+        service->graves = own;
+        conn->park = NULL;
+    } else {
+        park_end(conn);
+    }
+}
+
+/* ---- what handlers use ---- */
+
+struct heap_dying *park_dying(struct rpc_service *service)
+{
+    if (service->spare == NULL) {
+        service->spare = calloc(1, sizeof(*service->spare));
+    }
+    return service->spare == NULL ? NULL : &service->spare->dying;
+}
+
+void park_take_dying(struct rpc_service *service, struct call *call)
+{
+    struct park *taken = service->spare;
+    service->spare = NULL;
+    if (call != NULL && call->conn != NULL) {
+        call->park = taken;
+    } else {
+        taken->next = service->graves;
+        service->graves = taken;
+    }
+}
+
+/* ---- going on ---- */
+
+static bool is_over(const struct rpc_service *service, const struct park *park)
+{
+    const struct heap *heap = service->heap;
+    switch (park->kind) {
+    case PARK_REPLY:
+        return park->dying.is_done;
+    case PARK_AGAIN:
+        return service->collector != park && heap_wait_is_over(heap, park->wait);
+    case PARK_NEXT:
+        return !heap_is_collecting(heap);
+    }
+    return true;
+}
+
+void park_look(struct rpc_thread *thread)
+{
+    struct rpc_conn *next;
+    for (struct rpc_conn *conn = thread->parked.first; conn != NULL; conn = next) {
+        next = conn->parked.next;
+        if (!is_over(thread->service, conn->park)) {
+            continue;
+        }
+        if (conn->park->kind == PARK_REPLY) {
+            rpc_finish_parked(conn);
+        } else if (conn->park->kind == PARK_NEXT) {
+            park_end(conn);
+        } else {
+            conn_list_remove_parked(thread, conn); /* its next run takes the rest */
+        }
+        if (conn->first != NULL || conn->events_due) {
+            conn_list_add_ready(thread, conn);
+        }
+        conn_list_add_notice(thread, conn);
+    }
+}
+
+/* ---- slices ---- */
+
+void park_after_step(struct rpc_service *service)
+{
+    if (service->collector != NULL && !heap_is_collecting(service->heap)) {
+        heap_last_collection(service->heap, &service->collector->collection);
+        service->collector = NULL;
+    }
+    struct park **link = &service->graves;
+    while (*link != NULL) {
+        struct park *grave = *link;
+        if (grave->dying.is_done) {
+            *link = grave->next;
+            free(grave);
+        } else {
+            link = &grave->next;
+        }
+    }
+}
+
+void park_wake_others(struct rpc_thread *thread)
+{
+    struct rpc_service *service = thread->service;
+    pthread_mutex_lock(&service->mutex);
+    for (struct rpc_thread *other = service->threads; other != NULL; other = other->next) {
+        if (other != thread && atomic_load_explicit(&other->has_parked, memory_order_relaxed) &&
+            service->host.wake != NULL) {
+            service->host.wake(service->host.arg, other->user);
+        }
+    }
+    pthread_mutex_unlock(&service->mutex);
+}
+
+void park_fini(struct rpc_service *service)
+{
+    park_after_step(service);
+    free(service->spare);
+}
