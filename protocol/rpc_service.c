@@ -42,6 +42,26 @@ bool rpc_make_token(char token[RPC_TOKEN_BYTES])
     return true;
 }
 
+#if HEAP_DEBUG >= 1
+/* The switch of the stress tests (tests/fuzz): HEAPD_STRESS="collect=1,slice=1,interval=1", each as wanted: a full
+ * collection at the end of each request; slices of so many objects; a switch interval of so many microseconds. */
+static void use_stress(struct heap *heap)
+{
+    const char *switches = getenv("HEAPD_STRESS"), *found;
+    if (switches == NULL) {
+        return;
+    }
+    heap_enter(heap);
+    if ((found = strstr(switches, "slice=")) != NULL) {
+        heap_set_slice(heap, 500, (uint32_t)strtoul(found + strlen("slice="), NULL, 10));
+    }
+    if ((found = strstr(switches, "interval=")) != NULL) {
+        heap_set_switch_interval_us(heap, (uint32_t)strtoul(found + strlen("interval="), NULL, 10));
+    }
+    heap_leave(heap);
+}
+#endif
+
 struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const struct rpc_host *host)
 {
     struct rpc_service *service = calloc(1, sizeof(*service));
@@ -67,6 +87,9 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     service->started_ms = rpc_now_ms();
     method_index_init(&service->index);
     event_observe_heap(service);
+#if HEAP_DEBUG >= 1
+    use_stress(service->heap);
+#endif
     return service;
 
 fail_desk:
@@ -75,7 +98,6 @@ fail_slowlog:
     pthread_mutex_destroy(&service->mutex);
 fail_token:
     heap_destroy(service->heap);
-    park_fini(service);
 fail_heap:
     free(service);
     return NULL;
@@ -89,6 +111,7 @@ void rpc_service_destroy(struct rpc_service *service)
     heap_leave(service->heap);
     event_fini(service);
     heap_destroy(service->heap);
+    park_fini(service);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
     free(service->export_dir);
