@@ -250,9 +250,13 @@ static void read_params(struct envelope *envelope, struct json_cursor *cursor)
         json_scan_value(cursor, &envelope->params);
         return;
     }
-    struct json_cursor before = *cursor;
+    const char *start = cursor->at;
+    unsigned depth = cursor->depth;
     if (bind_params(envelope, cursor) != PARAMS_OK) {
-        *cursor = before;
+        cursor->at = start;
+        cursor->depth = depth;
+        cursor->first = false;
+        cursor->error = (struct json_error){0};
         json_scan_value(cursor, &value);
     }
 }
@@ -531,39 +535,46 @@ static void answer_long_batch(struct rpc_conn *conn, uint64_t count, uint64_t ma
     answer_line(conn, fault);
 }
 
+/* A line that is a batch, the cursor at its bracket. */
+static void read_batch_line(struct rpc_conn *conn, struct json_cursor *cursor, const struct frame_line *line)
+{
+    uint64_t max_batch = RPC_LIMIT(conn->thread->service, max_batch);
+    struct chain chain = {0};
+    read_batch(conn, cursor, &chain, max_batch);
+    if (conn->must_close != NULL) {
+        return;
+    }
+    if (!json_finish(cursor)) {
+        answer_unreadable(conn, cursor, line);
+    } else if (chain.count == 0) {
+        fault_set(&conn->thread->fault, RPC_INVALID_REQUEST,
+                  "the batch is empty; put at least one request into it");
+        answer_line(conn, &conn->thread->fault);
+    } else if (max_batch != 0 && chain.count > max_batch) {
+        answer_long_batch(conn, chain.count, max_batch);
+    } else {
+        chain.first->flags |= REQUEST_BATCH_FIRST;
+        chain.last->flags |= REQUEST_BATCH_LAST;
+        enqueue(conn, &chain);
+    }
+}
+
 void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
 {
-    struct rpc_service *service = conn->thread->service;
-    uint64_t max_batch = RPC_LIMIT(service, max_batch);
     struct json_cursor cursor;
-    struct chain chain = {0};
-    json_cursor_init(&cursor, line->text, line->len, depth_limit(service));
-    bool is_batch = json_peek(&cursor) == '[';
-    if (is_batch) {
-        read_batch(conn, &cursor, &chain, max_batch);
-    } else {
-        struct request *request = read_element(conn, &cursor);
-        if (request != NULL) {
-            append(&chain, request);
-        }
+    json_cursor_init(&cursor, line->text, line->len, depth_limit(conn->thread->service));
+    if (json_peek(&cursor) == '[') {
+        read_batch_line(conn, &cursor, line);
+        return;
     }
+    struct request *request = read_element(conn, &cursor);
     if (conn->must_close != NULL) {
         return;
     }
     if (!json_finish(&cursor)) {
         answer_unreadable(conn, &cursor, line);
-    } else if (is_batch && chain.count == 0) {
-        fault_set(&conn->thread->fault, RPC_INVALID_REQUEST,
-                  "the batch is empty; put at least one request into it");
-        answer_line(conn, &conn->thread->fault);
-    } else if (is_batch && max_batch != 0 && chain.count > max_batch) {
-        answer_long_batch(conn, chain.count, max_batch);
     } else {
-        if (is_batch) {
-            chain.first->flags |= REQUEST_BATCH_FIRST;
-            chain.last->flags |= REQUEST_BATCH_LAST;
-        }
-        enqueue(conn, &chain);
+        enqueue(conn, &(struct chain){request, request, 1});
     }
 }
 

@@ -67,8 +67,8 @@ static enum frame_kind wait_for_more(struct frame *frame, const char *data, size
     return FRAME_MORE;
 }
 
-enum frame_kind frame_next(struct frame *frame, const char *data, size_t len, size_t max, bool eof,
-                           struct frame_line *line, size_t *used)
+enum frame_kind frame_next_of_any_kind(struct frame *frame, const char *data, size_t len, size_t max, bool eof,
+                                       struct frame_line *line, size_t *used)
 {
     *used = 0;
     while (*used < len) {

@@ -12,7 +12,6 @@
  */
 #include "json_reader.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "number.h"
@@ -37,7 +36,7 @@ static inline bool is_space(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
-static const char *skip_spaces(const struct json_cursor *cursor, const char *p)
+const char *json_skip_space(const struct json_cursor *cursor, const char *p)
 {
 #ifdef __SSE2__
     while (cursor->end - p >= 16) {
@@ -68,7 +67,7 @@ static inline const char *skip_space(const struct json_cursor *cursor, const cha
     if (*p == ' ' && (unsigned char)p[1] > ' ') {
         return p + 1;
     }
-    return skip_spaces(cursor, p);
+    return json_skip_space(cursor, p);
 }
 
 /* ---- strings ---- */
@@ -568,39 +567,22 @@ bool json_scan_value(struct json_cursor *cursor, struct json_value *value)
 
 /* ---- walking ---- */
 
-void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, unsigned max_depth)
-{
-    assert((unsigned char)text[len] < 0x20);
-    *cursor = (struct json_cursor){.at = text, .start = text, .end = text + len, .max_depth = max_depth};
-}
-
 void json_cursor_within(struct json_cursor *cursor, const struct json_value *value)
 {
     *cursor = (struct json_cursor){
         .at = value->text, .start = value->text, .end = value->text + value->len, .max_depth = UINT32_MAX};
 }
 
-char json_peek(struct json_cursor *cursor)
-{
-    cursor->at = skip_space(cursor, cursor->at);
-    return cursor->at < cursor->end ? *cursor->at : '\0';
-}
-
-bool json_enter(struct json_cursor *cursor)
+bool json_enter_slowly(struct json_cursor *cursor)
 {
     if (json_failed(cursor)) {
         return false;
     }
-    const char *p = skip_space(cursor, cursor->at);
-    if (*p != '{' && *p != '[') {
-        return reject_value(cursor, p);
+    cursor->at = skip_space(cursor, cursor->at);
+    if (*cursor->at != '{' && *cursor->at != '[') {
+        return reject_value(cursor, cursor->at);
     }
-    cursor->at = p + 1;
-    cursor->first = true;
-    if (++cursor->depth > cursor->max_depth && !cursor->deep) {
-        cursor->deep = p;
-    }
-    return true;
+    return json_enter(cursor);
 }
 
 /* Moves to the next item of the container entered last, or leaves it: NULL then and after an error. */
@@ -626,7 +608,7 @@ static inline const char *step(struct json_cursor *cursor, bool object)
     return skip_space(cursor, p + 1);
 }
 
-bool json_next_member(struct json_cursor *cursor, struct json_string *name)
+bool json_next_member_slowly(struct json_cursor *cursor, struct json_string *name)
 {
     const char *p = step(cursor, true);
     const char *end = NULL;
@@ -665,7 +647,7 @@ bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_
     return true;
 }
 
-bool json_next_item(struct json_cursor *cursor)
+bool json_next_item_slowly(struct json_cursor *cursor)
 {
     const char *p = step(cursor, false);
     if (!p) {
@@ -675,7 +657,7 @@ bool json_next_item(struct json_cursor *cursor)
     return true;
 }
 
-bool json_finish(struct json_cursor *cursor)
+bool json_finish_slowly(struct json_cursor *cursor)
 {
     if (json_failed(cursor)) {
         return false;

@@ -24,6 +24,7 @@
 #ifndef HEAPD_PROTOCOL_JSON_READER_H
 #define HEAPD_PROTOCOL_JSON_READER_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -84,7 +85,11 @@ struct json_cursor {
 
 /* text[len] must be a control character (the newline that ended the line, or a NUL), with
  * JSON_PADDING_BYTES readable bytes behind it. */
-void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, unsigned max_depth);
+static inline void json_cursor_init(struct json_cursor *cursor, const char *text, size_t len, unsigned max_depth)
+{
+    assert((unsigned char)text[len] < 0x20);
+    *cursor = (struct json_cursor){.at = text, .start = text, .end = text + len, .max_depth = max_depth};
+}
 /* For a span that json_scan_value() gave: no error is possible, nothing needs to stand behind it. */
 void json_cursor_within(struct json_cursor *cursor, const struct json_value *value);
 
@@ -94,13 +99,49 @@ static inline bool json_failed(const struct json_cursor *cursor)
     return cursor->error.message != NULL;
 }
 
+/* The first byte from p on that is no white space, the end of the text at the latest. */
+const char *json_skip_space(const struct json_cursor *cursor, const char *p);
 /* Skips white space; the next byte, or 0 at the end of the text or after an error. */
-char json_peek(struct json_cursor *cursor);
+static inline char json_peek(struct json_cursor *cursor)
+{
+    if ((unsigned char)*cursor->at <= ' ') {
+        cursor->at = json_skip_space(cursor, cursor->at);
+    }
+    return cursor->at < cursor->end ? *cursor->at : '\0';
+}
+/* json_enter() where white space or an error may come first. */
+bool json_enter_slowly(struct json_cursor *cursor);
 /* Goes into the array or object whose bracket json_peek() has shown. */
-bool json_enter(struct json_cursor *cursor);
+static inline bool json_enter(struct json_cursor *cursor)
+{
+    if (*cursor->at != '{' && *cursor->at != '[') {
+        return json_enter_slowly(cursor);
+    }
+    if (++cursor->depth > cursor->max_depth && cursor->deep == NULL) {
+        cursor->deep = cursor->at;
+    }
+    cursor->at++;
+    cursor->first = true;
+    return true;
+}
+/* Whether the bracket that closes the container entered last stands right here; then it is left. */
+static inline bool json_take_end(struct json_cursor *cursor, char bracket)
+{
+    if (*cursor->at != bracket) {
+        return false;
+    }
+    cursor->at++;
+    cursor->depth--;
+    cursor->first = false;
+    return true;
+}
 /* In an object: reads the next member's name and colon; its value must be read or entered next.
  * false: the object has ended (and is left), or an error. */
-bool json_next_member(struct json_cursor *cursor, struct json_string *name);
+bool json_next_member_slowly(struct json_cursor *cursor, struct json_string *name);
+static inline bool json_next_member(struct json_cursor *cursor, struct json_string *name)
+{
+    return !json_take_end(cursor, '}') && json_next_member_slowly(cursor, name);
+}
 /* In an object: whether the next member's name and colon are exactly this text, written the usual way; then they are
  * read.  A guess that costs next to nothing: else nothing has happened, and json_next_member() says what is
  * there. */
@@ -127,12 +168,21 @@ bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_
     (memcmp((cursor)->at, "" text, sizeof(text) - 1) == 0 && ((cursor)->at += sizeof(text) - 1, true))
 /* In an array: true when an item follows, which must be read or entered next.
  * false: the array has ended (and is left), or an error. */
-bool json_next_item(struct json_cursor *cursor);
+bool json_next_item_slowly(struct json_cursor *cursor);
+static inline bool json_next_item(struct json_cursor *cursor)
+{
+    return !json_take_end(cursor, ']') && json_next_item_slowly(cursor);
+}
 /* Validates the one value, of any size, that follows, and leaves the cursor behind it. */
 bool json_scan_value(struct json_cursor *cursor, struct json_value *value);
 /* After the outermost value: only white space may be left.  Returns whether the text is one JSON text
  * within the limits; else cursor->error says what is wrong first (a syntax error before too_deep). */
-bool json_finish(struct json_cursor *cursor);
+bool json_finish_slowly(struct json_cursor *cursor);
+static inline bool json_finish(struct json_cursor *cursor)
+{
+    bool is_plain = cursor->at == cursor->end && !json_failed(cursor) && cursor->deep == NULL;
+    return is_plain || json_finish_slowly(cursor);
+}
 
 /* ---- whole texts ---- */
 

@@ -21,7 +21,8 @@ struct binding {
 };
 
 /* Sets the fault of one parameter. */
-static enum params_result refuse(struct binding *binding, const struct param *param, const char *what)
+__attribute__((cold, noinline)) static enum params_result refuse(struct binding *binding,
+                                                                 const struct param *param, const char *what)
 {
     fault_set(binding->fault, RPC_INVALID_PARAMS, "%s: %s must be %s", binding->method->name, param->name,
               what);
@@ -155,7 +156,8 @@ static enum params_result check_seconds(struct binding *binding, const struct pa
     return refuse(binding, param, what);
 }
 
-static enum params_result check(struct binding *binding, const struct param *param, method_arg *arg)
+__attribute__((noinline)) static enum params_result check(struct binding *binding, const struct param *param,
+                                                          method_arg *arg)
 {
     switch (param->kind) {
     case PARAM_TARGET:
@@ -183,6 +185,18 @@ static enum params_result check(struct binding *binding, const struct param *par
     return PARAMS_OK;
 }
 
+/* Whether check() would pass the value as it is, told by its kind alone; it may pass others. */
+static inline bool needs_no_check(const struct param *param, const method_arg *arg)
+{
+    enum { ANY = 0xff, WORDS = 1 << JSON_KIND_FALSE | 1 << JSON_KIND_TRUE };
+    static const uint8_t kinds[] = {[PARAM_TARGET] = 1 << JSON_KIND_STRING,
+                                    [PARAM_VALUE] = ANY,
+                                    [PARAM_KEY] = ANY,
+                                    [PARAM_BOOL] = WORDS,
+                                    [PARAM_SECONDS] = 0};
+    return (kinds[param->kind] >> arg->kind & 1) != 0 && !arg->has_dollar;
+}
+
 /* ---- binding ---- */
 
 /* Reads the value at the cursor as parameter i. */
@@ -198,11 +212,12 @@ static enum params_result bind_value(struct binding *binding, struct json_cursor
         arg->text = NULL;
         return PARAMS_OK;
     }
-    return check(binding, param, arg);
+    return needs_no_check(param, arg) ? PARAMS_OK : check(binding, param, arg);
 }
 
 /* The fault of a parameter that the method does not have, `name` as JSON. */
-static enum params_result refuse_unknown(struct binding *binding, const struct json_string *name)
+__attribute__((cold, noinline)) static enum params_result refuse_unknown(struct binding *binding,
+                                                                         const struct json_string *name)
 {
     fault_set(binding->fault, RPC_INVALID_PARAMS, "%s has no parameter %.*s; rpc.discover lists what it has",
               binding->method->name, fault_clip(name->text, name->len, 64), name->text);
