@@ -211,6 +211,9 @@ bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait);
 /* Whether neither deaths nor a collection are between two slices; if not, heap_take_wait() tells of it.  For what
  * looks at all objects. */
 HEAP_MUST_USE bool heap_is_still(struct heap *heap);
+/* heap_enter() when that is so, for a thread that may wait; no collection begins meanwhile.  false: *cancel, which may
+ * be NULL, was set, and the GIL is not held. */
+HEAP_MUST_USE bool heap_enter_still(struct heap *heap, const _Atomic bool *cancel);
 
 /* ---- types ---- */
 

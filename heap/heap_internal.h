@@ -265,6 +265,7 @@ struct heap {
     struct heap_dying *dying_first, *dying_last; /* deaths that go on in heap_step(), the oldest first */
     enum heap_wait wait;                         /* for heap_take_wait() */
     atomic_bool work_pending;                    /* heap_step() has something to do */
+    _Atomic uint32_t still_wanted;               /* threads in heap_enter_still() */
 
     /* Counters, written with the GIL and read by anybody. */
     counter_u64 created, freed;

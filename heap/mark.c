@@ -434,9 +434,10 @@ enum heap_error heap_mark(uint64_t *objects, uint64_t *bytes, struct heap *heap,
     struct tally tally = {.count = 0};
     bool walks = false;
     enum heap_error error = mark.label != NULL ? HEAP_OK : HEAP_MEMORY;
-    if (error == HEAP_OK) {
+    if (error == HEAP_OK && !heap_enter_still(heap, cancel)) {
+        error = HEAP_CANCELLED;
+    } else if (error == HEAP_OK) {
         memcpy(mark.label, label, len);
-        heap_enter(heap);
         struct mark *old = find_mark(heap->marks, label, len);
         bool full = old == NULL && heap->marks != NULL && heap->marks->count == HEAP_MARKS_MAX;
         error = full ? HEAP_LIMIT_MARKS : mark_begin(&mark, &tally, &walks, heap);
@@ -531,7 +532,9 @@ static struct heap_growth *diff_sessions(uint32_t *count, const struct cohort_co
 static enum heap_error count_now(struct tally *tally, struct heap *heap, const _Atomic bool *cancel)
 {
     struct census now;
-    heap_enter(heap);
+    if (!heap_enter_still(heap, cancel)) {
+        return HEAP_CANCELLED;
+    }
     heap_settle(heap);
     enum heap_error error = census_take(&now, heap) ? tally_begin(tally, heap) : HEAP_MEMORY;
     heap_leave(heap);

@@ -4,6 +4,8 @@
  */
 #include "heap_internal.h"
 
+#include <time.h>
+
 bool heap_work_pending(const struct heap *heap)
 {
     return atomic_load_explicit(&heap->work_pending, memory_order_relaxed) || pymalloc_can_release(&heap->pm);
@@ -32,6 +34,8 @@ void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects)
 
 /* ---- waiting ---- */
 
+#define LOOK_NS 500000 /* between two looks of heap_enter_still(): as long as a slice */
+
 enum heap_wait heap_take_wait(struct heap *heap)
 {
     enum heap_wait wait = heap->wait;
@@ -51,4 +55,24 @@ bool heap_is_still(struct heap *heap)
         heap->wait = HEAP_WAIT_COLLECTION;
     }
     return heap->dying_first == NULL;
+}
+
+bool heap_enter_still(struct heap *heap, const _Atomic bool *cancel)
+{
+    bool is_still = false;
+    atomic_fetch_add(&heap->still_wanted, 1);
+    for (;;) {
+        heap_enter(heap);
+        is_still = heap_is_still(heap);
+        if (is_still) {
+            break;
+        }
+        heap_leave(heap);
+        if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed)) {
+            break;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+    }
+    atomic_fetch_sub(&heap->still_wanted, 1);
+    return is_still;
 }

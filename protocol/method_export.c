@@ -168,8 +168,9 @@ static bool export(struct call *call, const char *folder, const char *name)
     }
     struct heap_picture *picture = NULL;
     enum heap_error error = HEAP_OK;
-    if (failed == 0) {
-        heap_enter(call->heap);
+    if (failed == 0 && !heap_enter_still(call->heap, call->cancel)) {
+        error = HEAP_CANCELLED;
+    } else if (failed == 0) {
         picture = heap_picture_begin(call->heap, HEAP_PICTURE_LABELS);
         heap_leave(call->heap);
         error = picture == NULL ? HEAP_MEMORY : heap_picture_complete(picture, call->cancel);

@@ -27,6 +27,9 @@ bool method_gc_get_objects(struct call *call)
     uint32_t after = (uint32_t)arg_int(&call->args[2], 0), next;
     heap_ref obj;
     bool more;
+    if (!heap_is_still(call->heap)) {
+        return false;
+    }
     out_text(call->out, "{\"objects\":[");
     while (next = after, (more = heap_gc_next(call->heap, generation, &next, &obj)) && rows < limit) {
         if (!write_id(call, rows == 0, obj)) {
@@ -154,8 +157,10 @@ static bool referrers(struct call *call, struct out *roots)
 bool method_gc_get_referrers(struct call *call)
 {
     struct out roots;
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        return call_fail(call, HEAP_CANCELLED);
+    }
     out_init(&roots, call->result_max);
-    heap_enter(call->heap);
     bool is_done = referrers(call, &roots);
     heap_leave(call->heap);
     out_fini(&roots);

@@ -26,6 +26,9 @@ bool method_heap_check(struct call *call)
 {
     char *problems = NULL;
     size_t len;
+    if (!heap_is_still(call->heap)) {
+        return false;
+    }
     FILE *stream = open_memstream(&problems, &len);
     if (stream == NULL) {
         return call_fail(call, HEAP_MEMORY);

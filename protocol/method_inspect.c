@@ -127,8 +127,8 @@ bool method_heap_inspect_asks(const method_arg *args)
 bool method_heap_inspect(struct call *call)
 {
     bool is_question = call->cancel != NULL;
-    if (is_question) {
-        heap_enter(call->heap);
+    if (is_question && !heap_enter_still(call->heap, call->cancel)) {
+        return call_fail(call, HEAP_CANCELLED);
     }
     json_t *j_document = inspect(call, is_question);
     if (is_question) {

@@ -94,7 +94,9 @@ static bool scene_begin(struct scene *scene, heap_ref *obj, struct call *call, u
 static bool scene_open(struct scene *scene, struct call *call, unsigned what)
 {
     heap_ref obj;
-    heap_enter(call->heap);
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        return call_fail(call, HEAP_CANCELLED);
+    }
     bool has_begun = scene_begin(scene, &obj, call, what);
     heap_leave(call->heap);
     if (!has_begun || scene->picture == NULL) {
@@ -389,7 +391,9 @@ bool method_heap_dominators(struct call *call)
 {
     struct ranking ranking = {0};
     struct scene scene = {.node = HEAP_NO_NODE};
-    heap_enter(call->heap);
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        return call_fail(call, HEAP_CANCELLED);
+    }
     scene.picture = heap_picture_begin(call->heap, HEAP_PICTURE_GRAPH);
     heap_leave(call->heap);
     if (scene.picture == NULL) {

@@ -253,7 +253,9 @@ static enum heap_error find_retained(struct client_rows *rows, const struct heap
 static enum heap_error ask_retained(struct call *call, struct client_rows *rows)
 {
     enum heap_error error = HEAP_MEMORY;
-    heap_enter(call->heap);
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        return HEAP_CANCELLED;
+    }
     bool is_complete = collect_rows(rows, call->service);
     struct heap_picture *picture = is_complete ? heap_picture_begin(call->heap, HEAP_PICTURE_GRAPH) : NULL;
     heap_leave(call->heap);
