@@ -37,6 +37,25 @@ void dead_append(struct heap *heap, struct container *c)
     heap->dead_tail = ref;
 }
 
+bool dead_take_over(struct heap *heap, const struct container *c)
+{
+    if (object_edges(heap, c).count <= PIECE_REFS) {
+        return false;
+    }
+    uint32_t bytes = object_block_bytes(heap, &c->head);
+    struct container *dead = object_container_create(heap, (enum heap_type)c->head.type, bytes);
+    if (dead == NULL) {
+        return false;
+    }
+    memcpy(dead + 1, c + 1, bytes - sizeof *c);
+    dead->head.refcount = 0;
+    dead->head.n = c->head.n;
+    dead->head.flags = c->head.flags & FLAG_OUT_OF_LINE;
+    heap->freed_pending--; /* nobody is to hear of it */
+    dead_append(heap, dead);
+    return true;
+}
+
 static void ring_pop(struct heap *heap, struct ring *ring)
 {
     uint32_t ref = ring->refs[ring->first];
@@ -102,7 +121,7 @@ static void take_apart(struct heap *heap, struct ring *ring, struct slice *slice
     if (stop > 0) { /* what it still refers to counts, what it does not must not */
         memset(edges.refs + stop, 0, PIECE_REFS * sizeof *edges.refs);
         heap->dead_left = stop;
-        slice_spend(slice, 0, PIECE_REFS);
+        slice_spend(slice, 1, PIECE_REFS);
         return;
     }
     heap->dead_left = 0;

@@ -545,6 +545,9 @@ uint32_t mark_check(struct heap *heap, FILE *why);
 /* ---- dead.c: the dead list ---- */
 
 void dead_append(struct heap *heap, struct container *c); /* refcount 0, untracked, without id and weakrefs */
+/* A dead container of the same type takes over the body of one that is cleared, so that what that referred to dies as
+ * if it died itself.  false: that is not worth while, or there is no memory; nothing has changed. */
+HEAP_MUST_USE bool dead_take_over(struct heap *heap, const struct container *c);
 void dead_drain(struct heap *heap); /* the deaths of the operation under way, until none is left */
 HEAP_MUST_USE bool dead_slice(struct heap *heap, struct slice *slice); /* the same; true: none is left */
 /* What is left of the deaths of the operation under way, and the holds of dying->session, go on in heap_step(). */

@@ -720,10 +720,14 @@ void table_clear(struct heap *heap, struct table *t)
 {
     visit_before_change(heap, object_ref(heap, t));
     struct table old = *t;
+    bool is_taken = dead_take_over(heap, &t->head);
     t->entries = NULL;
     t->head.head.n = 0;
     t->fill = 0;
     t->live = 0;
+    if (is_taken) {
+        return;
+    }
     struct edges edges = table_edges(&old);
     for (uint32_t i = 0; i < edges.count; i++) {
         if (edges.refs[i] != 0) {

@@ -254,7 +254,11 @@ void heap_list_clear(struct heap *heap, heap_ref list)
     struct list *l = list_at(heap, list);
     visit_before_change(heap, list);
     struct list old = *l;
+    bool is_taken = dead_take_over(heap, &l->head);
     l->head.head.n = 0;
+    if (is_taken) {
+        return;
+    }
     struct edges edges = list_edges(&old);
     for (uint32_t i = edges.count; i-- > 0;) {
         heap_decref(heap, edges.refs[i]);

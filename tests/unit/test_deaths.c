@@ -78,6 +78,40 @@ static void test_deaths_of_one_huge_list_go_on_in_pieces(void **state)
     assert_int_equal(dying.freed, LENGTH + 1);
 }
 
+/* Clearing a huge container leaves it empty at once, and its items die in pieces. */
+static void test_deaths_of_what_is_cleared_go_on_in_pieces(void **state)
+{
+    struct heap *heap = *state;
+    struct heap_dying dying;
+    uint64_t freed;
+    enum { LENGTH = 5000 };
+    heap_ref list = keep(heap, new_list(heap)), dict, leaf;
+    OK(heap_dict_create(&dict, heap, 0));
+    keep(heap, dict);
+    for (unsigned i = 0; i < LENGTH; i++) {
+        OK(heap_float_create(&leaf, heap, i));
+        OK(heap_list_append_steal(heap, list, leaf));
+        heap_ref key = new_int(heap, 1000 + i);
+        OK(heap_float_create(&leaf, heap, i));
+        OK(heap_dict_set_steal(heap, dict, key, leaf));
+        heap_decref(heap, key);
+    }
+    uint64_t live = fixture_live(heap);
+    heap_list_clear(heap, list);
+    assert_int_equal(heap_seq_len(heap, list), 0);
+    assert_false(heap_settle_slice(&freed, heap, &dying));
+    finish(heap, &dying);
+    assert_int_equal(dying.freed, LENGTH);
+    heap_dict_clear(heap, dict);
+    assert_int_equal(heap_dict_len(heap, dict), 0);
+    assert_false(heap_settle_slice(&freed, heap, &dying));
+    finish(heap, &dying);
+    assert_int_equal(dying.freed, 2 * LENGTH);
+    assert_int_equal(fixture_live(heap), live - 3 * LENGTH);
+    drop(heap, list);
+    drop(heap, dict);
+}
+
 static void test_deaths_of_others_are_over_at_once(void **state)
 {
     struct heap *heap = *state;
@@ -267,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DEATHS(test_deaths_of_a_tree_go_on_in_steps),
         DEATHS(test_deaths_of_one_huge_list_go_on_in_pieces),
+        DEATHS(test_deaths_of_what_is_cleared_go_on_in_pieces),
         DEATHS(test_deaths_of_others_are_over_at_once),
         DEATHS(test_deaths_make_ids_of_what_nobody_holds_wait),
         DEATHS(test_deaths_make_weakrefs_wait),
