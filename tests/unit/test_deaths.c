@@ -94,7 +94,6 @@ static void test_deaths_of_what_is_cleared_go_on_in_pieces(void **state)
         heap_ref key = new_int(heap, 1000 + i);
         OK(heap_float_create(&leaf, heap, i));
         OK(heap_dict_set_steal(heap, dict, key, leaf));
-        heap_decref(heap, key);
     }
     uint64_t live = fixture_live(heap);
     heap_list_clear(heap, list);
