@@ -143,14 +143,10 @@ static struct gc_chunk *chunk_create(struct heap *heap)
     return chunk;
 }
 
-/* A chunk of that generation with a free slot, or NULL. */
-static struct gc_chunk *chunk_with_room(struct heap *heap, uint32_t list)
+/* A chunk from the free list or a new one, now of that generation; or NULL. */
+static __attribute__((noinline)) struct gc_chunk *chunk_open(struct heap *heap, uint32_t list)
 {
     struct gc *gc = &heap->gc;
-    uint32_t head = gc->lists[list].head;
-    if (likely(head != NO_CHUNK && gc->chunks[head]->used < CHUNK_SLOTS)) {
-        return gc->chunks[head];
-    }
     struct gc_chunk *chunk;
     if (gc->lists[LIST_FREE].head != NO_CHUNK) {
         chunk = gc->chunks[gc->lists[LIST_FREE].head];
@@ -165,17 +161,27 @@ static struct gc_chunk *chunk_with_room(struct heap *heap, uint32_t list)
     return chunk;
 }
 
-bool gc_place(struct heap *heap, struct container *c, uint32_t list)
+/* A chunk of that generation with a free slot, or NULL. */
+static inline struct gc_chunk *chunk_with_room(struct heap *heap, uint32_t list)
 {
     struct gc *gc = &heap->gc;
-    struct gc_chunk *chunk = chunk_with_room(heap, list);
-    if (unlikely(chunk == NULL)) {
-        return false;
+    uint32_t head = gc->lists[list].head;
+    if (likely(head != NO_CHUNK)) {
+        struct gc_chunk *chunk = gc->chunks[head];
+        if (likely(chunk->used < CHUNK_SLOTS)) {
+            return chunk;
+        }
     }
-    uint32_t slot;
-    if (chunk->free != 0) {
-        slot = chunk->free - 1;
-        chunk->free = chunk->scratch[slot];
+    return chunk_open(heap, list);
+}
+
+/* Puts the container into a free slot of the chunk, which has one. */
+static inline void chunk_put(struct heap *heap, struct gc_chunk *chunk, struct container *c)
+{
+    struct gc *gc = &heap->gc;
+    uint32_t slot = chunk->free;
+    if (slot != 0) {
+        chunk->free = chunk->scratch[--slot];
     } else {
         slot = chunk->untouched++;
     }
@@ -183,16 +189,27 @@ bool gc_place(struct heap *heap, struct container *c, uint32_t list)
     c->gc = (chunk->number << CHUNK_SHIFT) + slot + 1;
     if (unlikely(++chunk->used == CHUNK_SLOTS)) {
         list_remove(gc, chunk);
-        list_push_back(gc, chunk, list);
+        list_push_back(gc, chunk, chunk->list);
     }
+}
+
+bool gc_place(struct heap *heap, struct container *c, uint32_t list)
+{
+    struct gc_chunk *chunk = chunk_with_room(heap, list);
+    if (unlikely(chunk == NULL)) {
+        return false;
+    }
+    chunk_put(heap, chunk, c);
     return true;
 }
 
 bool gc_track(struct heap *heap, struct container *c)
 {
-    if (unlikely(!gc_place(heap, c, 0))) {
+    struct gc_chunk *chunk = chunk_with_room(heap, 0);
+    if (unlikely(chunk == NULL)) {
         return false;
     }
+    chunk_put(heap, chunk, c);
     c->head.flags |= FLAG_TRACKED;
     counter_add(&heap->gc.generations[0].objects, 1);
     return true;

@@ -300,10 +300,49 @@ static inline bool object_is_immortal(const struct object *o)
 
 /* ---- object.c: memory and refcounts of objects ---- */
 
-/* A container of `bytes` (at most 512), refcount 1, untracked, body zeroed, counted as made; NULL: HEAP_MEMORY. */
-struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes);
+static inline uint32_t object_block_rounded(uint32_t bytes)
+{
+    return (bytes + GRANULE_BYTES - 1) & ~(GRANULE_BYTES - 1);
+}
+
+void mark_made(struct heap *heap, uint32_t ref); /* mark.c */
+static inline void object_count_made(struct heap *heap, const struct object *o, enum heap_type type, uint32_t bytes)
+{
+    if (unlikely(heap->marks != NULL)) {
+        mark_made(heap, object_ref(heap, o));
+    }
+    counter_add(&heap->created, 1);
+    counter_add(&heap->type_objects[type], 1);
+    counter_add(&heap->type_bytes[type], object_block_rounded(bytes));
+}
+
+/* A container of `bytes` (at most 512), refcount 1, untracked, body zeroed, counted as made; NULL: HEAP_MEMORY.
+ * Inline, here and below: where type and bytes are constants a third of it is left. */
+static inline struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct container *c = pymalloc_alloc(&heap->pm, POOL_CONTAINER, size_class(bytes));
+    if (unlikely(c == NULL)) {
+        return NULL;
+    }
+    memset(c, 0, bytes);
+    c->head.refcount = 1;
+    c->head.type = (uint8_t)type;
+    object_count_made(heap, &c->head, type, bytes);
+    gc_count_made(&heap->gc);
+    return c;
+}
+
 /* An atom of `bytes` (at most 512), refcount 1, body undefined; NULL: HEAP_MEMORY. */
-struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes);
+static inline struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct object *o = pymalloc_alloc(&heap->pm, POOL_ATOM, size_class(bytes));
+    if (unlikely(o == NULL)) {
+        return NULL;
+    }
+    *o = (struct object){.refcount = 1, .type = (uint8_t)type};
+    object_count_made(heap, o, type, bytes);
+    return o;
+}
 /* Gives back the block alone of a dead object: children and buffers are gone. */
 void object_block_free(struct heap *heap, struct object *o);
 /* Counts it as freed, and leaves the block to the caller.  Returns the bytes that it asked for. */
@@ -535,8 +574,7 @@ uint32_t name_check(struct heap *heap, FILE *why);
 
 /* ---- mark.c ---- */
 
-/* A new object, and one that is freed, where there are marks. */
-void mark_made(struct heap *heap, uint32_t ref);
+/* An object that is freed, where there are marks; mark_made() of a new one stands with object.c. */
 void mark_died(struct heap *heap, uint32_t ref);
 void marks_fini(struct heap *heap);
 uint32_t marks_cohorts(const struct heap *heap); /* that were ever needed at once */

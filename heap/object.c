@@ -73,9 +73,17 @@ uint32_t object_block_bytes(const struct heap *heap, const struct object *o)
     heap_assert_failed("a known type", __FILE__, __LINE__);
 }
 
-static uint32_t block_rounded(uint32_t bytes)
+/* The same; most objects are of a type whose block has one size. */
+static inline uint32_t freed_bytes(const struct heap *heap, const struct object *o)
 {
-    return (bytes + GRANULE_BYTES - 1) & ~(GRANULE_BYTES - 1);
+    static const uint8_t fixed_bytes[HEAP_T_COUNT] = {
+        [HEAP_T_FLOAT] = sizeof(struct number),
+        [HEAP_T_LIST] = sizeof(struct list),
+        [HEAP_T_DICT] = sizeof(struct table),
+        [HEAP_T_SET] = sizeof(struct table),
+    };
+    uint32_t fixed = fixed_bytes[o->type];
+    return likely(fixed != 0) ? fixed : object_block_bytes(heap, o);
 }
 
 static uint64_t payload_bytes(const struct heap *heap, const struct object *o)
@@ -105,67 +113,43 @@ uint64_t heap_sizeof(const struct heap *heap, heap_ref obj)
     GIL_ASSERT_HELD(heap);
     const struct object *o = object_at(heap, obj);
     uint64_t handle = handle_slot_if_any(heap, obj) != 0 && !object_is_immortal(o) ? HANDLE_BYTES : 0;
-    return block_rounded(object_block_bytes(heap, o)) + payload_bytes(heap, o) + handle;
+    return object_block_rounded(object_block_bytes(heap, o)) + payload_bytes(heap, o) + handle;
 }
 
 /* ---- memory ---- */
 
-static void count_made(struct heap *heap, const struct object *o, enum heap_type type, uint32_t bytes)
+/* `ref` is the object's.  Returns the bytes that it asked for. */
+static inline uint32_t count_freed(struct heap *heap, const struct object *o, uint32_t ref)
 {
-    if (unlikely(heap->marks != NULL)) {
-        mark_made(heap, object_ref(heap, o));
-    }
-    counter_add(&heap->created, 1);
-    counter_add(&heap->type_objects[type], 1);
-    counter_add(&heap->type_bytes[type], block_rounded(bytes));
-}
-
-struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes)
-{
-    struct container *c = pymalloc_alloc(&heap->pm, POOL_CONTAINER, size_class(bytes));
-    if (unlikely(c == NULL)) {
-        return NULL;
-    }
-    memset(c, 0, bytes);
-    c->head.refcount = 1;
-    c->head.type = (uint8_t)type;
-    count_made(heap, &c->head, type, bytes);
-    gc_count_made(&heap->gc);
-    return c;
-}
-
-struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes)
-{
-    struct object *o = pymalloc_alloc(&heap->pm, POOL_ATOM, size_class(bytes));
-    if (unlikely(o == NULL)) {
-        return NULL;
-    }
-    *o = (struct object){.refcount = 1, .type = (uint8_t)type};
-    count_made(heap, o, type, bytes);
-    return o;
-}
-
-uint32_t object_count_freed(struct heap *heap, const struct object *o)
-{
-    uint32_t bytes = object_block_bytes(heap, o);
+    uint32_t bytes = freed_bytes(heap, o);
     enum heap_type type = (enum heap_type)o->type;
     counter_add(&heap->freed, 1);
     counter_sub(&heap->type_objects[type], 1);
-    counter_sub(&heap->type_bytes[type], block_rounded(bytes));
+    counter_sub(&heap->type_bytes[type], object_block_rounded(bytes));
     heap->freed_pending++;
     if (unlikely(heap->marks != NULL)) {
-        mark_died(heap, object_ref(heap, o));
+        mark_died(heap, ref);
     }
-    if (!ref_is_atom(object_ref(heap, o))) {
+    if (!ref_is_atom(ref)) {
         gc_count_freed(&heap->gc);
     }
     return bytes;
 }
 
+uint32_t object_count_freed(struct heap *heap, const struct object *o)
+{
+    return count_freed(heap, o, object_ref(heap, o));
+}
+
 void object_block_free(struct heap *heap, struct object *o)
 {
-    enum pool_kind kind = ref_is_atom(object_ref(heap, o)) ? POOL_ATOM : POOL_CONTAINER;
-    pymalloc_free(&heap->pm, kind, size_class(object_count_freed(heap, o)), o);
+    uint32_t ref = object_ref(heap, o);
+    uint32_t bytes = count_freed(heap, o, ref);
+    if (ref_is_atom(ref)) {
+        pymalloc_free(&heap->pm, POOL_ATOM, size_class(bytes), o);
+    } else {
+        pymalloc_free(&heap->pm, POOL_CONTAINER, size_class(bytes), o);
+    }
 }
 
 void *object_buffer_alloc(struct heap *heap, enum heap_type type, size_t bytes)
