@@ -1,14 +1,13 @@
 """rows_alloc.py -- the allocator of the heap beside glibc's, mimalloc and jemalloc.
 
 One program, bench_alloc.c, runs each pattern of use with each allocator: ours as the heap uses it, inlined;
-ours through functions that are called; malloc() of whichever library is preloaded.  For every pattern there is
-one process a side, and they take turns.
+ours through functions that are called; malloc() of whichever library is preloaded.  The
+sides take turns, each time in a fresh process.
 """
 import ctypes.util
 import os
 import statistics
 import subprocess
-from contextlib import ExitStack
 
 import peers
 from report import Details
@@ -51,25 +50,26 @@ def samples_of(pattern, what, found, arguments, report):
     """ns per operation, one figure a round, of each side."""
     program = peers.need(f"{peers.PROGRAMS}/bench_alloc", "make bench-programs builds it")
     more = [str(min(arguments.scale, 1))] + ([trace_path()] if pattern == "trace" else [])
-    with ExitStack() as stack:
-        sides = {side: stack.enter_context(Worker([program, side, pattern] + more))
-                 for side in ("inlined", "called")}
-        for peer, library in found.items():
-            if library is not None:
-                environment = {"LD_PRELOAD": library} if library else {}
-                sides[peer] = stack.enter_context(Worker([program, "malloc", pattern] + more, environment))
-        samples = {side: [] for side in sides}
-        for number in range(arguments.rounds + 1):
-            report.progress(f"alloc, {what}, round {number} of {arguments.rounds}")
-            for side, worker in sides.items():
-                ns = worker.ask("run")["ns"]
-                if number > 0:  # before, each side has its memory for the first time
-                    samples[side].append(ns)
-    for side in ("inlined", "called"):
-        if sides[side].code() != 0:
-            report.fail(f"bench_alloc {side} {pattern} ended with exit code {sides[side].code()}: "
-                        "the allocator is damaged")
+    commands = {side: ([program, side, pattern] + more, {}) for side in ("inlined", "called")}
+    for peer, library in found.items():
+        if library is not None:
+            commands[peer] = ([program, "malloc", pattern] + more, {"LD_PRELOAD": library} if library else {})
+    samples = {side: [] for side in commands}
+    for number in range(arguments.rounds):
+        report.progress(f"alloc, {what}, round {number + 1} of {arguments.rounds}")
+        for side, (command, environment) in commands.items():
+            samples[side].append(run_once(side, command, environment, report))
     return samples
+
+
+def run_once(side, command, environment, report):
+    """A fresh process, since the pages that it gets make a difference of a third.  It measures three times, and the last
+    one counts: at first some allocators have to get back what they gave to the kernel, and settle."""
+    with Worker(command, environment) as worker:
+        ns = [worker.ask("run")["ns"] for _ in range(3)][-1]
+    if worker.code() != 0:
+        report.fail(f"bench_alloc {side} {command[2]} ended with exit code {worker.code()}: the allocator is damaged")
+    return ns
 
 
 def best_of(samples, found):
