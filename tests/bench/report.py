@@ -38,8 +38,12 @@ class Row:
         self.ours, self.theirs = ours, theirs
         self.goal, self.stretch = goal, stretch
         self.at_most = self.at_most or share
-        self.missing = missing_reason(ours, theirs)
+        self.missing = missing_reason(ours, self.needed())
         self.results = [] if self.missing else self.compare()
+
+    def needed(self):
+        """The other side, if there is no result without it."""
+        return self.theirs
 
     def compare(self):
         """What the goal is about, one a round."""
@@ -106,6 +110,9 @@ class Limit(Row):
 
     at_most = True
 
+    def needed(self):
+        return None
+
     def compare(self):
         return list(self.ours)
 
@@ -123,6 +130,9 @@ class Limit(Row):
 
 class Excess(Limit):
     """How much more it is than `theirs`, heapd's figure without what the row is about."""
+
+    def needed(self):
+        return self.theirs
 
     def compare(self):
         return [a - b for a, b in zip(self.ours, self.theirs)]
