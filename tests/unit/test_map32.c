@@ -183,6 +183,60 @@ static void test_map32_check_notices_damage(void **state)
     map32_fini(&map);
 }
 
+/* The longest row of taken slots, which is what a search may have to pass. */
+static uint32_t longest_run(const struct map32 *map)
+{
+    uint32_t longest = 0, run = 0;
+    for (uint32_t i = 0; i < map->room; i++) {
+        run = map->slots[i].key != 0 ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    return longest;
+}
+
+#define MANY 100000u
+#define RUN_MAX 2000u /* a random order has a tenth of that */
+
+/* Puts into `to` as many keys as `from` has, in the order in which they lie in `from`; no run gets long. */
+static void put_in_order_of(struct map32 *to, const uint32_t *keys)
+{
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_non_null(map32_put(to, keys[i]));
+        if (i % 1000 == 0) {
+            assert_in_range(longest_run(to), 1, RUN_MAX);
+        }
+    }
+}
+
+/* A map filled in the order of another one, as when a session is let go in the order of its holds and what it had
+ * is used again in that order: with the same homes in both the keys pile up at the beginning of a map that is
+ * still small, and each put searches through all of them. */
+static void test_map32_stays_spread_in_the_order_of_another(void **state)
+{
+    struct fixture *fixture = *state;
+    struct map32 one, other;
+    uint64_t position = 0;
+    uint32_t value, *keys = calloc(MANY, sizeof *keys);
+    assert_non_null(keys);
+    map32_init(&one, &fixture->pm);
+    map32_init(&other, &fixture->pm);
+    for (uint32_t key = 1; key <= MANY; key++) {
+        assert_non_null(map32_put(&one, key));
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        assert_true(map32_next(&one, &position, &keys[i], &value));
+    }
+    put_in_order_of(&other, keys);
+    for (uint32_t i = 0; i < MANY; i++) {
+        map32_remove(&one, keys[i]);
+    }
+    put_in_order_of(&one, keys); /* its own order, after it was empty */
+    assert_int_equal(map32_check(&one, stderr), 0);
+    map32_fini(&one);
+    map32_fini(&other);
+    free(keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +245,7 @@ int main(void)
         TEST(test_map32_is_an_array),
         TEST(test_map32_removes_in_the_middle_of_a_move),
         TEST(test_map32_moves_a_little_at_a_time),
+        TEST(test_map32_stays_spread_in_the_order_of_another),
         TEST(test_map32_survives_lack_of_memory),
         TEST(test_map32_check_notices_damage),
     };
