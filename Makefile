@@ -46,7 +46,9 @@ UNIT_TESTS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/tes
 INTEGRATION_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/integration/test_*.c))
 TEST_TOOLS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
 BENCH_PROGRAMS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
-BENCH_OBJECTS     := $(filter-out $(BENCH_PROGRAMS:%=%.o),$(call objects,tests/bench))
+# Linked into bench_heapd alone.
+HOLD_CLOCK        := $(B)/tests/bench/hold_clock.o
+BENCH_OBJECTS     := $(filter-out $(BENCH_PROGRAMS:%=%.o) $(HOLD_CLOCK),$(call objects,tests/bench))
 
 all: programs ## build build/heapd and build/heapctl (the default)
 
@@ -83,10 +85,14 @@ $(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libh
 $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -lz -lm
+# The daemon with a clock around each hold of the GIL.
+$(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
 
 unit-programs: $(UNIT_TESTS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
-bench-programs: programs $(BENCH_PROGRAMS)
+bench-programs: programs $(BENCH_PROGRAMS) $(B)/tests/bench/bench_heapd
 
 deps-build deps-test deps-bench:
 	@deploy/install-deps.sh $(@:deps-%=%)

@@ -1,6 +1,7 @@
 /* latency.c -- the histogram of latency.h. */
 #include "latency.h"
 
+#include <math.h>
 #include <string.h>
 
 #define STEP_BITS 5
@@ -43,7 +44,7 @@ void latency_add(struct latency *latency, uint64_t ns, uint64_t times)
 
 uint64_t latency_quantile(const struct latency *latency, double share)
 {
-    uint64_t wanted = (uint64_t)(share * (double)latency->total);
+    uint64_t wanted = (uint64_t)ceil(share * (double)latency->total);
     uint64_t seen = 0;
     for (unsigned i = 0; i < LATENCY_BUCKETS; i++) {
         seen += latency->bucket[i];

@@ -102,11 +102,11 @@ class Server:
             self.process.stdout.close()
         self.process = None
 
-    def launch(self, command, stdout):
+    def launch(self, command, stdout, environment=None):
         with open(f"{WORK}/{self.name}.log", "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if stdout else log, stderr=log,
-                env=plain_environment(), preexec_fn=become_child(SERVER_CORES))
+                env={**plain_environment(), **(environment or {})}, preexec_fn=become_child(SERVER_CORES))
 
     def ready_line(self):
         """The line that heapd and the echo server print when they listen; takes the port from it."""
