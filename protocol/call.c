@@ -261,11 +261,11 @@ bool call_result_null(struct call *call)
     return true;
 }
 
-void call_finish(struct call *call, const struct park *park)
+void call_finish(struct call *call, uint64_t id)
 {
-    if (park->has_refcount) {
+    if (id != 0) {
         out_text(call->out, ",\"refcount\":");
-        out_u64(call->out, heap_refcount_of_id(call->heap, park->id));
+        out_u64(call->out, heap_refcount_of_id(call->heap, id));
     }
     if (call->freed > 0) {
         out_text(call->out, ",\"freed\":");
@@ -289,12 +289,11 @@ static bool settle(struct call *call)
     return call->park == NULL;
 }
 
-static bool end_result(struct call *call, bool has_refcount, uint64_t id)
+static bool end_result(struct call *call, uint64_t id)
 {
     if (settle(call)) {
-        call_finish(call, &(struct park){.has_refcount = has_refcount, .id = id});
+        call_finish(call, id);
     } else {
-        call->park->has_refcount = has_refcount;
         call->park->id = id;
         call->park->freed = call->freed;
     }
@@ -303,12 +302,12 @@ static bool end_result(struct call *call, bool has_refcount, uint64_t id)
 
 bool call_result_end(struct call *call)
 {
-    return end_result(call, false, 0);
+    return end_result(call, 0);
 }
 
 bool call_result_end_refcount(struct call *call, uint64_t id)
 {
-    return end_result(call, true, id);
+    return end_result(call, id);
 }
 
 bool call_wait(struct call *call, enum heap_wait wait, unsigned stage)

@@ -190,8 +190,8 @@ bool call_result_end(struct call *call);
 /* The same with the refcount that the object of that id has then, in front: 0 if it is gone, its new one if a
  * finalizer brought it back. */
 bool call_result_end_refcount(struct call *call, uint64_t id);
-/* The end itself, when all is settled: `park` says what is to be in it. */
-void call_finish(struct call *call, const struct park *park);
+/* The end itself, when all is settled: with the refcount of the object of that id, 0: without. */
+void call_finish(struct call *call, uint64_t id);
 /* The handler cannot go on before that is over; then it runs again, with call->stage.  Returns false. */
 bool call_wait(struct call *call, enum heap_wait wait, unsigned stage);
 /* Ends a list that comes in pages and the object it is in: `next` is `after`, or null when there is no more. */

@@ -29,8 +29,7 @@ struct park {
     struct heap_collection collection; /* that one, when it is over */
     /* PARK_REPLY */
     struct heap_dying dying; /* the heap's until dying.is_done */
-    bool has_refcount;      /* the end of the result begins with the refcount of the object */
-    uint64_t id;            /* of it */
+    uint64_t id;            /* the end of the result begins with the refcount of this object; 0: it does not */
     uint64_t freed;         /* before these deaths */
     size_t result_at, value_at; /* where reply and result begin, from the connection's line_start on */
 };

@@ -18,21 +18,30 @@
 #include "rpc_internal.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* ---- replies ---- */
 
+/* Ids up to here are copied in one piece, with bytes behind them that do not matter: there is padding. */
+#define ID_COPIED_MAX 16u
+_Static_assert(ID_COPIED_MAX <= TURN_PADDING, "an id may end where the bytes of its turn end");
+
 void reply_head(struct out *out, bool is_short, const char *id, size_t id_len)
 {
+    static const char null[ID_COPIED_MAX] = "null";
+    if (id == NULL) {
+        id = null;
+        id_len = strlen("null");
+    }
     if (is_short) {
         out_text(out, "{\"id\":");
     } else {
         out_text(out, "{\"jsonrpc\":\"2.0\",\"id\":");
     }
-    if (id == NULL) {
-        out_text(out, "null");
+    if (id_len <= ID_COPIED_MAX && out_reserve(out, ID_COPIED_MAX)) {
+        memcpy(out->data + out->len, id, ID_COPIED_MAX);
+        out->len += id_len;
     } else {
         out_bytes(out, id, id_len);
     }
@@ -118,7 +127,22 @@ static uint64_t take_time(struct rpc_thread *thread)
 {
     uint64_t now = slowlog_ticks(), held = now - thread->began;
     thread->began = now;
+    thread->unstamped = 0;
     return held;
+}
+
+/* So many quick requests may be taken for part of the one behind them. */
+#define UNSTAMPED_MAX 8
+
+/* Looks at the coarse clock.  Whether it is time to take_time(): a request has ended that may have been slow, or there
+ * have been many since the last time. */
+static bool is_time(struct rpc_thread *thread)
+{
+    uint64_t now_ms = slowlog_coarse_ms();
+    bool has_moved = now_ms != thread->now_ms;
+    thread->now_ms = now_ms;
+    return has_moved || ++thread->unstamped >= UNSTAMPED_MAX ||
+           slowlog_may_be_slow(&thread->service->slowlog, thread->waited);
 }
 
 /* The reply that was ready when the request was read. */
@@ -345,8 +369,10 @@ static void run_first(struct rpc_conn *conn)
         park_end(conn);
     }
     finish_first(conn);
-    note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), bytes_in,
-              conn->out.len - out_before);
+    if (is_time(conn->thread)) {
+        note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), bytes_in,
+                  conn->out.len - out_before);
+    }
 }
 
 void rpc_finish_parked(struct rpc_conn *conn)
@@ -356,7 +382,7 @@ void rpc_finish_parked(struct rpc_conn *conn)
     call.result_start = conn->line_start + park->result_at;
     call.value_start = conn->line_start + park->value_at;
     call.freed = park->freed + park->dying.freed;
-    call_finish(&call, park);
+    call_finish(&call, park->id);
     out_char(call.out, '}');
     end_method(conn, &call, true, conn->session->number);
     event_catch_up(conn);
@@ -537,14 +563,6 @@ static void look_at_told(struct rpc_thread *thread)
 /* Milliseconds between two looks at how long a tick of the slowlog's clock is. */
 #define AIM_MS 1000
 
-/* A clock that is cheap enough to ask after each request; it moves every few milliseconds. */
-static uint64_t coarse_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Runs the connection's first request, and a collection when it is due, with what both make sessions hear.
  * GIL: held. */
 static void run_first_with_heap(struct rpc_conn *conn)
@@ -581,7 +599,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
             thread->waited += take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }
-        late = coarse_ms() > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
+        late = thread->now_ms > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
     }
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
@@ -642,10 +660,11 @@ static void run_with_heap(struct rpc_thread *thread)
         atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
     }
     catch_up(thread);
-    uint64_t now_ms = coarse_ms(), deadline_ms = now_ms + RUN_SHARE_MS;
-    if (now_ms - thread->aimed_ms >= AIM_MS) {
+    thread->now_ms = slowlog_coarse_ms();
+    uint64_t deadline_ms = thread->now_ms + RUN_SHARE_MS;
+    if (thread->now_ms - thread->aimed_ms >= AIM_MS) {
         slowlog_aim(&thread->service->slowlog);
-        thread->aimed_ms = now_ms;
+        thread->aimed_ms = thread->now_ms;
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;

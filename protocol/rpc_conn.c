@@ -199,7 +199,11 @@ void conn_drop_first(struct rpc_conn *conn)
     if (conn->first == NULL) {
         conn->last = NULL;
     }
-    thread_release_turn(conn->thread, request->turn);
+    if (request->turn->users > 1) {
+        request->turn->users--;
+    } else {
+        thread_release_turn(conn->thread, request->turn);
+    }
 }
 
 void conn_drop_requests(struct rpc_conn *conn)

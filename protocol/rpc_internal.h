@@ -242,7 +242,10 @@ struct rpc_thread {
     _Atomic bool has_told;    /* another thread has put one there */
     struct rpc_counters counters;
     struct fault fault; /* of the request in hand */
-    uint64_t began;     /* slowlog_ticks() when the request in hand could begin to run */
+    uint64_t began;     /* slowlog_ticks() when the request in hand could begin to run, or a few before it that ended
+                         * while the coarse clock stood still */
+    uint64_t now_ms;    /* slowlog_coarse_ms() when it was looked at last */
+    unsigned unstamped; /* requests that have ended since `began` */
     uint64_t waited;    /* ticks of this run that its requests waited for the GIL */
     uint64_t aimed_ms;  /* when slowlog_aim() was called last */
     struct out scratch; /* for replies that are written before their time */

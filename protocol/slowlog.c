@@ -1,8 +1,6 @@
 /* slowlog.c -- which requests took long lately: a ring of entries. */
 #include "slowlog.h"
 
-#include <time.h>
-
 static uint64_t now_ns(clockid_t clock)
 {
     struct timespec now;
@@ -15,6 +13,9 @@ bool slowlog_init(struct slowlog *slowlog, uint64_t threshold_us)
     slowlog->start_ticks = slowlog_ticks();
     slowlog->start_ns = now_ns(CLOCK_MONOTONIC);
     slowlog->count = 0;
+    struct timespec coarse;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &coarse);
+    slowlog->coarse_ns = (uint64_t)coarse.tv_sec * 1000000000u + (uint64_t)coarse.tv_nsec;
     if (pthread_mutex_init(&slowlog->mutex, NULL) != 0) {
         return false;
     }
@@ -37,7 +38,10 @@ static double ticks_per_us(const struct slowlog *slowlog)
 void slowlog_aim(struct slowlog *slowlog)
 {
     uint64_t threshold_us = atomic_load_explicit(&slowlog->threshold_us, memory_order_relaxed);
-    atomic_store_explicit(&slowlog->threshold_ticks, (uint64_t)((double)threshold_us * ticks_per_us(slowlog)),
+    double per_us = ticks_per_us(slowlog);
+    atomic_store_explicit(&slowlog->threshold_ticks, (uint64_t)((double)threshold_us * per_us),
+                          memory_order_relaxed);
+    atomic_store_explicit(&slowlog->coarse_ticks, (uint64_t)((double)slowlog->coarse_ns / 1000.0 * per_us),
                           memory_order_relaxed);
 }
 

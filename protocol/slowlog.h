@@ -4,6 +4,9 @@
  * else nanoseconds.  How long a tick is follows from two readings of both clocks, far apart: at the start of
  * the service and whenever somebody asks.
  *
+ * A third clock, the kernel's coarse one, costs 3 ns and moves every few milliseconds.  While it stands still, a
+ * request has taken less than from one move to the next, so ticks need be read only where that could be too long.
+ *
  * Threads: slowlog_ticks() any; the rest takes the slowlog's mutex, which is asked for only when a request was
  * slow or somebody reads.
  */
@@ -15,11 +18,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #include <x86intrin.h>
-#else
-#include <time.h>
 #endif
 
 /* Entries that are kept; older ones are forgotten. */
@@ -37,6 +39,8 @@ struct slowlog_entry {
 struct slowlog {
     _Atomic uint64_t threshold_us;    /* 0: every request is an entry */
     _Atomic uint64_t threshold_ticks; /* the same, as far as known when slowlog_aim() was called last */
+    _Atomic uint64_t coarse_ticks;    /* from one move of the coarse clock to the next, as far as known then */
+    uint64_t coarse_ns;               /* the same */
     uint64_t start_ticks, start_ns;   /* both clocks at the start */
     pthread_mutex_t mutex;            /* guards what follows */
     uint64_t count;                   /* entries ever; the next one's place is count % SLOWLOG_ENTRIES */
@@ -54,11 +58,19 @@ static inline uint64_t slowlog_ticks(void)
 #endif
 }
 
+/* The coarse clock. */
+static inline uint64_t slowlog_coarse_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 /* false: no mutex can be had. */
 bool slowlog_init(struct slowlog *slowlog, uint64_t threshold_us);
 void slowlog_fini(struct slowlog *slowlog);
 void slowlog_set_threshold(struct slowlog *slowlog, uint64_t threshold_us);
-/* Once a turn: works out anew how many ticks the threshold is. */
+/* Now and then: works out anew how many ticks the threshold is. */
 void slowlog_aim(struct slowlog *slowlog);
 uint64_t slowlog_us(const struct slowlog *slowlog, uint64_t ticks);
 
@@ -66,6 +78,12 @@ uint64_t slowlog_us(const struct slowlog *slowlog, uint64_t ticks);
 static inline bool slowlog_is_slow(const struct slowlog *slowlog, uint64_t ticks)
 {
     return ticks >= atomic_load_explicit(&slowlog->threshold_ticks, memory_order_relaxed);
+}
+
+/* Whether a request may be slow during which the coarse clock stood still and which had waited for `waited` ticks. */
+static inline bool slowlog_may_be_slow(const struct slowlog *slowlog, uint64_t waited)
+{
+    return slowlog_is_slow(slowlog, waited + atomic_load_explicit(&slowlog->coarse_ticks, memory_order_relaxed));
 }
 
 /* Copies the entry; the time is filled in. */
