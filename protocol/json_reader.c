@@ -501,67 +501,58 @@ static inline void read_integer(struct json_value *value)
     value->integer = negative ? -sum : sum;
 }
 
-/* Any value, p at its first byte.  Returns the byte behind it, or NULL. */
-__attribute__((noinline)) static const char *scan_any(struct json_cursor *cursor, const char *p,
-                                                      struct json_value *value)
-{
-    const char *start = p;
-    if (*p == '{' || *p == '[') {
-        bool had_dollar = cursor->has_dollar;
-        cursor->has_dollar = false;
-        value->kind = *p == '{' ? JSON_KIND_OBJECT : JSON_KIND_ARRAY;
-        p = scan_container(cursor, p);
-        value->has_dollar = cursor->has_dollar;
-        cursor->has_dollar |= had_dollar;
-    } else {
-        p = scan_scalar(cursor, p, &value->kind, &value->has_escapes);
-    }
-    if (p && value->kind == JSON_KIND_INT) {
-        value->len = (size_t)(p - start);
-        read_integer(value);
-    }
-    return p;
-}
-
-/* The common scalars, p at their first byte: a plain string of ASCII, a whole number above 0 of at most 18 digits.
- * NULL: it is none of them. */
-static inline const char *scan_common(const char *p, struct json_value *value)
-{
-    if (*p == '"') {
-        p = skip_plain(p + 1);
-        value->kind = JSON_KIND_STRING;
-        return *p == '"' ? p + 1 : NULL;
-    }
-    if ((unsigned char)(*p - '1') > 8) {
-        return NULL;
-    }
-    const char *start = p;
-    int64_t sum = 0;
-    do {
-        sum = sum * 10 + (*p++ - '0');
-    } while (is_digit(*p) && p - start < 18);
-    value->kind = JSON_KIND_INT;
-    value->integer = sum;
-    return is_digit(*p) || *p == '.' || (*p | 0x20) == 'e' ? NULL : p;
-}
-
-bool json_scan_value(struct json_cursor *cursor, struct json_value *value)
+/* Any value, white space before it allowed. */
+__attribute__((noinline)) static bool scan_any(struct json_cursor *cursor, struct json_value *value)
 {
     if (json_failed(cursor)) {
         return false;
     }
-    const char *start = skip_space(cursor, cursor->at);
+    const char *start = skip_space(cursor, cursor->at), *p;
     *value = (struct json_value){.text = start};
-    const char *p = scan_common(start, value);
+    if (*start == '{' || *start == '[') {
+        bool had_dollar = cursor->has_dollar;
+        cursor->has_dollar = false;
+        p = scan_container(cursor, start);
+        value->kind = *start == '{' ? JSON_KIND_OBJECT : JSON_KIND_ARRAY;
+        value->has_dollar = cursor->has_dollar;
+        cursor->has_dollar |= had_dollar;
+    } else {
+        p = scan_scalar(cursor, start, &value->kind, &value->has_escapes);
+    }
     if (!p) {
-        value->integer = 0;
-        p = scan_any(cursor, start, value);
-        if (!p) {
-            return false;
-        }
+        return false;
     }
     cursor->at = p;
     value->len = (size_t)(p - start);
+    if (value->kind == JSON_KIND_INT) {
+        read_integer(value);
+    }
+    return true;
+}
+
+/* Common scalars right at the cursor are read here without a call: plain strings of ASCII, whole numbers from 1 on of
+ * at most 18 digits.  After an error the cursor is at a control character, so at none of them. */
+bool json_scan_value(struct json_cursor *cursor, struct json_value *value)
+{
+    const char *start = cursor->at, *p = start;
+    int64_t sum = 0;
+    enum json_kind kind = JSON_KIND_STRING;
+    if (*p == '"') {
+        p = skip_plain(p + 1);
+        if (*p++ != '"') {
+            return scan_any(cursor, value);
+        }
+    } else {
+        while (is_digit(*p) && p - start < 18) {
+            sum = sum * 10 + (*p++ - '0');
+        }
+        if (*start == '0' || p == start || is_digit(*p) || *p == '.' || (*p | 0x20) == 'e') {
+            return scan_any(cursor, value);
+        }
+        kind = JSON_KIND_INT;
+    }
+    cursor->at = p;
+    *value = (struct json_value){.text = start, .len = (size_t)(p - start), .integer = sum, .kind = kind};
     return true;
 }
 
@@ -619,31 +610,6 @@ bool json_next_member_slowly(struct json_cursor *cursor, struct json_string *nam
     }
     *name = (struct json_string){p + 1, (size_t)(end - p - 1), has_escapes};
     cursor->at = value;
-    return true;
-}
-
-bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_MEMBER_BYTES])
-{
-    const char *p = cursor->at;
-    if (!cursor->first && *p++ != ',') {
-        return false;
-    }
-#ifdef __SSE2__
-    __m128i wanted = _mm_loadu_si128((const __m128i *)(const void *)member);
-    __m128i padding = _mm_cmpeq_epi8(wanted, _mm_setzero_si128());
-    __m128i same = _mm_cmpeq_epi8(wanted, _mm_loadu_si128((const __m128i *)(const void *)p));
-    if (_mm_movemask_epi8(_mm_or_si128(padding, same)) != 0xffff) {
-        return false;
-    }
-    size_t len = (size_t)__builtin_ctz((unsigned)_mm_movemask_epi8(padding) | 1u << JSON_MEMBER_BYTES);
-#else
-    size_t len = strnlen(member, JSON_MEMBER_BYTES);
-    if (memcmp(p, member, len) != 0) {
-        return false;
-    }
-#endif
-    cursor->first = false;
-    cursor->at = p + len;
     return true;
 }
 

@@ -30,6 +30,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* Bytes that must be readable (their content does not matter) behind the byte that ends a text. */
 #define JSON_PADDING_BYTES 64
 
@@ -162,7 +166,30 @@ static inline bool json_take_member_text(struct json_cursor *cursor, const char 
 #define json_take_member(cursor, name) json_take_member_text((cursor), "\"" name "\":", sizeof(name) + 2)
 /* The same with a text of 16 bytes, zeros behind `"name":`. */
 #define JSON_MEMBER_BYTES 16
-bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_MEMBER_BYTES]);
+static inline bool json_take_member_padded(struct json_cursor *cursor, const char member[JSON_MEMBER_BYTES])
+{
+    const char *p = cursor->at;
+    if (!cursor->first && *p++ != ',') {
+        return false;
+    }
+#ifdef __SSE2__
+    __m128i wanted = _mm_loadu_si128((const __m128i *)(const void *)member);
+    __m128i padding = _mm_cmpeq_epi8(wanted, _mm_setzero_si128());
+    __m128i same = _mm_cmpeq_epi8(wanted, _mm_loadu_si128((const __m128i *)(const void *)p));
+    if (_mm_movemask_epi8(_mm_or_si128(padding, same)) != 0xffff) {
+        return false;
+    }
+    size_t len = (size_t)__builtin_ctz((unsigned)_mm_movemask_epi8(padding) | 1u << JSON_MEMBER_BYTES);
+#else
+    size_t len = strnlen(member, JSON_MEMBER_BYTES);
+    if (memcmp(p, member, len) != 0) {
+        return false;
+    }
+#endif
+    cursor->first = false;
+    cursor->at = p + len;
+    return true;
+}
 /* Whether the next value is exactly this constant scalar, without white space before it; then it is read. */
 #define json_take_value(cursor, text)                                                                          \
     (memcmp((cursor)->at, "" text, sizeof(text) - 1) == 0 && ((cursor)->at += sizeof(text) - 1, true))

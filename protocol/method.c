@@ -1,23 +1,28 @@
 /* method.c -- finding a method by its name, or the ones nearest to a name that is none.
  *
  * The index is a hash table of the table's row numbers with room to spare, so a name is found with one
- * comparison nearly always.  method_table.c is the table.
+ * comparison nearly always: of its ends, which are all there is of most.  method_table.c is the table.
  */
 #include "method.h"
 
-/* Eight bytes from each end, which tell the methods apart; all of a shorter name. */
-static uint32_t hash_name(const char *name, size_t len)
+static struct method_ends ends_of(const char *name, size_t len)
 {
-    uint64_t first = 0, last = 0;
-    if (len >= sizeof(first)) {
-        memcpy(&first, name, sizeof(first));
-        memcpy(&last, name + len - sizeof(last), sizeof(last));
+    struct method_ends ends = {0, 0};
+    if (len >= sizeof(ends.first)) {
+        memcpy(&ends.first, name, sizeof(ends.first));
+        memcpy(&ends.last, name + len - sizeof(ends.last), sizeof(ends.last));
     } else {
         for (size_t i = 0; i < len; i++) {
-            first = first << 8 | (unsigned char)name[i];
+            ends.first = ends.first << 8 | (unsigned char)name[i];
         }
     }
-    return (uint32_t)(((first ^ last * 31 ^ len) * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % METHOD_INDEX_SIZE;
+    return ends;
+}
+
+/* The ends and the length tell the methods apart. */
+static uint32_t hash_name(struct method_ends ends, size_t len)
+{
+    return (uint32_t)(((ends.first ^ ends.last * 31 ^ len) * UINT64_C(0x9e3779b97f4a7c15)) >> 56) % METHOD_INDEX_SIZE;
 }
 
 void method_index_init(struct method_index *index)
@@ -25,10 +30,12 @@ void method_index_init(struct method_index *index)
     memset(index, 0, sizeof(*index));
     for (unsigned i = 0; i < METHOD_COUNT; i++) {
         size_t len = strlen(METHODS[i].name);
-        uint32_t slot = hash_name(METHODS[i].name, len);
+        struct method_ends ends = ends_of(METHODS[i].name, len);
+        uint32_t slot = hash_name(ends, len);
         while (index->slots[slot].number != 0) {
             slot = (slot + 1) % METHOD_INDEX_SIZE;
         }
+        index->slots[slot].ends = ends;
         index->slots[slot].number = (uint8_t)(i + 1);
         index->slots[slot].name_len = (uint8_t)len;
     }
@@ -36,10 +43,15 @@ void method_index_init(struct method_index *index)
 
 const struct method *method_find(const struct method_index *index, const char *name, size_t len)
 {
-    uint32_t slot = hash_name(name, len);
+    struct method_ends ends = ends_of(name, len);
+    uint32_t slot = hash_name(ends, len);
     for (; index->slots[slot].number != 0; slot = (slot + 1) % METHOD_INDEX_SIZE) {
+        const struct method_ends *known = &index->slots[slot].ends;
+        if (index->slots[slot].name_len != len || known->first != ends.first || known->last != ends.last) {
+            continue;
+        }
         const struct method *method = &METHODS[index->slots[slot].number - 1];
-        if (index->slots[slot].name_len == len && memcmp(method->name, name, len) == 0) {
+        if (len <= sizeof(ends) || memcmp(method->name, name, len) == 0) {
             return method;
         }
     }

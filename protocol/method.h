@@ -140,12 +140,18 @@ const char *method_role_word(enum method_role role);
 /* "target", "value", "key", "str", "int", "bool", "enum", "list", "object", "seconds". */
 const char *method_kind_word(enum param_kind kind);
 
+/* The first and the last eight bytes of a name, all of a shorter one in the first. */
+struct method_ends {
+    uint64_t first, last;
+};
+
 /* A hash index of the table. */
 #define METHOD_INDEX_SIZE 256u
 struct method_index {
-    /* Linear probing.  number: of the method from 1, 0: none; name_len: of its name. */
+    /* Linear probing. */
     struct {
-        uint8_t number, name_len;
+        struct method_ends ends;
+        uint8_t number, name_len; /* number: of the method from 1, 0: none */
     } slots[METHOD_INDEX_SIZE];
 };
 void method_index_init(struct method_index *index);

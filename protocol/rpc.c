@@ -218,7 +218,7 @@ static void end_method(struct rpc_conn *conn, const struct call *call, bool done
     }
 }
 
-static struct call call_of(struct rpc_conn *conn)
+static inline struct call call_of(struct rpc_conn *conn)
 {
     struct rpc_thread *thread = conn->thread;
     const struct request *request = conn->first;
