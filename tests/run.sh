@@ -11,7 +11,7 @@
 #   thread              the unit tests of threads; sessions, events and random operations on a daemon of 4 threads
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz)
+#                       beside CPython (tests/fuzz); the benchmark, tiny
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -180,7 +180,7 @@ run_fuzz() {
 
 build address test-programs || build_failed address
 (
-    build "" test-programs
+    build "" test-programs bench-programs
     echo $? >"$work/plain.code"
     build thread programs build/thread/tests/unit/test_{gil,question,mark}
     echo $? >"$work/thread.code"
@@ -194,6 +194,7 @@ start script "layers" tests/layers.sh build
 start script "layers_test" tests/layers_test.sh
 start script "devtools" tests/devtools/run.sh
 run_fuzz
+start script "bench smoke" tests/bench/smoke.sh
 run_plain
 run_thread
 while [ "$jobs_reported" -lt "$jobs_started" ]; do

@@ -70,6 +70,7 @@ class Server:
     """A server on 127.0.0.1 while the `with` lasts.  A subclass's start() gives `process` and `port`."""
 
     name = ""
+    cores = SERVER_CORES
     process = None
     port = 0
     version = ""
@@ -106,7 +107,7 @@ class Server:
         with open(f"{WORK}/{self.name}.log", "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if stdout else log, stderr=log,
-                env={**plain_environment(), **(environment or {})}, preexec_fn=become_child(SERVER_CORES))
+                env={**plain_environment(), **(environment or {})}, preexec_fn=become_child(self.cores))
 
     def ready_line(self):
         """The line that heapd and the echo server print when they listen; takes the port from it."""
@@ -274,25 +275,28 @@ class Session:
         self.socket.close()
 
     def call(self, method, **params):
-        request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        self.socket.sendall(json.dumps(request).encode() + b"\n")
+        return self.call_text(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+
+    def call_text(self, request):
+        """The same with a request that is a text already."""
+        self.socket.sendall(request.encode() + b"\n")
         reply = json.loads(self.lines.readline() or b"{}")
         if "result" not in reply:
-            raise Misbehaved(f"heapd answered {method} with {reply}")
+            raise Misbehaved(f"heapd answered {request[:200]} with {reply}")
         return reply["result"]
 
 
 class Load:
     """A load program that runs; use it in a `with`, so that it ends with it."""
 
-    def __init__(self, server, exchanges, pipeline, seconds, connections=50, rate=0):
+    def __init__(self, server, exchanges, pipeline, seconds, connections=50, rate=0, warmup=0.2):
         """`exchanges` are pairs of a request and what its reply begins with, `rate` is requests a second or 0
         (bench_load.c)."""
         self.what = f"load on {server.name}, {connections} connections, pipeline {pipeline}"
         self.seconds, self.server = seconds, server
         command = [need(f"{PROGRAMS}/bench_load", "make bench-programs builds it"), "--port", str(server.port),
                    "--connections", str(connections), "--pipeline", str(pipeline), "--seconds", str(seconds),
-                   "--rate", str(rate)]
+                   "--rate", str(rate), "--warmup", str(warmup)]
         for request, reply in exchanges:
             command += ["--request", request, "--reply", reply]
         self.cpu_before = server.cpu_s()
