@@ -388,9 +388,34 @@ static double double_of_bits(uint64_t bits)
     return value;
 }
 
+/* Rounds product * 2^scale to a double that is subnormal, or too large for `biased` to be its exponent field as it
+ * stands.  `shift`: the bits that a normal double would drop.  false: too near to the middle of two. */
+__attribute__((noinline)) static bool round_unusual(double *value, u128 product, bool below, int shift, int biased,
+                                                    bool exact)
+{
+    if (biased >= EXPONENT_MAX) {
+        *value = double_of_bits((uint64_t)EXPONENT_MAX << FRACTION_BITS);
+        return true;
+    }
+    shift += 1 - biased;
+    if (shift > 127) {
+        return false;
+    }
+    uint64_t significand = (uint64_t)(product >> shift);
+    u128 rest = product & (((u128)1 << shift) - 1);
+    u128 half = (u128)1 << (shift - 1);
+    if (rest == half && !exact) {
+        return false;
+    }
+    significand += rest > half || (rest == half && (below || (significand & 1)));
+    /* A significand that rounding made one bit longer is the smallest normal one, exponent field and all. */
+    *value = double_of_bits(significand);
+    return true;
+}
+
 /* Rounds digits * 10^exponent, POWER_MIN <= exponent <= 308, digits > 0.  false: too near to the middle of
  * two doubles for the table's precision. */
-static bool round_product(double *value, uint64_t digits, int exponent)
+static inline bool round_product(double *value, uint64_t digits, int exponent)
 {
     int zeros = __builtin_clzll(digits);
     uint64_t w = digits << zeros;
@@ -400,31 +425,24 @@ static bool round_product(double *value, uint64_t digits, int exponent)
     /* The value is product * 2^scale, give or take less than one unit.  Only where the rest is exactly half
      * can that matter, and not when the power is exact. */
     bool exact = exponent >= 0 && exponent <= POWER_EXACT_MAX;
-    int scale = floor_log2_pow10(exponent) - 127 + 64 - zeros;
-    int top = 127 - !(product >> 127);
-    int shift = top - FRACTION_BITS;            /* what a normal double drops */
-    int biased = scale + shift + EXPONENT_BIAS; /* its exponent field */
-    if (biased >= EXPONENT_MAX) {
-        *value = double_of_bits((uint64_t)EXPONENT_MAX << FRACTION_BITS);
-        return true;
+    uint64_t high = (uint64_t)(product >> 64);
+    int drop = 10 + (int)(high >> 63); /* bits of `high` below the significand */
+    int biased = floor_log2_pow10(exponent) - 127 + 64 - zeros + 64 + drop + EXPONENT_BIAS;
+    if (biased < 1 || biased >= EXPONENT_MAX) {
+        return round_unusual(value, product, (uint64_t)low != 0, 64 + drop, biased, exact);
     }
-    if (biased < 1) {
-        shift += 1 - biased;
-        biased = 1;
-        if (shift > 127) {
+    uint64_t significand = high >> drop;
+    uint64_t rest = high & ((UINT64_C(1) << drop) - 1), half = UINT64_C(1) << (drop - 1);
+    if (rest == half && (uint64_t)product == 0) { /* to the last bit */
+        if (!exact) {
             return false;
         }
+        significand += (uint64_t)low != 0 || (significand & 1);
+    } else {
+        significand += rest >= half;
     }
-    uint64_t significand = (uint64_t)(product >> shift);
-    u128 rest = product & (((u128)1 << shift) - 1);
-    u128 half = (u128)1 << (shift - 1);
-    if (rest == half && !exact) {
-        return false;
-    }
-    significand += rest > half || (rest == half && ((uint64_t)low != 0 || (significand & 1)));
     /* A significand that rounding made one bit longer carries into the exponent field by itself. */
-    uint64_t bits = ((uint64_t)(biased - 1) << FRACTION_BITS) + significand;
-    *value = double_of_bits(bits);
+    *value = double_of_bits(((uint64_t)(biased - 1) << FRACTION_BITS) + significand);
     return true;
 }
 
@@ -469,28 +487,34 @@ static double read_slowly(const struct parts *parts)
     return value;
 }
 
-static double read_parts(const struct parts *parts)
+/* digits * 10^exponent; infinity when it is too large.  false: too near to the middle of two doubles. */
+static inline bool compose(double *value, uint64_t digits, int64_t exponent)
 {
     static const double exact_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                           1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                           1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    if (parts->digits == 0 || parts->exponent < POWER_MIN) {
-        return 0.0;
+    if (digits == 0 || exponent < POWER_MIN) {
+        *value = 0.0;
+        return true;
     }
-    if (parts->exponent > DBL_MAX_10_EXP) {
-        return double_of_bits((uint64_t)EXPONENT_MAX << FRACTION_BITS);
+    if (exponent > DBL_MAX_10_EXP) {
+        *value = double_of_bits((uint64_t)EXPONENT_MAX << FRACTION_BITS);
+        return true;
     }
-    int exponent = (int)parts->exponent;
-    if (FLT_EVAL_METHOD == 0 && !parts->cut && parts->digits < HIDDEN_BIT * 2 && abs(exponent) <= 22) {
+    if (FLT_EVAL_METHOD == 0 && digits < HIDDEN_BIT * 2 && exponent >= -22 && exponent <= 22) {
         /* Two doubles without error, one operation that rounds correctly. */
-        double value = (double)parts->digits;
-        return exponent < 0 ? value / exact_powers[-exponent] : value * exact_powers[exponent];
+        double whole = (double)digits;
+        *value = exponent < 0 ? whole / exact_powers[-exponent] : whole * exact_powers[exponent];
+        return true;
     }
+    return round_product(value, digits, (int)exponent);
+}
+
+static double read_parts(const struct parts *parts)
+{
     double value, next;
-    if (!round_product(&value, parts->digits, exponent)) {
-        return read_slowly(parts);
-    }
-    if (parts->cut && (!round_product(&next, parts->digits + 1, exponent) || next != value)) {
+    if (!compose(&value, parts->digits, parts->exponent) ||
+        (parts->cut && (!compose(&next, parts->digits + 1, parts->exponent) || next != value))) {
         return read_slowly(parts);
     }
     return value;
@@ -506,4 +530,89 @@ bool number_read_double(double *value, const char *text, size_t len)
     }
     *value = parts.negative ? -magnitude : magnitude;
     return true;
+}
+
+/* ---- a number of a validated text ---- */
+
+static inline bool is_digit(char c)
+{
+    return (unsigned char)(c - '0') <= 9;
+}
+
+#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+/* Appends the next eight characters to *digits if they are digits: pairs, then fours, then all are added up in
+ * parallel, as in one word (described by Wojciech Mula and by Daniel Lemire). */
+static inline bool take_eight(uint64_t *digits, const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    uint64_t high = word & UINT64_C(0xf0f0f0f0f0f0f0f0);
+    uint64_t carried = (word + UINT64_C(0x0606060606060606)) & UINT64_C(0xf0f0f0f0f0f0f0f0);
+    if (high != UINT64_C(0x3030303030303030) || carried != high) {
+        return false;
+    }
+    word = (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) * (10 * 256 + 1) >> 8;
+    word = (word & UINT64_C(0x00ff00ff00ff00ff)) * (100 * 65536 + 1) >> 16;
+    word = (word & UINT64_C(0x0000ffff0000ffff)) * (10000 * (UINT64_C(1) << 32) + 1) >> 32;
+    *digits = *digits * 100000000 + word;
+    return true;
+}
+#else
+static inline bool take_eight(uint64_t *digits, const char *p)
+{
+    (void)digits;
+    (void)p;
+    return false;
+}
+#endif
+
+/* The byte behind the digits at p, which are appended to *digits; what wraps is of no use to anybody. */
+static inline const char *take_digits(uint64_t *digits, const char *p)
+{
+    while (is_digit(*p)) {
+        *digits = *digits * 10 + (uint64_t)(*p++ - '0');
+    }
+    return p;
+}
+
+enum number_kind number_read(const char **text, int64_t *integer, double *real)
+{
+    const char *start = *text;
+    bool negative = *start == '-';
+    const char *first = start + negative;
+    uint64_t digits = 0;
+    const char *p = take_digits(&digits, first);
+    if (*p != '.' && (*p | 0x20) != 'e') {
+        *text = p;
+        if (p - first <= 18) {
+            *integer = negative ? -(int64_t)digits : (int64_t)digits;
+            return NUMBER_INT;
+        }
+        return number_read_i64(integer, start, (size_t)(p - start)) ? NUMBER_INT : NUMBER_INT_TOO_LARGE;
+    }
+    int64_t exponent = 0;
+    if (*p == '.') {
+        const char *fraction = ++p;
+        while (take_eight(&digits, p)) {
+            p += 8;
+        }
+        p = take_digits(&digits, p);
+        exponent = fraction - p;
+    }
+    bool fits = p - first <= DIGITS_MAX + (exponent < 0);
+    if ((*p | 0x20) == 'e') {
+        const char *written = ++p;
+        p += *p == '-' || *p == '+';
+        while (is_digit(*p)) {
+            p++;
+        }
+        exponent += read_exponent(written, p);
+    }
+    *text = p;
+    double magnitude;
+    if (!fits || !compose(&magnitude, digits, exponent)) {
+        return number_read_double(real, start, (size_t)(p - start)) ? NUMBER_FLOAT : NUMBER_FLOAT_TOO_LARGE;
+    }
+    *real = negative ? -magnitude : magnitude;
+    return magnitude > DBL_MAX ? NUMBER_FLOAT_TOO_LARGE : NUMBER_FLOAT;
 }

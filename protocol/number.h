@@ -23,4 +23,9 @@ bool number_read_i64(int64_t *value, const char *text, size_t len);
 /* Reads a number of JSON's grammar.  Too small becomes 0.0; false when it is too large for a double. */
 bool number_read_double(double *value, const char *text, size_t len);
 
+enum number_kind { NUMBER_INT, NUMBER_FLOAT, NUMBER_INT_TOO_LARGE, NUMBER_FLOAT_TOO_LARGE };
+/* The number at *text, one of JSON's grammar in a longer text, which says with its next byte where the number ends
+ * and goes on for 8 bytes at least; *text is moved behind it.  Writes *integer or *real as the kind says. */
+enum number_kind number_read(const char **text, int64_t *integer, double *real);
+
 #endif

@@ -33,6 +33,13 @@ static int seed_random(void **state)
     return 0;
 }
 
+/* LONG=1: many more. */
+static int rounds(int n)
+{
+    const char *more = getenv("LONG");
+    return more != NULL && *more != '0' && *more != '\0' ? n * 50 : n;
+}
+
 static double double_of(uint64_t bits)
 {
     double value;
@@ -157,7 +164,7 @@ static void test_number_writes_as_repr(void **state)
 static void test_number_writes_shortest_of_random_bits(void **state)
 {
     (void)state;
-    for (int i = 0; i < 60000; i++) {
+    for (int i = 0; i < rounds(60000); i++) {
         double value = double_of(random_u64());
         if (isfinite(value)) {
             expect_round_trip(value);
@@ -189,6 +196,30 @@ static void test_number_writes_powers_and_neighbours(void **state)
     }
 }
 
+/* Number and kind, as they stand in a longer text. */
+static void expect_read_within(const char *text, double expected)
+{
+    static char padded[2048];
+    size_t len = strlen(text);
+    for (const char *next = ",] }\n"; *next; next++) {
+        memset(padded, '0' + (int)(len % 10), len + 16); /* what is read too far must not matter */
+        memcpy(padded, text, len);
+        padded[len] = *next;
+        const char *at = padded;
+        int64_t integer = 0;
+        double value = 0;
+        enum number_kind kind = number_read(&at, &integer, &value);
+        assert_ptr_equal(at, padded + len);
+        if (strpbrk(text, ".eE") == NULL) {
+            assert_int_equal(kind, number_read_i64(&integer, text, len) ? NUMBER_INT : NUMBER_INT_TOO_LARGE);
+        } else if (isinf(expected)) {
+            assert_int_equal(kind, NUMBER_FLOAT_TOO_LARGE);
+        } else if (kind != NUMBER_FLOAT || bits_of(value) != bits_of(expected)) {
+            fail_msg("%s is read as %a of kind %d, the library reads %a", padded, value, (int)kind, expected);
+        }
+    }
+}
+
 static void expect_same_as_library(const char *text)
 {
     double expected = strtod(text, NULL);
@@ -197,6 +228,7 @@ static void expect_same_as_library(const char *text)
     if (isinf(expected) == fits || (fits && bits_of(value) != bits_of(expected))) {
         fail_msg("%s is read as %s %a, the library reads %a", text, fits ? "" : "too large", value, expected);
     }
+    expect_read_within(text, expected);
 }
 
 static void test_number_reads_edges(void **state)
@@ -260,7 +292,7 @@ static void test_number_reads_random_texts(void **state)
 {
     (void)state;
     char text[1400];
-    for (int i = 0; i < 200000; i++) {
+    for (int i = 0; i < rounds(200000); i++) {
         int n = 0;
         if (random_u64() & 1) {
             text[n++] = '-';
@@ -284,7 +316,7 @@ static void test_number_reads_middles(void **state)
 {
     (void)state;
     char text[1400];
-    for (int i = 0; i < 4000; i++) {
+    for (int i = 0; i < rounds(4000); i++) {
         /* From the smallest doubles to the largest; long double holds their middle. */
         double low = double_of(random_u64() % UINT64_C(0x7fe0000000000000) >> (i % 3 ? 0 : i % 11));
         long double middle = ((long double)low + nextafter(low, INFINITY)) / 2;
@@ -348,6 +380,7 @@ static void test_number_reads_ints_of_64_bits_only(void **state)
         int64_t value = 5;
         assert_int_equal(number_read_i64(&value, cases[i].text, strlen(cases[i].text)), cases[i].fits);
         assert_int_equal(value, cases[i].fits ? cases[i].value : 5);
+        expect_read_within(cases[i].text, 0);
     }
 }
 
