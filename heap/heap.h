@@ -341,6 +341,8 @@ HEAP_MUST_USE enum heap_error heap_list_create(heap_ref *list, struct heap *heap
  * heap_fill_steal() fills later; such a tuple is incomplete until heap_tuples_complete(). */
 HEAP_MUST_USE enum heap_error heap_tuple_create_steal(heap_ref *tuple, struct heap *heap, const heap_ref *items,
                                                       uint32_t n);
+/* Returns: new.  Steals the n items, in which may be holes. */
+HEAP_MUST_USE enum heap_error heap_list_create_steal(heap_ref *list, struct heap *heap, const heap_ref *items, uint32_t n);
 uint32_t heap_seq_len(const struct heap *heap, heap_ref seq);             /* list or tuple */
 heap_ref heap_seq_item(const struct heap *heap, heap_ref seq, uint32_t i); /* i < len; 0: a hole */
 
@@ -364,6 +366,9 @@ struct heap_text {
 };
 
 HEAP_MUST_USE enum heap_error heap_dict_create(heap_ref *dict, struct heap *heap, uint32_t room); /* Returns: new */
+/* Returns: new.  Steals n keys, each followed by its value; all keys are interned strs.  Where one comes again its
+ * first place stays and its last value. */
+HEAP_MUST_USE enum heap_error heap_dict_create_steal(heap_ref *dict, struct heap *heap, const heap_ref *pairs, uint32_t n);
 uint32_t heap_dict_len(const struct heap *heap, heap_ref dict);
 /* *value is 0 when the key is missing.  HEAP_UNHASHABLE, HEAP_TOO_DEEP, HEAP_INCOMPLETE. */
 HEAP_MUST_USE enum heap_error heap_dict_get(heap_ref *value, struct heap *heap, heap_ref dict, heap_ref key);

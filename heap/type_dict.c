@@ -107,6 +107,44 @@ enum heap_error heap_dict_pop(heap_ref *own_key, heap_ref *value, struct heap *h
     return HEAP_OK;
 }
 
+/* ---- a whole dict ---- */
+
+/* Whether no key of so few comes twice: interned strs are equal only to themselves. */
+static bool are_different(const heap_ref *pairs, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++) {
+        for (uint32_t k = 0; k < i; k++) {
+            if (pairs[2 * i] == pairs[2 * k]) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+enum heap_error heap_dict_create_steal(heap_ref *dict, struct heap *heap, const heap_ref *pairs, uint32_t n)
+{
+    enum heap_error error = heap_dict_create(dict, heap, n);
+    uint32_t i = 0;
+    if (error == HEAP_OK && n <= TABLE_SMALL_MAX && are_different(pairs, n)) {
+        struct table *t = dict_at(heap, *dict);
+        for (; i < n; i++) {
+            table_append(heap, t, 0, pairs[2 * i], pairs[2 * i + 1]);
+        }
+    }
+    for (; i < n && error == HEAP_OK; i++) {
+        error = heap_dict_set_steal(heap, *dict, pairs[2 * i], pairs[2 * i + 1]);
+        if (error != HEAP_OK) {
+            heap_decref(heap, *dict);
+        }
+    }
+    for (; i < n; i++) {
+        heap_decref(heap, pairs[2 * i]);
+        heap_decref(heap, pairs[2 * i + 1]);
+    }
+    return error;
+}
+
 /* ---- all entries ---- */
 
 /* Whether every entry of `from` could be put into `t`: references can be counted up, keys compared. */

@@ -135,6 +135,25 @@ enum heap_error heap_list_create(heap_ref *list, struct heap *heap, uint32_t roo
     return HEAP_OK;
 }
 
+enum heap_error heap_list_create_steal(heap_ref *list, struct heap *heap, const heap_ref *items, uint32_t n)
+{
+    enum heap_error error = heap_list_create(list, heap, n);
+    struct list *l = error == HEAP_OK ? list_at(heap, *list) : NULL;
+    if (l != NULL && n > LIST_LEN_MAX) {
+        heap_decref(heap, *list);
+        error = HEAP_TOO_LONG;
+    }
+    if (error != HEAP_OK) {
+        for (uint32_t i = 0; i < n; i++) {
+            heap_decref(heap, items[i]);
+        }
+        return error;
+    }
+    memcpy(list_items(l), items, n * sizeof *items);
+    set_len(l, n);
+    return HEAP_OK;
+}
+
 enum heap_error heap_list_append_steal(struct heap *heap, heap_ref list, heap_ref item)
 {
     struct list *l = list_at(heap, list);

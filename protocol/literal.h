@@ -56,6 +56,19 @@ bool literal_check(const struct json_value *value, struct literal_error *error);
 bool literal_read(heap_ref *obj, struct heap *heap, const struct json_value *value,
                   struct literal_error *error);
 
+/* literal_read() of a large value in which no name starts with `$`, in slices: literal_plain.c. */
+enum literal_progress { LITERAL_DONE, LITERAL_GOES_ON, LITERAL_FAILED };
+struct literal_builder;
+/* The value is copied, its text stays the caller's.  NULL: no memory.  GIL: either. */
+struct literal_builder *literal_builder_create(struct heap *heap, const struct json_value *value);
+/* One slice of about so many microseconds.  *obj, once done: new. */
+enum literal_progress literal_builder_step(heap_ref *obj, struct literal_builder *builder, uint32_t budget_us,
+                                           struct literal_error *error);
+/* Afterwards, also when it failed or is given up half-way: drops what it owns, in slices; whether it is done. */
+bool literal_builder_drop(struct literal_builder *builder, uint32_t budget_us);
+/* After that.  GIL: either. */
+void literal_builder_destroy(struct literal_builder *builder);
+
 /* The object of a TARGET, an id or a bound name.  Returns: borrowed.  LITERAL_INVALID_PARAMS when the value
  * is neither an integer in 1..LITERAL_ID_MAX nor a string. */
 bool literal_target(heap_ref *obj, struct heap *heap, const struct json_value *value,

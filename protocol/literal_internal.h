@@ -2,6 +2,7 @@
  *
  *   forms        the `$` words                                   literal_check.c
  *   plan         where the labels of a value are                 literal_check.c
+ *   plain        values without `$` words                         literal_plain.c
  *   map          heap reference -> number                        literal_map.c
  */
 #ifndef HEAPD_PROTOCOL_LITERAL_INTERNAL_H
@@ -64,6 +65,24 @@ static inline bool literal_fail_memory(struct literal_error *error)
 {
     return literal_fail(error, LITERAL_MEMORY, "no memory for a value of this size; use smaller pieces");
 }
+
+static inline bool literal_fail_int(struct literal_error *error)
+{
+    return literal_fail(error, LITERAL_VALUE, "an int outside 64 bits is written {\"$int\": \"DIGITS\"}");
+}
+
+static inline bool literal_fail_float(struct literal_error *error)
+{
+    return literal_fail(error, LITERAL_VALUE,
+                        "a float this large does not exist; write {\"$float\": \"inf\"}, or "
+                        "{\"$int\": \"DIGITS\"} for an int");
+}
+
+/* ---- plain values: literal_plain.c ---- */
+
+/* literal_read() of a value in which no name starts with `$`. */
+bool literal_read_plain(heap_ref *obj, struct heap *heap, const struct json_value *value,
+                        struct literal_error *error);
 
 /* ---- growing arrays ---- */
 

@@ -1,6 +1,6 @@
 /* literal_read.c -- builds the object of a validated and checked literal.
  *
- * One pass over the text.  Finished objects wait on a stack of references until the container they belong
+ * A value without `$` words is literal_plain.c's affair; this is for the others.  One pass over the text.  Finished objects wait on a stack of references until the container they belong
  * to ends in the text; then it is made with exactly the room it needs and takes them over:
  *
  *     [ "a", {"k": 1 }, 2 ]          refs:  "a" | "k" 1          levels:  list at 0, object at 1
@@ -127,16 +127,13 @@ static bool push_scalar(struct build *build, const struct json_value *value)
         return build_push(build, heap_bool(build->heap, value->kind == JSON_KIND_TRUE));
     case JSON_KIND_INT:
         if (value->overflow) {
-            return literal_fail(build->error, LITERAL_VALUE,
-                                "an int outside 64 bits is written {\"$int\": \"DIGITS\"}");
+            return literal_fail_int(build->error);
         }
         error = heap_int_create(&obj, build->heap, value->integer);
         return push_made(build, error, obj);
     case JSON_KIND_FLOAT:
         if (!number_read_double(&real, value->text, value->len)) {
-            return literal_fail(build->error, LITERAL_VALUE,
-                                "a float this large does not exist; write {\"$float\": \"inf\"}, or "
-                                "{\"$int\": \"DIGITS\"} for an int");
+            return literal_fail_float(build->error);
         }
         return push_float(build, real);
     case JSON_KIND_STRING:
@@ -666,6 +663,9 @@ bool literal_read(heap_ref *obj, struct heap *heap, const struct json_value *val
                   struct literal_error *error)
 {
     struct build build;
+    if (!value->has_dollar) {
+        return literal_read_plain(obj, heap, value, error);
+    }
     build_init(&build, heap, value, error);
     bool good = build_value(&build);
     while (good && build.depth > 0) {
