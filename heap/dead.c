@@ -164,16 +164,22 @@ void dead_drain(struct heap *heap)
     HEAP_ASSERT(dead_slice(heap, &endless));
 }
 
+/* What was freed since the last time, when nothing is dying any more. */
+static inline uint64_t take_freed(struct heap *heap)
+{
+    heap->compare_steps = 0;
+    uint64_t freed = heap->freed_pending;
+    heap->freed_pending = 0;
+    return freed;
+}
+
 uint64_t heap_settle(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
     if (unlikely(heap->dead_head != 0 || heap->finalizers.dying.first != NULL)) {
         dead_drain(heap);
     }
-    heap->compare_steps = 0;
-    uint64_t freed = heap->freed_pending;
-    heap->freed_pending = 0;
-    return freed;
+    return take_freed(heap);
 }
 
 bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying)
@@ -188,6 +194,6 @@ bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dy
             return false;
         }
     }
-    *freed = heap_settle(heap);
+    *freed = take_freed(heap);
     return true;
 }

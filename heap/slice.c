@@ -21,7 +21,7 @@ void slice_begin(struct slice *slice, struct slice_rule *rule, uint32_t us)
 {
     *slice = (struct slice){
         .rule = rule,
-        .end_ns = us != 0 ? now_ns() + (uint64_t)us * 1000u : UINT64_MAX,
+        .us = us,
         .objects_left = us != 0 && rule->objects != 0 ? rule->objects : UINT32_MAX,
     };
 }
@@ -35,7 +35,13 @@ bool slice_look(struct slice *slice)
         slice->objects_left -= slice->objects < slice->objects_left ? slice->objects : slice->objects_left;
     }
     slice->objects = slice->refs = 0;
-    slice->is_over = slice->is_over || slice->objects_left == 0 ||
-                     (slice->end_ns != UINT64_MAX && now_ns() >= slice->end_ns);
+    slice->is_over = slice->is_over || slice->objects_left == 0;
+    if (slice->us != 0 && !slice->is_over) {
+        uint64_t now = now_ns();
+        if (slice->end_ns == 0) {
+            slice->end_ns = now + (uint64_t)slice->us * 1000u;
+        }
+        slice->is_over = now >= slice->end_ns;
+    }
     return slice->is_over;
 }

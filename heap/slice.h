@@ -2,7 +2,8 @@
  *
  * Who works in slices calls slice_begin(), and slice_spend() with what it has done after each small piece of it;
  * true means that the slice is over.  The clock is asked when 64 objects or 1,024 references have been spent, so
- * a piece may have at most 64 objects and 3,072 references.
+ * a piece may have at most 64 objects and 3,072 references.  The first look begins the slice's time: to ask before it
+ * would cost more than the death of a small object does.
  */
 #ifndef HEAPD_HEAP_SLICE_H
 #define HEAPD_HEAP_SLICE_H
@@ -26,7 +27,8 @@ struct slice_rule {
 
 struct slice {
     struct slice_rule *rule;
-    uint64_t end_ns;       /* CLOCK_MONOTONIC; UINT64_MAX: it never ends */
+    uint32_t us;           /* 0: it never ends */
+    uint64_t end_ns;       /* CLOCK_MONOTONIC; 0 before the first look: most slices are over before it */
     uint32_t objects, refs; /* since the last look */
     uint32_t objects_left; /* of rule->objects */
     bool is_over;
