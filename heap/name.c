@@ -241,23 +241,25 @@ static struct leaf *newest_of(const struct name_table *names, uint32_t slot)
     return (struct leaf *)((uintptr_t)*map32_find(&names->newest_high, slot) << 32 | *low);
 }
 
-/* Makes the map's entry of a slot, unless it is there; its address may then be NULL.  false: no memory. */
-static bool newest_reserve(struct name_table *names, uint32_t slot)
+/* The places of a slot's entry, made with a NULL address if there is none; valid until the next change of the maps.
+ * false: no memory. */
+struct newest {
+    uint32_t *low, *high;
+};
+static bool newest_reserve(struct newest *newest, struct name_table *names, uint32_t slot)
 {
-    if (map32_find(&names->newest_low, slot) != NULL) {
-        return true;
-    }
-    if (map32_put(&names->newest_low, slot) == NULL) {
+    newest->low = map32_put(&names->newest_low, slot);
+    if (newest->low == NULL) {
         return false;
     }
-    if (map32_put(&names->newest_high, slot) == NULL) {
-        map32_remove(&names->newest_low, slot);
-        return false;
+    newest->high = map32_put(&names->newest_high, slot);
+    if (newest->high == NULL) {
+        map32_remove(&names->newest_low, slot); /* an entry has both: this one was not there */
     }
-    return true;
+    return newest->high != NULL;
 }
 
-/* NULL takes the entry away; else it has been reserved. */
+/* NULL takes the entry away; else it is there. */
 static void newest_set(struct name_table *names, uint32_t slot, struct leaf *leaf)
 {
     if (leaf == NULL) {
@@ -270,14 +272,15 @@ static void newest_set(struct name_table *names, uint32_t slot, struct leaf *lea
 }
 
 /* Puts a leaf in front of the names of its slot, whose entry has been reserved. */
-static void names_link(struct name_table *names, struct leaf *leaf)
+static void names_link(struct newest newest, struct leaf *leaf)
 {
     leaf->newer = NULL;
-    leaf->older = newest_of(names, leaf->slot);
+    leaf->older = (struct leaf *)((uintptr_t)*newest.high << 32 | *newest.low);
     if (leaf->older != NULL) {
         leaf->older->newer = leaf;
     }
-    newest_set(names, leaf->slot, leaf);
+    *newest.low = (uint32_t)(uintptr_t)leaf;
+    *newest.high = (uint32_t)((uintptr_t)leaf >> 32);
 }
 
 static void names_unlink(struct name_table *names, struct leaf *leaf)
@@ -390,11 +393,12 @@ static enum heap_error bind_new(struct heap *heap, struct key key, heap_ref obj,
             goto fail_inner;
         }
     }
-    if (!newest_reserve(names, slot)) {
+    struct newest newest;
+    if (!newest_reserve(&newest, names, slot)) {
         goto fail_newest;
     }
     tree_insert(names, leaf, inner);
-    names_link(names, leaf);
+    names_link(newest, leaf);
     take(heap, obj, slot);
     counter_add(&heap->name_count, 1);
     return HEAP_OK;
@@ -414,15 +418,17 @@ static enum heap_error bind_again(struct heap *heap, struct leaf *leaf, heap_ref
     struct name_table *names = heap->names;
     heap_ref old = leaf->ref;
     uint32_t old_slot = leaf->slot;
-    if (!newest_reserve(names, slot)) {
+    struct newest newest;
+    if (!newest_reserve(&newest, names, slot)) {
         return HEAP_MEMORY;
     }
     take(heap, obj, slot);
     if (slot != old_slot) {
-        names_unlink(names, leaf);
+        struct leaf before = *leaf; /* its neighbours on the old list */
         leaf->ref = obj;
         leaf->slot = slot;
-        names_link(names, leaf);
+        names_link(newest, leaf);
+        names_unlink(names, &before);
     }
     drop(heap, old, old_slot);
     return HEAP_OK;
