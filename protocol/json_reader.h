@@ -198,6 +198,11 @@ static inline bool json_take_member_padded(struct json_cursor *cursor, const cha
 bool json_next_item_slowly(struct json_cursor *cursor);
 static inline bool json_next_item(struct json_cursor *cursor)
 {
+    const char *p = cursor->at;
+    if (*p == ',' && !cursor->first && (unsigned char)p[1] > ' ') {
+        cursor->at = p + 1;
+        return true;
+    }
     return !json_take_end(cursor, ']') && json_next_item_slowly(cursor);
 }
 /* Validates the one value, of any size, that follows, and leaves the cursor behind it. */
