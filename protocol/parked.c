@@ -15,6 +15,7 @@
  */
 #include "parked.h"
 
+#include "method_handlers.h"
 #include "rpc_internal.h"
 
 #include <stdlib.h>
@@ -40,6 +41,8 @@ bool park_again(struct rpc_conn *conn, const struct call *call)
         own->has_collected = true;
         own->wait = HEAP_WAIT_NOTHING;
         conn->thread->service->collector = own;
+        atomic_store_explicit(&conn->thread->service->is_short_of_room, call->method->handler != method_collect,
+                              memory_order_relaxed);
     }
     park(conn, own, PARK_AGAIN);
     return true;
@@ -159,6 +162,7 @@ void park_after_step(struct rpc_service *service)
     if (service->collector != NULL && !heap_is_collecting(service->heap)) {
         heap_last_collection(service->heap, &service->collector->collection);
         service->collector = NULL;
+        atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
     }
     struct park **link = &service->graves;
     while (*link != NULL) {

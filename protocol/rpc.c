@@ -690,6 +690,11 @@ bool rpc_thread_has_work(const struct rpc_thread *thread)
            atomic_load_explicit(&service->stepper, memory_order_relaxed) == thread;
 }
 
+bool rpc_thread_must_hurry(const struct rpc_thread *thread)
+{
+    return atomic_load_explicit(&thread->service->is_short_of_room, memory_order_relaxed);
+}
+
 bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
 {
     struct rpc_service *service = thread->service;

@@ -147,6 +147,8 @@ bool rpc_thread_run(struct rpc_thread *thread);
 /* Whether the heap has work that is done in slices (heap.h), and this thread is to take them: rpc_thread_step() until
  * it is done, with other turns between.  GIL: not held. */
 bool rpc_thread_has_work(const struct rpc_thread *thread);
+/* Whether a request waits for the room that the work will make, and would fail without: the others must wait. */
+bool rpc_thread_must_hurry(const struct rpc_thread *thread);
 /* A slice of about so many microseconds; returns whether there is more.  Requests that waited for it may be ready for
  * rpc_thread_run(), and replies for rpc_thread_next(). */
 bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us);

@@ -99,6 +99,7 @@ struct rpc_service {
     struct session_book book;
     struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
     struct park *spare;     /* for the next; NULL: there is none */
+    _Atomic bool is_short_of_room; /* the collector is one that had no memory */
     struct park *collector; /* whose `collection` is under way; NULL: nobody's */
     _Atomic(struct rpc_thread *) stepper; /* who takes the slices of the work under way; NULL: nobody */
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */

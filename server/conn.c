@@ -244,6 +244,7 @@ static void on_bytes(struct conn *conn, const char *bytes, size_t n)
         return;
     }
     thread->bytes_in += n;
+    step_note_input(thread, conn);
     thread->read_budget -= n < thread->read_budget ? n : thread->read_budget;
     conn->active_ms = uv_now(&thread->loop);
     conn->has_spoken = true;

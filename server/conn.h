@@ -27,6 +27,7 @@ struct conn {
     uint64_t client;    /* its number */
     uint64_t opened_ms; /* loop time */
     uint64_t active_ms; /* loop time of the last byte in or out */
+    uint32_t asked_round; /* of step.c: bytes have come since that slice */
     struct first_line first_line;
     bool is_tcp;
     bool is_reading;   /* libuv reads */

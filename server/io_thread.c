@@ -6,6 +6,7 @@
  *
  *   wants_run  set by whoever gives rpc_thread_run() something to do: input, a connection that has come or
  *              gone, requests that wait, what other threads wake it for.  While it is set `busy` is active, so that a poll cannot sleep on it.
+ *   step       a slice of the heap's work, if there is some and one is due             step.c
  *   pace       a connection whose replies are not read as fast as they come rests, so that others do not
  *              notice; each 20 ms it runs on for a share.  At 1 MiB each one that does not read at all has
  *              reached max-output, and is closed, within two seconds, and one that reads 50 MiB/s never.
@@ -28,8 +29,6 @@
 /* Enough to fill any socket buffer's worth of several connections; the memory of a turn is a small multiple. */
 #define READ_BUDGET (4u * 1024u * 1024u)
 #define PACE_MS 20u
-/* A slice of the heap's work. */
-#define STEP_US 500u
 /* No handler recurses deeper than a request nests, and libuv and jansson need little. */
 #define STACK_BYTES (1024u * 1024u)
 /* Turns after a stop is wanted: one to open connections that were being handed over, one to read from them. */
@@ -252,6 +251,7 @@ static void close_handles(struct io_thread *thread)
     uv_close((uv_handle_t *)&thread->pace, NULL);
     uv_close((uv_handle_t *)&thread->coarse, NULL);
     uv_close((uv_handle_t *)&thread->deadline, NULL);
+    step_close(thread);
 }
 
 /* Whether a draining thread has nothing left to do. */
@@ -267,10 +267,7 @@ static void on_check(uv_check_t *check)
     if (thread->wants_run) {
         run(thread);
     }
-    if (rpc_thread_has_work(thread->rpc)) {
-        rpc_thread_step(thread->rpc, STEP_US);
-        io_thread_want_run(thread);
-    }
+    step_turn(thread);
     if (thread->phase == IO_LAST_CALL && thread->last_turns-- > 0) {
         io_thread_want_run(thread);
     } else if (thread->phase == IO_LAST_CALL) {
@@ -308,6 +305,7 @@ static void init_handles(struct io_thread *thread)
     uv_timer_init(loop, &thread->pace);
     uv_timer_init(loop, &thread->coarse);
     uv_timer_init(loop, &thread->deadline);
+    step_init(thread);
     thread->wake.data = thread->check.data = thread->busy.data = thread;
     thread->pace.data = thread->coarse.data = thread->deadline.data = thread;
     uv_check_start(&thread->check, on_check);

@@ -3,6 +3,7 @@
 #define HEAPD_SERVER_IO_THREAD_H
 
 #include "../protocol/rpc.h"
+#include "step.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,6 +47,7 @@ struct io_thread {
     uv_timer_t pace;     /* resumes connections that rest; active while there are any */
     uv_timer_t coarse;   /* looks for silent connections; active while there are any */
     uv_timer_t deadline; /* of draining */
+    struct step step;    /* slices of the heap's work */
 
     struct conn *conns;           /* doubly linked */
     struct conn *resting;         /* linked; those whose replies are not read as fast as they come */
