@@ -6,7 +6,8 @@
  *   IDLE     the object lives                                               on no list
  *   DYING    its refcount became 0; finalizer_run_dying() will run it       heap->finalizers.dying
  *   JUDGED   a collection has condemned the object                          heap->finalizers.judged
- *   RAN      ran in this collection; whether it lives on is not known yet   heap->finalizers.ran
+ *   RAN      ran in this collection; whether it has a name is not known yet heap->finalizers.ran
+ *   SETTLED  that is known, but not yet told                                heap->finalizers.settled
  *
  * A dying object is not run where its refcount becomes 0, because binding a name may kill another object with a
  * finalizer, and so on: the record waits in line, which takes neither stack nor memory.  The object stays as it
@@ -24,7 +25,7 @@
  */
 #include "heap_internal.h"
 
-enum place { PLACE_IDLE, PLACE_DYING, PLACE_JUDGED, PLACE_RAN };
+enum place { PLACE_IDLE, PLACE_DYING, PLACE_JUDGED, PLACE_RAN, PLACE_SETTLED };
 
 struct finalizer {
     struct finalizer *next, *prev; /* on the list of `place`; meaningless when idle */
@@ -39,9 +40,6 @@ struct finalizer {
     uint64_t session; /* number of who set it; 0: nobody */
     char texts[];     /* the token, then the name */
 };
-
-/* Lists that sorting has under way: list i has 2^i records, so this is more than memory can hold. */
-#define BINS 40
 
 static struct finalizer *record_of(const struct heap *heap, uint32_t target)
 {
@@ -66,7 +64,16 @@ bool heap_is_finalized(const struct heap *heap, heap_ref obj)
 static struct finalizer_list *list_of(struct heap *heap, enum place place)
 {
     struct finalizer_table *table = &heap->finalizers;
-    return place == PLACE_DYING ? &table->dying : place == PLACE_JUDGED ? &table->judged : &table->ran;
+    switch (place) {
+    case PLACE_DYING:
+        return &table->dying;
+    case PLACE_JUDGED:
+        return &table->judged;
+    case PLACE_RAN:
+        return &table->ran;
+    default:
+        return &table->settled;
+    }
 }
 
 static void leave_place(struct heap *heap, struct finalizer *record)
@@ -183,6 +190,22 @@ static void record_replace(struct heap *heap, struct finalizer *old, struct fina
     pymalloc_table_free(&heap->pm, old, record_bytes(old));
 }
 
+/* Tells what became of an object whose finalizer has run. */
+static void tell(struct heap *heap, struct finalizer *record, bool resurrected)
+{
+    record->told = true;
+    if (heap->observer.event == NULL) {
+        return;
+    }
+    struct heap_event event = {.kind = HEAP_EVENT_FINALIZED,
+                               .resurrected = resurrected,
+                               .session = record->session,
+                               .token = record->has_token ? record->texts : NULL,
+                               .token_len = record->token_len};
+    event.object = handle_id(heap, record->target);
+    heap->observer.event(heap->observer.arg, &event);
+}
+
 /* ---- the public face ---- */
 
 enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session *session, heap_ref obj,
@@ -223,6 +246,9 @@ bool heap_finalizer_clear(struct heap *heap, heap_ref obj)
         return false;
     }
     bool waited = !record->done, dying = record->place == PLACE_DYING;
+    if (record->done && !record->told) { /* a collection has brought it back, and not yet come to telling so */
+        tell(heap, record, true);
+    }
     record_destroy(heap, record);
     if (dying && object_at(heap, obj)->refcount == 0) {
         object_death(heap, obj); /* nothing is left to wait for */
@@ -284,24 +310,8 @@ static void finalizer_run(struct heap *heap, struct finalizer *record)
     }
     if (record->name_len > 0) {
         /* Benign when it fails: the object dies, and whoever set the finalizer is told. */
-        (void)!heap_name_bind(heap, record->texts + record->token_len, record->name_len, ref);
+        (void)!name_bind(heap, record->texts + record->token_len, record->name_len, ref);
     }
-}
-
-/* Tells what became of an object whose finalizer has run. */
-static void tell(struct heap *heap, struct finalizer *record, bool resurrected)
-{
-    record->told = true;
-    if (heap->observer.event == NULL) {
-        return;
-    }
-    struct heap_event event = {.kind = HEAP_EVENT_FINALIZED,
-                               .resurrected = resurrected,
-                               .session = record->session,
-                               .token = record->has_token ? record->texts : NULL,
-                               .token_len = record->token_len};
-    event.object = handle_id(heap, record->target);
-    heap->observer.event(heap->observer.arg, &event);
 }
 
 /* ---- death by refcount ---- */
@@ -367,87 +377,145 @@ void finalizer_judge(struct heap *heap, uint32_t ref)
     }
 }
 
-/* Two lists, linked by `next` alone, become one. */
-static struct finalizer *merge(struct finalizer *a, struct finalizer *b)
+/* ---- the order of registration: a merge sort that can be left at any record ---- */
+
+static void list_append(struct finalizer_list *list, struct finalizer *record)
 {
-    struct finalizer *first = NULL, **end = &first;
-    while (a != NULL && b != NULL) {
-        struct finalizer **lower = a->serial < b->serial ? &a : &b;
-        *end = *lower;
-        end = &(*lower)->next;
-        *lower = *end;
-    }
-    *end = a != NULL ? a : b;
-    return first;
+    record->prev = list->last;
+    *(list->first != NULL ? &list->last->next : &list->first) = record;
+    list->last = record;
 }
 
-/* Puts a list into the order of registration; takes no memory. */
-static void list_sort(struct finalizer_list *list)
+void finalizer_sort_begin(struct heap *heap)
 {
-    struct finalizer *bins[BINS] = {NULL}, *next;
-    for (struct finalizer *record = list->first; record != NULL; record = next) {
-        next = record->next;
+    struct finalizer_sort *sort = &heap->finalizers.sort;
+    *sort = (struct finalizer_sort){.rest = heap->finalizers.judged.first};
+}
+
+/* Two lists become one, which goes to lists[place]. */
+static void merge_begin(struct finalizer_sort *sort, unsigned i, struct finalizer_list other, unsigned place)
+{
+    sort->a = sort->lists[i];
+    sort->b = other;
+    sort->merged = sort->lists[i] = (struct finalizer_list){NULL, NULL};
+    sort->place = place;
+    sort->is_merging = true;
+}
+
+/* One record more; at the end what is left of one of the lists. */
+static void merge_step(struct finalizer_sort *sort)
+{
+    if (sort->a.first != NULL && sort->b.first != NULL) {
+        struct finalizer_list *lower = sort->a.first->serial < sort->b.first->serial ? &sort->a : &sort->b;
+        struct finalizer *record = lower->first;
+        lower->first = record->next;
+        list_append(&sort->merged, record);
+        return;
+    }
+    const struct finalizer_list *rest = sort->a.first != NULL ? &sort->a : &sort->b;
+    struct finalizer *last = rest->last;
+    list_append(&sort->merged, rest->first);
+    sort->merged.last = last;
+    sort->is_merging = false;
+}
+
+/* The merged list is put down where it belongs, or merged with the one that is there. */
+static void merge_end(struct finalizer_sort *sort)
+{
+    struct finalizer_list merged = sort->merged;
+    sort->merged = (struct finalizer_list){NULL, NULL};
+    if (sort->lists[sort->place].first != NULL) {
+        merge_begin(sort, sort->place, merged, sort->place + 1);
+    } else {
+        sort->lists[sort->place] = merged;
+    }
+}
+
+/* The next record makes a list of one; when there is none, the two shortest lists become one.  true: one is left. */
+static bool sort_begin_merge(struct heap *heap, struct finalizer_sort *sort)
+{
+    struct finalizer *record = sort->rest;
+    if (record != NULL) {
+        sort->rest = record->next;
         record->next = NULL;
-        unsigned i = 0;
-        for (; bins[i] != NULL; i++) {
-            record = merge(bins[i], record);
-            bins[i] = NULL;
-        }
-        bins[i] = record;
+        sort->merged = (struct finalizer_list){record, record};
+        sort->place = 0;
+        return false;
     }
-    struct finalizer *sorted = NULL;
-    for (unsigned i = 0; i < BINS; i++) {
-        sorted = merge(bins[i], sorted);
+    unsigned i = 0;
+    while (i < FINALIZER_LISTS && sort->lists[i].first == NULL) {
+        i++;
     }
-    *list = (struct finalizer_list){.first = sorted};
-    for (struct finalizer *record = sorted; record != NULL; record = record->next) {
-        record->prev = list->last;
-        list->last = record;
+    struct finalizer_list shortest = sort->lists[i];
+    sort->lists[i] = (struct finalizer_list){NULL, NULL};
+    unsigned k = i + 1;
+    while (k < FINALIZER_LISTS && sort->lists[k].first == NULL) {
+        k++;
     }
+    if (k == FINALIZER_LISTS) {
+        heap->finalizers.judged = shortest;
+        shortest.first->prev = NULL;
+        return true;
+    }
+    merge_begin(sort, k, shortest, k);
+    return false;
 }
 
-void finalizer_run_judged(struct heap *heap)
+bool finalizer_sort_slice(struct heap *heap, struct slice *slice)
+{
+    struct finalizer_sort *sort = &heap->finalizers.sort;
+    while (!slice->is_over) {
+        if (sort->is_merging) {
+            merge_step(sort);
+        } else if (sort->merged.first != NULL) {
+            merge_end(sort);
+        } else if (sort_begin_merge(heap, sort)) {
+            return true;
+        }
+        slice_spend(slice, 1, 0);
+    }
+    return false;
+}
+
+/* ---- and what follows ---- */
+
+bool finalizer_run_judged(struct heap *heap)
 {
     struct finalizer_table *table = &heap->finalizers;
-    list_sort(&table->judged);
-    table->judging = true;
-    while (table->judged.first != NULL) {
-        struct finalizer *record = table->judged.first;
+    struct finalizer *record = table->judged.first;
+    table->judging = record != NULL;
+    if (record != NULL) {
         uint32_t ref = record->target;
         move_to(heap, record, PLACE_RAN);
         object_incref(heap, ref);
         finalizer_run(heap, record);
         object_decref(heap, ref);
-        dead_drain(heap);
     }
-    table->judging = false;
+    return record != NULL;
 }
 
-/* Of one that ran.  An atom that another finalizer has let die may be among them, and is no candidate. */
-static bool is_still_condemned(const struct heap *heap, const struct finalizer *record,
-                               bool (*condemned)(const struct heap *heap, uint32_t ref))
+bool finalizer_next_ran(struct heap *heap, uint32_t *named)
 {
-    return !ref_is_atom(record->target) && condemned(heap, record->target);
+    struct finalizer *record = heap->finalizers.ran.first;
+    if (record == NULL) {
+        return false;
+    }
+    uint32_t slot = handle_slot_if_any(heap, record->target);
+    *named = handle_roots(heap, slot) > 0 ? record->target : 0;
+    move_to(heap, record, PLACE_SETTLED);
+    return true;
 }
 
-void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref),
-                          void (*reach)(struct heap *heap, uint32_t ref))
+/* An atom that another finalizer has let die may be among them, and is no candidate. */
+bool finalizer_tell_ran(struct heap *heap)
 {
-    for (struct finalizer *record = heap->finalizers.ran.first; record != NULL; record = record->next) {
-        uint32_t slot = handle_slot_if_any(heap, record->target);
-        if (is_still_condemned(heap, record, condemned) && handle_roots(heap, slot) > 0) {
-            reach(heap, record->target);
-        }
+    struct finalizer *record = heap->finalizers.settled.first;
+    if (record == NULL) {
+        return false;
     }
-}
-
-void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref))
-{
-    while (heap->finalizers.ran.first != NULL) {
-        struct finalizer *record = heap->finalizers.ran.first;
-        leave_place(heap, record);
-        tell(heap, record, !is_still_condemned(heap, record, condemned));
-    }
+    leave_place(heap, record);
+    tell(heap, record, ref_is_atom(record->target) || !gc_is_condemned(&heap->gc, record->target));
+    return true;
 }
 
 /* ---- life, checker ---- */
@@ -460,6 +528,19 @@ void finalizer_fini(struct heap *heap)
     }
     pymalloc_table_free(&heap->pm, table->records, table->room * sizeof *table->records);
     map32_fini(&table->by_target);
+}
+
+/* Whether the record may be on the list it is on, between two slices. */
+static bool may_be_listed(const struct heap *heap, const struct finalizer *record)
+{
+    switch (record->place) {
+    case PLACE_IDLE:
+        return true;
+    case PLACE_DYING:
+        return heap->dying_first != NULL;
+    default: /* finalizers run between t1 and the verdict; NAMED is there */
+        return gc_is_judging(&heap->gc);
+    }
 }
 
 uint32_t finalizer_check(struct heap *heap, FILE *why)
@@ -476,14 +557,14 @@ uint32_t finalizer_check(struct heap *heap, FILE *why)
             !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
             fprintf(why, "finalizer %u is of %#x, which does not know it\n", i, ref);
             problems++;
-        } else if ((record->place != PLACE_IDLE && (record->place != PLACE_DYING || heap->dying_first == NULL)) ||
-                   record->done != heap_is_finalized(heap, ref)) {
+        } else if (!may_be_listed(heap, record) || record->done != heap_is_finalized(heap, ref)) {
             fprintf(why, "the finalizer of %#x is not where it should be\n", ref);
             problems++;
         }
     }
+    bool is_listed = table->judged.first != NULL || table->ran.first != NULL || table->settled.first != NULL;
     if (waiting != table->waiting || table->by_target.count != table->count || table->dying.first != NULL ||
-        table->judged.first != NULL || table->ran.first != NULL) {
+        (is_listed && !gc_is_judging(&heap->gc))) {
         fprintf(why, "there are %u finalizers, %u of them have not run; the table says %u and %u\n",
                 table->count, waiting, table->by_target.count, table->waiting);
         problems++;

@@ -1,330 +1,228 @@
-/* gc_cycle.c -- full collections: marking from the roots, in steps.
+/* gc_cycle.c -- the machine: a collection of any size in slices, one state after the other.
  *
- *   begin   the young objects become old; the barrier goes up                        t0
- *   MARK    roots are reached: objects with holds or names (the handle table knows them),
- *           frozen objects, gc.garbage; then what they refer to, through a stack and a ring that prefetches
- *   t1      nothing is left to scan:  condemned(o) == old(o) and not mark(o)
- *   SWEEP   weakrefs to the condemned are cleared and their finalizers run; what those gave a name is marked
- *           after all, with what hangs on it; with `saveall` the others go to gc.garbage; otherwise all
- *           references they hold are dropped, but those to each other, and the blocks are freed in address
- *           order; marks are wiped
+ *   IDLE -> DRAIN                                  deaths under way come to their end
+ *      t0   full:   PROMOTE  FROZEN  ROOTS         marks from the roots                         gc_mark.c
+ *           young:  COPY  SUBTRACT  OUTSIDE        subtracts references among the candidates
+ *           (RESCAN)                               when the stack could not take everything
+ *      t1   nothing is left to scan:  condemned(o) == candidate(o) and not mark(o)
+ *           (WEAKREFS  SORT  FINALIZE  NAMED  TELL)   when somebody wants to know of the end     gc_sweep.c
+ *           (COUNT  SAVE)                          with the debug flag `saveall`
+ *      verdict
+ *           STRIP  FREE  (KEEP)  (RETURN)  END  -> IDLE
  *
- * Between steps of MARK others may change the graph.  Garbage is quiet: nobody can change a reference to
- * it or from it without naming it by an id or a weakref, and then its refcount changes and the barrier
- * marks it.  What is made after t0 is young and no candidate.  So the verdict is that of t0, less what
- * was named meanwhile.
+ * Until t1, and in NAMED, the barrier is up: others may change the graph between two slices, and any change of a
+ * candidate's refcount marks it, as does asking for it by an id or a weakref.  Garbage is quiet: nobody can change a
+ * reference to it or from it without one of these.  What is made after t0 is no candidate.  So the verdict is that of
+ * t0, less what was named meanwhile.
+ * From t1 on nobody meets a condemned object: who asks for one waits, after the verdict it is not found.
+ * A slice begins when nothing is dying, so t1 finds no reference that only the dead have.
  *
- * Invariant in MARK: a marked object that is on no stack and in no ring refers to marked objects and to
- * objects that are no candidates only.
- * Source of the equivalence with refcount subtraction: every reference is an edge, a hold, a name, an entry
- * of gc.garbage or a frozen object's, as heap_check() proves.  Start at gc_cycle_step().
+ * Invariants: before t1 a marked object that is not on the stack and not being scanned refers to marked objects and to
+ * what is no candidate only; from t1 on what is not condemned, and is no such object in NAMED, refers to nothing that is.
+ * Source of the equivalence with refcount subtraction for full collections: every reference is an edge, a hold, a name,
+ * an entry of gc.garbage or a frozen object's, as heap_check() proves.  Checker: gc_check_generations().
+ * Start at gc_cycle_step().
  */
-#include "edges.h"
-#include "visit.h"
+#include "heap_internal.h"
 
-#define RING_SLOTS 16u /* headers in flight; more gains nothing */
+/* ---- from one state to the next ---- */
 
-/* ---- marking ---- */
-
-static inline void reach(struct gc *gc, uint32_t ref)
+/* What follows t1, if nobody has to be told. */
+static enum gc_state sentence(const struct heap *heap)
 {
-    if (ref != 0 && !ref_is_atom(ref) && !bit_get(gc->mark, ref)) {
-        bit_set(gc->mark, ref);
-        gc_push(gc, ref);
-    }
+    return heap_gc_debug(heap) & HEAP_GC_SAVEALL ? GC_COUNT : GC_STRIP;
 }
 
-void gc_touch(struct gc *gc, uint32_t ref)
+static enum gc_state judgement(const struct heap *heap)
 {
-    if (!ref_is_atom(ref) && bit_get(gc->old, ref)) {
-        reach(gc, ref);
-    }
+    bool is_silent = heap->weakrefs.count == 0 && heap->finalizers.waiting == 0 &&
+                     !(heap_gc_debug(heap) & HEAP_GC_COLLECTABLE);
+    return is_silent ? sentence(heap) : GC_WEAKREFS;
 }
 
-static inline void reach_all(struct gc *gc, const struct edges *edges)
-{
-    for (uint32_t i = 0; i < edges->count; i++) {
-        reach(gc, edges->refs[i]);
-    }
-    reach(gc, edges->extra);
-}
-
-static void scan(struct heap *heap, uint32_t ref)
-{
-    struct edges edges = object_edges(heap, (const struct container *)object_at(heap, ref));
-    reach_all(&heap->gc, &edges);
-}
-
-/* Containers on their way from the stack to being scanned: the header of one that comes in is prefetched,
- * and halfway through the header is read and its references are. */
-struct ring {
-    uint32_t refs[RING_SLOTS];
-    struct edges edges[RING_SLOTS]; /* of those that are halfway through */
-    uint32_t first, count;
-    uint32_t opened; /* of the first ones `edges` are known */
-};
-
-static void ring_fill(struct heap *heap, struct ring *ring)
+/* With `saveall`.  Without memory for all that is condemned it is freed like any other. */
+static enum gc_state save_or_strip(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
-    while (ring->count < RING_SLOTS && gc->stack_used > 0) {
-        uint32_t ref = gc->stack[--gc->stack_used];
-        if (bit_get(gc->mark, ref)) { /* else it died since it was pushed */
-            __builtin_prefetch(object_at(heap, ref));
-            ring->refs[(ring->first + ring->count++) % RING_SLOTS] = ref;
-        }
+    uint64_t bytes = gc->unreachable * sizeof *gc->saved.refs;
+    if (bytes == 0 || !garbage_reserve(heap, gc->unreachable)) {
+        return GC_STRIP;
     }
+    gc->saved.refs = pymalloc_table_alloc(&heap->pm, bytes);
+    gc->saved.room = gc->saved.refs != NULL ? gc->unreachable : 0;
+    gc->saved.len = 0;
+    return gc->saved.refs != NULL ? GC_SAVE : GC_STRIP;
 }
 
-static void ring_open(struct heap *heap, struct ring *ring)
-{
-    while (ring->opened < ring->count && ring->opened <= RING_SLOTS / 2) {
-        uint32_t at = (ring->first + ring->opened++) % RING_SLOTS;
-        ring->edges[at] = object_edges(heap, (const struct container *)object_at(heap, ring->refs[at]));
-        __builtin_prefetch(ring->edges[at].refs);
-    }
-}
-
-/* Scans what is on the stack until it is empty or the budget is spent.  Nobody changes the graph meanwhile. */
-static void drain_stack(struct heap *heap, uint64_t *budget)
+static enum gc_state state_after(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
-    struct ring ring;
-    ring.first = ring.count = ring.opened = 0;
-    while (*budget > 0 && (gc->stack_used > 0 || ring.count > 0)) {
-        ring_fill(heap, &ring);
-        if (ring.count == 0) {
-            break;
-        }
-        ring_open(heap, &ring);
-        const struct edges *edges = &ring.edges[ring.first];
-        reach_all(gc, edges);
-        *budget -= edges->count < *budget ? edges->count + 1 : *budget;
-        ring.first = (ring.first + 1) % RING_SLOTS;
-        ring.count--;
-        ring.opened--;
-    }
-    while (ring.count > 0) {
-        gc_push(gc, ring.refs[(ring.first + --ring.count) % RING_SLOTS]);
-    }
-}
-
-/* Walks the pools of containers, calling `visit` with the first granule of each 64. */
-static void for_words(struct heap *heap, void (*visit)(struct heap *heap, uint32_t ref))
-{
-    uint32_t pool = 0, first;
-    unsigned class;
-    while (pymalloc_next_pool(&heap->pm, POOL_CONTAINER, &pool, &first, &class)) {
-        uint32_t start = first & ~(WORDS_PER_POOL * 64 - 1);
-        for (uint32_t i = 0; i < WORDS_PER_POOL; i++) {
-            visit(heap, start + i * 64);
-        }
-    }
-}
-
-static void scan_frozen_word(struct heap *heap, uint32_t ref)
-{
-    for (uint64_t bits = heap->gc.frozen[ref >> 6]; bits != 0; bits &= bits - 1) {
-        scan(heap, ref + (uint32_t)__builtin_ctzll(bits));
-    }
-}
-
-/* After the stack could not take everything: what is marked is scanned again. */
-static void scan_marked_word(struct heap *heap, uint32_t ref)
-{
-    uint64_t used = pymalloc_used_word(&heap->pm, ref);
-    for (uint64_t bits = heap->gc.mark[ref >> 6] & used; bits != 0; bits &= bits - 1) {
-        scan(heap, ref + (uint32_t)__builtin_ctzll(bits));
-        uint64_t budget = UINT64_MAX;
-        drain_stack(heap, &budget);
+    bool is_young = gc->run.result.generation < 2;
+    switch (gc->state) {
+    case GC_PROMOTE:
+        return GC_FROZEN;
+    case GC_FROZEN:
+        return GC_ROOTS;
+    case GC_COPY:
+        return GC_SUBTRACT;
+    case GC_SUBTRACT:
+        return GC_OUTSIDE;
+    case GC_ROOTS:
+    case GC_OUTSIDE:
+    case GC_RESCAN:
+        return gc->overflowed ? GC_RESCAN : judgement(heap);
+    case GC_WEAKREFS:
+        return heap->finalizers.judged.first != NULL ? GC_SORT : sentence(heap);
+    case GC_SORT:
+        return GC_FINALIZE;
+    case GC_FINALIZE:
+        return GC_NAMED;
+    case GC_NAMED:
+    case GC_NAMED_AGAIN:
+        return gc->overflowed ? GC_NAMED_AGAIN : GC_TELL;
+    case GC_TELL:
+        return sentence(heap);
+    case GC_COUNT:
+        return save_or_strip(heap);
+    case GC_SAVE:
+    case GC_STRIP:
+        return GC_FREE;
+    case GC_FREE:
+        return gc->saves ? GC_KEEP : is_young ? GC_RETURN : GC_END;
+    case GC_KEEP:
+        return is_young ? GC_RETURN : GC_END;
+    default:
+        return GC_END;
     }
 }
 
-/* Reaches roots from the handle table on.  false: the budget is spent. */
-static bool mark_roots(struct heap *heap, uint64_t *budget)
+static void enter(struct heap *heap, enum gc_state state)
 {
     struct gc *gc = &heap->gc;
-    drain_stack(heap, budget);
-    while (*budget > 0 && gc->next_slot <= handle_count(heap)) {
-        uint32_t slot = gc->next_slot++;
-        (*budget)--;
-        if (handle_roots(heap, slot) > 0) {
-            reach(gc, handle_ref(heap, slot));
-            drain_stack(heap, budget);
-        }
-    }
-    return *budget > 0;
-}
-
-static void mark_overflowed(struct heap *heap)
-{
-    while (heap->gc.overflowed) {
-        heap->gc.overflowed = false;
-        for_words(heap, scan_marked_word);
-    }
-}
-
-/* true: nothing is left to scan (t1). */
-static bool mark_step(struct heap *heap, uint64_t budget)
-{
-    if (!mark_roots(heap, &budget)) {
-        return false;
-    }
-    mark_overflowed(heap);
-    return true;
-}
-
-/* ---- sweep ---- */
-
-static bool is_condemned(const struct heap *heap, uint32_t ref)
-{
-    return bit_get(heap->gc.old, ref) && !bit_get(heap->gc.mark, ref);
-}
-
-static inline uint64_t condemned_word(const struct gc *gc, uint32_t ref)
-{
-    return gc->old[ref >> 6] & ~gc->mark[ref >> 6];
-}
-
-static void judge_word(struct heap *heap, uint32_t ref)
-{
-    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
-        gc_judge(heap, ref + (uint32_t)__builtin_ctzll(bits), is_condemned);
+    gc->saves = gc->saves || (gc->state == GC_SAVE && state == GC_FREE);
+    gc->state = state;
+    gc->cycle_on = gc_is_determining(gc);
+    gc->cursor = 0;
+    gc->next = 0;
+    gc->chunk = gc->lists[LIST_CANDIDATE].head;
+    if (state == GC_RESCAN || state == GC_NAMED_AGAIN) {
+        gc->overflowed = false;
+    } else if (state == GC_SORT) {
+        finalizer_sort_begin(heap);
+    } else if (state == GC_COUNT || state == GC_FREE) {
+        gc->unreachable = gc->saves ? gc->saved.len : 0;
+    } else if (state == GC_END) {
+        gc->swept = 0;
+        gc->saves = false;
+        gc->run.result.unreachable = gc->unreachable;
     }
 }
 
-/* A finalizer has given it a name. */
-static void reach_named(struct heap *heap, uint32_t ref)
-{
-    uint64_t budget = UINT64_MAX;
-    reach(&heap->gc, ref);
-    drain_stack(heap, &budget);
-}
-
-static void count_word(struct heap *heap, uint32_t ref)
-{
-    heap->gc.unreachable += (uint64_t)__builtin_popcountll(condemned_word(&heap->gc, ref));
-}
-
-static void save_word(struct heap *heap, uint32_t ref)
-{
-    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
-        uint32_t at = ref + (uint32_t)__builtin_ctzll(bits);
-        bit_set(heap->gc.mark, at);
-        garbage_append(heap, at);
-    }
-}
-
-static void visit_word(struct heap *heap, uint32_t ref)
-{
-    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
-        visit_before_death(heap, ref + (uint32_t)__builtin_ctzll(bits));
-    }
-}
-
-static void strip_word(struct heap *heap, uint32_t ref)
-{
-    for (uint64_t bits = condemned_word(&heap->gc, ref); bits != 0; bits &= bits - 1) {
-        uint32_t at = ref + (uint32_t)__builtin_ctzll(bits);
-        gc_strip(heap, (struct container *)object_at(heap, at), is_condemned);
-    }
-}
-
-/* Frees the condemned of a word, and wipes its marks: the survivors stay old. */
-static void free_word(struct heap *heap, uint32_t ref)
+void gc_cycle_end(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
-    uint64_t condemned = condemned_word(gc, ref);
-    gc->old[ref >> 6] &= gc->mark[ref >> 6];
-    gc->mark[ref >> 6] = 0;
-    gc->swept += (uint64_t)__builtin_popcountll(condemned);
-    for (uint64_t bits = condemned; bits != 0; bits &= bits - 1) {
-        struct container *c = (struct container *)object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
-        gc_free_class(heap, c);
-        object_count_freed(heap, &c->head);
+    if (gc->run.result.generation == 2) {
+        gc->long_lived_total = counter_read(&gc->generations[2].objects);
+        pymalloc_trim(&heap->pm); /* a full collection empties the free lists, as CPython's does */
     }
-    pymalloc_free_word(&heap->pm, ref, condemned);
-}
-
-/* Weakrefs and finalizers; afterwards what is condemned is so for good. */
-static void judge_condemned(struct heap *heap)
-{
-    if (heap->weakrefs.count > 0 || heap->finalizers.waiting > 0 ||
-        (heap_gc_debug(heap) & HEAP_GC_COLLECTABLE)) {
-        for_words(heap, judge_word);
-    }
-    if (heap->finalizers.judged.first != NULL) {
-        finalizer_run_judged(heap);
-        finalizer_each_named(heap, is_condemned, reach_named);
-        mark_overflowed(heap);
-        finalizer_tell_ran(heap, is_condemned);
-    }
-}
-
-/* Moves what is condemned to gc.garbage.  Without memory for that it is freed like any other. */
-static void save_condemned(struct heap *heap)
-{
-    struct gc *gc = &heap->gc;
-    gc->unreachable = 0;
-    for_words(heap, count_word);
-    if (!garbage_reserve(heap, gc->unreachable)) {
-        gc->unreachable = 0;
-        return;
-    }
-    for_words(heap, save_word);
-}
-
-static void sweep(struct heap_collection *result, struct heap *heap)
-{
-    struct gc *gc = &heap->gc;
-    gc->unreachable = gc->swept = 0;
-    judge_condemned(heap);
-    if (heap_gc_debug(heap) & HEAP_GC_SAVEALL) {
-        save_condemned(heap);
-    }
-    if (heap->visit != NULL) { /* each is seen before any of them is taken apart */
-        for_words(heap, visit_word);
-    }
-    for_words(heap, strip_word);
-    for_words(heap, free_word);
-    counter_sub(&gc->generations[2].objects, gc->swept);
-    result->unreachable = gc->unreachable + gc->swept;
-    result->freed += heap_settle(heap);
-    gc->long_lived_pending = 0;
-    gc->long_lived_total = counter_read(&gc->generations[2].objects);
+    gc->state = GC_IDLE;
 }
 
 /* ---- the machine ---- */
 
-/* gc_cycle_begin -- the moment t0; the dead list is empty. */
-void gc_cycle_begin(struct heap *heap)
+/* The candidates of generation 0 or 1: they stay in their chunks, which make a list of their own. */
+static void take_candidates(struct gc *gc, uint32_t list)
 {
-    struct gc *gc = &heap->gc;
-    HEAP_ASSERT(gc->state == GC_IDLE && heap->dead_head == 0);
-    gc_promote_all(heap);
-    gc->state = GC_MARK;
-    gc->cycle_on = true;
-    gc->next_slot = 1;
-    gc->stack_used = 0;
-    gc->overflowed = false;
-    if (counter_read(&gc->frozen_count) > 0) {
-        for_words(heap, scan_frozen_word);
+    while (gc->lists[list].head != NO_CHUNK) {
+        gc_chunk_move(gc, gc->chunks[gc->lists[list].head], LIST_CANDIDATE);
     }
-    for (uint64_t i = 0; i < heap->garbage.len; i++) {
-        reach(gc, heap->garbage.refs[i]);
-    }
+    uint64_t objects = counter_read(&gc->generations[list].objects);
+    counter_sub(&gc->generations[list].objects, objects);
+    counter_add(&gc->generations[gc->target].objects, objects);
 }
 
-bool gc_cycle_step(struct heap_collection *result, struct heap *heap, uint64_t budget)
+void gc_cycle_start(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
-    HEAP_ASSERT(gc->state == GC_MARK && heap->dead_head == 0);
-    if (!mark_step(heap, budget)) {
+    int generation = gc->run.result.generation;
+    HEAP_ASSERT(gc->lists[LIST_CANDIDATE].head == NO_CHUNK && gc->stack_used == 0 && gc->partial.ref == 0);
+    gc->target = generation < 2 ? generation + 1 : 2;
+    for (uint32_t list = 0; list < 2 && (int)list <= generation; list++) {
+        take_candidates(gc, list);
+    }
+    gc->candidates = generation < 2 ? gc->young : gc->old;
+    gc->overflowed = false;
+    gc->swept = 0;
+    gc->saves = false;
+    gc->unreachable = 0;
+    if (generation == 2) {
+        gc->long_lived_pending = 0;
+    }
+    enter(heap, generation < 2 ? GC_COPY : GC_PROMOTE);
+}
+
+static bool tell_slice(struct heap *heap, struct slice *slice)
+{
+    while (!slice->is_over) {
+        if (!finalizer_tell_ran(heap)) {
+            return true;
+        }
+        slice_spend(slice, 1, 0);
+    }
+    return false;
+}
+
+static bool slice_of_state(struct heap *heap, struct slice *slice)
+{
+    switch (heap->gc.state) {
+    case GC_PROMOTE:
+        return gc_promote_slice(heap, slice);
+    case GC_FROZEN:
+        return gc_frozen_slice(heap, slice);
+    case GC_ROOTS:
+        return gc_roots_slice(heap, slice);
+    case GC_COPY:
+        return gc_copy_slice(heap, slice);
+    case GC_SUBTRACT:
+        return gc_subtract_slice(heap, slice);
+    case GC_OUTSIDE:
+        return gc_outside_slice(heap, slice);
+    case GC_RESCAN:
+    case GC_NAMED_AGAIN:
+        return gc_rescan_slice(heap, slice);
+    case GC_WEAKREFS:
+        return gc_weakrefs_slice(heap, slice);
+    case GC_SORT:
+        return finalizer_sort_slice(heap, slice);
+    case GC_FINALIZE:
+        return gc_finalize_slice(heap, slice);
+    case GC_NAMED:
+        return gc_named_slice(heap, slice);
+    case GC_TELL:
+        return tell_slice(heap, slice);
+    case GC_COUNT:
+        return gc_count_slice(heap, slice);
+    case GC_SAVE:
+        return gc_save_slice(heap, slice);
+    case GC_STRIP:
+        return gc_strip_slice(heap, slice);
+    case GC_FREE:
+        return gc_free_slice(heap, slice);
+    case GC_KEEP:
+        return gc_keep_slice(heap, slice);
+    case GC_RETURN:
+        return gc_return_slice(heap, slice);
+    default: /* gc_collect.c does what is left */
+        break;
+    }
+    heap_assert_failed("a state of the machine", __FILE__, __LINE__);
+}
+
+bool gc_cycle_step(struct heap *heap, struct slice *slice)
+{
+    if (!slice_of_state(heap, slice)) {
         return false;
     }
-    gc->cycle_on = false;
-    gc->state = GC_SWEEP;
-    sweep(result, heap);
-    gc->state = GC_IDLE;
+    enter(heap, state_after(heap));
     return true;
 }

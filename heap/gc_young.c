@@ -1,4 +1,4 @@
-/* gc_young.c -- collections of generations 0 and 1, by CPython's subtraction of internal references.
+/* gc_young.c -- small collections of generations 0 and 1, in one go, by CPython's subtraction of internal references.
  *
  * Candidates are the objects in the young chunks of the collected generations.  What their references to
  * each other do not account for comes from outside; what is reached from those with such a reference is
@@ -7,18 +7,21 @@
  *   copy        scratch = refcount, for every candidate
  *   subtract    one less for every reference from a candidate
  *   reach       from those above 0: scratch = REACHED
- *   judge       weakrefs to the others are cleared and their finalizers run; what those gave a name is
- *               reached after all, with what hangs on it
- *   save        with the flag `saveall`: all the others go to gc.garbage, and are reached
- *   sweep       first all references they hold are dropped, then the blocks are freed
+ *   sweep       the others' weakrefs are cleared, they drop all references they hold, then the blocks are freed
  *   promote     what was reached goes to the next generation
  *
- * Source: CPython Modules/gcmodule.c, deduce_unreachable().  Start at gc_collect_young().
+ * It may run while the machine (gc_cycle.c) is between two slices: the candidates are newer than those of the machine.
+ * What takes longer is left to the machine: many candidates or references, finalizers, `saveall`.
+ *
+ * Source: CPython Modules/gcmodule.c, deduce_unreachable().  Start at gc_young_judge().
  */
-#include "edges.h"
+#include "gc_strip.h"
 #include "visit.h"
 
-#define REACHED 0xFFFFFFFFu /* scratch of a candidate that is alive */
+#define REACHED 0xFFFFFFFFu    /* scratch of a candidate that is alive */
+#define CANDIDATES_MAX 20000u  /* in one go: some 200 us */
+#define REFERENCES_MAX 100000u /* of all of them */
+#define WEAKREFS_MAX 64u       /* of one of them */
 
 /* Of a pass over all candidates. */
 typedef void (*visitor)(struct heap *heap, struct gc_chunk *chunk, uint32_t i);
@@ -77,6 +80,10 @@ static inline void subtract_one(const struct heap *heap, uint32_t ref)
 static void subtract_references(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 {
     struct edges edges = object_edges(heap, candidate_at(heap, chunk, i));
+    heap->gc.young_refs += edges.count;
+    if (unlikely(heap->gc.young_refs > REFERENCES_MAX)) {
+        return; /* the machine will do it */
+    }
     for (uint32_t k = 0; k < edges.count; k++) {
         subtract_one(heap, edges.refs[k]);
     }
@@ -101,10 +108,11 @@ static void reach_from(struct heap *heap, const struct container *c)
     reach_one(heap, edges.extra);
 }
 
+/* What lies below is the machine's. */
 static void drain_stack(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
-    while (gc->stack_used > 0) {
+    while (gc->stack_used > gc->stack_base) {
         reach_from(heap, (struct container *)object_at(heap, gc->stack[--gc->stack_used]));
     }
 }
@@ -123,67 +131,6 @@ static void reach_again(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
     if (chunk->scratch[i] == REACHED) {
         reach_from(heap, candidate_at(heap, chunk, i));
         drain_stack(heap);
-    }
-}
-
-static bool is_garbage(const struct heap *heap, uint32_t ref)
-{
-    const uint32_t *scratch = scratch_of(heap, ref);
-    return scratch != NULL && *scratch == 0;
-}
-
-static void judge(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    if (chunk->scratch[i] == 0) {
-        heap->gc.unreachable++;
-        gc_judge(heap, chunk->refs[i], is_garbage);
-    }
-}
-
-/* A finalizer has given it a name. */
-static void reach_named(struct heap *heap, uint32_t ref)
-{
-    reach_one(heap, ref);
-    drain_stack(heap);
-}
-
-static void count_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    heap->gc.unreachable += chunk->scratch[i] == 0;
-}
-
-static void visit_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    if (chunk->scratch[i] == 0) {
-        visit_before_death(heap, chunk->refs[i]);
-    }
-}
-
-static void save_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    if (chunk->scratch[i] == 0) {
-        chunk->scratch[i] = REACHED;
-        garbage_append(heap, chunk->refs[i]);
-    }
-}
-
-static void strip_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    if (chunk->scratch[i] == 0) {
-        gc_strip(heap, candidate_at(heap, chunk, i), is_garbage);
-    }
-}
-
-/* The slots it empties are threaded by promote_chunk(). */
-static void free_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
-{
-    if (chunk->scratch[i] == 0) {
-        struct container *c = candidate_at(heap, chunk, i);
-        chunk->refs[i] = 0;
-        chunk->used--;
-        counter_sub(&heap->gc.generations[chunk->list].objects, 1);
-        gc_free_class(heap, c);
-        object_block_free(heap, &c->head);
     }
 }
 
@@ -207,14 +154,8 @@ static void promote_chunk(struct heap *heap, struct gc_chunk *chunk)
             }
         }
     }
-    if (!move_all) { /* what died or moved left holes behind: thread them anew */
-        chunk->free = 0;
-        for (uint32_t i = chunk->untouched; i-- > 0;) {
-            if (chunk->refs[i] == 0) {
-                chunk->scratch[i] = chunk->free;
-                chunk->free = i + 1;
-            }
-        }
+    if (!move_all) { /* what died or moved left holes behind */
+        gc_chunk_thread(chunk);
     }
     gc_chunk_move(&heap->gc, chunk, move_all ? LIST_FREE : 1);
 }
@@ -236,7 +177,7 @@ static void promote(struct heap *heap, int generation)
     counter_add(&gc->generations[1].objects, moved);
 }
 
-/* ---- the steps ---- */
+/* ---- verdict ---- */
 
 static void reach_overflowed(struct heap *heap, int generation)
 {
@@ -246,57 +187,119 @@ static void reach_overflowed(struct heap *heap, int generation)
     }
 }
 
-/* What is not from outside, nor reached from there, has a scratch of 0. */
-static void deduce_unreachable(struct heap *heap, int generation)
-{
-    heap->gc.overflowed = false;
-    for_candidates(heap, generation, copy_refcount);
-    for_candidates(heap, generation, subtract_references);
-    for_candidates(heap, generation, reach_if_external);
-    reach_overflowed(heap, generation);
-}
-
-/* Weakrefs and finalizers; afterwards a scratch of 0 is final, and counted. */
-static void judge_garbage(struct heap *heap, int generation)
+/* What is not from outside, nor reached from there, has a scratch of 0.  false: there are too many references. */
+static bool deduce_unreachable(struct heap *heap, int generation)
 {
     struct gc *gc = &heap->gc;
-    gc->unreachable = 0;
-    for_candidates(heap, generation, judge);
-    if (heap->finalizers.judged.first != NULL) {
-        finalizer_run_judged(heap);
-        finalizer_each_named(heap, is_garbage, reach_named);
+    bool overflowed = gc->overflowed;
+    gc->overflowed = false;
+    gc->stack_base = gc->stack_used;
+    gc->young_refs = 0;
+    for_candidates(heap, generation, copy_refcount);
+    for_candidates(heap, generation, subtract_references);
+    if (gc->young_refs <= REFERENCES_MAX) {
+        for_candidates(heap, generation, reach_if_external);
         reach_overflowed(heap, generation);
-        finalizer_tell_ran(heap, is_garbage);
-        gc->unreachable = 0;
-        for_candidates(heap, generation, count_garbage);
+    }
+    gc->overflowed = overflowed;
+    return gc->young_refs <= REFERENCES_MAX;
+}
+
+static bool is_garbage(const struct heap *heap, uint32_t ref)
+{
+    const uint32_t *scratch = scratch_of(heap, ref);
+    return scratch != NULL && *scratch == 0;
+}
+
+/* Counts it, and whether its end is more than freeing it. */
+static void look_at_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        uint32_t ref = chunk->refs[i];
+        uint8_t flags = object_at(heap, ref)->flags;
+        heap->gc.young_found++;
+        heap->gc.young_needs_more = heap->gc.young_needs_more || (flags & FLAG_FINALIZER) ||
+                                    ((flags & FLAG_WEAKREF) && heap_weakref_count(heap, ref) > WEAKREFS_MAX);
     }
 }
 
-static void sweep_garbage(struct heap *heap, int generation)
+bool gc_young_judge(struct heap *heap, int generation)
 {
-    if (heap->gc.unreachable == 0) {
-        return;
+    struct gc *gc = &heap->gc;
+    uint64_t candidates = counter_read(&gc->generations[0].objects);
+    candidates += generation == 1 ? counter_read(&gc->generations[1].objects) : 0;
+    if (candidates > CANDIDATES_MAX) {
+        return false;
     }
-    if ((heap_gc_debug(heap) & HEAP_GC_SAVEALL) && garbage_reserve(heap, heap->gc.unreachable)) {
-        for_candidates(heap, generation, save_garbage);
-    } else {
+    gc->young_collected = generation;
+    gc->young_found = 0;
+    gc->young_needs_more = false;
+    bool is_small = deduce_unreachable(heap, generation);
+    if (is_small) {
+        for_candidates(heap, generation, look_at_garbage);
+        bool saves = (heap_gc_debug(heap) & HEAP_GC_SAVEALL) && gc->young_found > 0;
+        is_small = !saves && !gc->young_needs_more;
+    }
+    gc->young_collected = -1;
+    return is_small;
+}
+
+/* ---- sweep ---- */
+
+/* Clears its weakrefs, and tells of it. */
+static void bury(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        uint32_t ref = chunk->refs[i];
+        debug_say_collectable(heap, ref);
+        if (object_at(heap, ref)->flags & FLAG_WEAKREF) {
+            weakref_clear_all(heap, ref, is_garbage);
+        }
+    }
+}
+
+static void visit_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        visit_before_death(heap, chunk->refs[i]);
+    }
+}
+
+static void strip_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        gc_strip(heap, candidate_at(heap, chunk, i), is_garbage);
+    }
+}
+
+/* The slots it empties are threaded by promote_chunk(). */
+static void free_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+{
+    if (chunk->scratch[i] == 0) {
+        struct container *c = candidate_at(heap, chunk, i);
+        gc_forget(&heap->gc, chunk->refs[i]);
+        chunk->refs[i] = 0;
+        chunk->used--;
+        counter_sub(&heap->gc.generations[chunk->list].objects, 1);
+        gc_free_class(heap, c);
+        object_block_free(heap, &c->head);
+    }
+}
+
+void gc_young_sweep(struct heap *heap, struct gc_run *run)
+{
+    struct gc *gc = &heap->gc;
+    int generation = run->result.generation;
+    gc->young_collected = generation;
+    if (gc->young_found > 0) {
+        for_candidates(heap, generation, bury);
         if (heap->visit != NULL) { /* each is seen before any of them is taken apart */
             for_candidates(heap, generation, visit_garbage);
         }
         for_candidates(heap, generation, strip_garbage);
         for_candidates(heap, generation, free_garbage);
     }
-}
-
-/* gc_collect_young -- collects generations 0..generation, generation < 2; nothing is dying before and after. */
-void gc_collect_young(struct heap_collection *result, struct heap *heap, int generation)
-{
-    heap->gc.young_collected = generation;
-    deduce_unreachable(heap, generation);
-    judge_garbage(heap, generation);
-    sweep_garbage(heap, generation);
-    result->freed += heap_settle(heap);
-    heap->gc.young_collected = -1;
-    result->unreachable = heap->gc.unreachable;
+    gc->young_collected = -1;
+    run->result.unreachable = gc->young_found;
     promote(heap, generation);
 }

@@ -276,7 +276,7 @@ heap_ref heap_find(struct heap *heap, uint64_t id)
 {
     GIL_ASSERT_HELD(heap);
     uint32_t ref = ref_of_id(heap, id);
-    return ref != 0 && !dying_decides(heap, ref) ? ref : 0;
+    return ref != 0 && !dying_decides(heap, ref) ? gc_meet(heap, ref) : 0;
 }
 
 uint32_t heap_refcount_of_id(const struct heap *heap, uint64_t id)

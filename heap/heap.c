@@ -232,5 +232,6 @@ heap_ref heap_unfill(struct heap *heap, heap_ref container, uint32_t i)
     uint32_t *hole = hole_at(heap, container, i), obj = *hole;
     visit_before_change(heap, container);
     *hole = 0;
+    gc_barrier(heap, obj); /* the count stays, but the edge becomes the caller's */
     return obj;
 }

@@ -111,6 +111,9 @@ static void count_edges(struct check *check, uint32_t ref)
         problem(check, "%#x is among the containers and has type %u", ref, c->head.type);
         return;
     }
+    if (gc_is_stripped(&check->heap->gc, ref)) {
+        return; /* it has dropped them */
+    }
     struct edges edges = object_edges(check->heap, c);
     for (uint32_t i = 0; i < edges.count; i++) {
         count_edge(check, ref, edges.refs[i]);
@@ -123,6 +126,16 @@ static void count_garbage(struct check *check)
     for (uint64_t i = 0; i < heap_garbage_len(check->heap); i++) {
         count_edge(check, 0, heap_garbage_item(check->heap, i));
     }
+    const struct gc *gc = &check->heap->gc;
+    for (uint64_t i = gc->state == GC_KEEP ? gc->next : 0; i < gc->saved.len; i++) {
+        count_edge(check, 0, gc->saved.refs[i]);
+    }
+}
+
+/* Whether a collection is taking the object apart. */
+static bool is_being_swept(const struct heap *heap, uint32_t ref)
+{
+    return !ref_is_atom(ref) && gc_is_sentenced(&heap->gc) && gc_is_condemned(&heap->gc, ref);
 }
 
 /* ---- each object ---- */
@@ -146,8 +159,8 @@ static void check_container(struct check *check, uint32_t ref)
 {
     struct heap *heap = check->heap;
     struct container *c = (struct container *)object_at(heap, ref);
-    if (c->head.flags & FLAG_DEAD) {
-        return; /* dying_check() knows it */
+    if ((c->head.flags & FLAG_DEAD) || is_being_swept(heap, ref)) {
+        return; /* dying_check() and gc_check_generations() know it */
     }
     if (c->head.flags & FLAG_INCOMPLETE) {
         problem(check, "%#x is incomplete and still there", ref);
@@ -186,7 +199,9 @@ static void check_object(struct check *check, uint32_t ref)
     }
     uint32_t roots = slot != 0 ? check->roots[slot] : 0;
     bool is_dying = o->refcount == 0 && ((!ref_is_atom(ref) && (o->flags & FLAG_DEAD)) || finalizer_is_dying(heap, ref));
-    if ((o->refcount == 0) != is_dying || o->refcount != (uint64_t)*count_of(check, ref) + roots) {
+    uint64_t found = (uint64_t)*count_of(check, ref) + roots;
+    bool is_wrong = is_being_swept(heap, ref) ? o->refcount < found : o->refcount != found;
+    if ((o->refcount == 0) != is_dying || is_wrong) {
         problem(check, "%s %#x has refcount %u, but %u references and %u holds and names",
                 heap_builtin_name((enum heap_type)o->type), ref, o->refcount, *count_of(check, ref), roots);
     }

@@ -205,6 +205,16 @@ struct finalizer_list {
     struct finalizer *first, *last;
 };
 
+/* A merge sort that can be left and gone on with: lists[i] has 2^i records or more, in order. */
+#define FINALIZER_LISTS 40 /* 2^40 records are more than memory can hold */
+struct finalizer_sort {
+    struct finalizer *rest;                       /* not yet looked at, linked by `next` */
+    struct finalizer_list lists[FINALIZER_LISTS]; /* first NULL: none */
+    struct finalizer_list a, b, merged;           /* under way: two lists become one, which goes to lists[place] */
+    unsigned place;
+    bool is_merging;
+};
+
 /* What finalizer.c keeps; it says what the lists are. */
 struct finalizer_table {
     struct finalizer **records; /* count of them, in no order */
@@ -212,14 +222,9 @@ struct finalizer_table {
     uint32_t waiting;           /* records that have not run */
     uint64_t serials;           /* given */
     struct map32 by_target;     /* object -> number of its record */
-    struct finalizer_list dying, judged, ran;
+    struct finalizer_list dying, judged, ran, settled;
     bool judging;               /* a collection runs its finalizers */
-};
-
-/* gc.garbage: each entry is one reference. */
-struct garbage {
-    uint32_t *refs;
-    uint64_t len, room;
+    struct finalizer_sort sort; /* of `judged`, while a collection puts them in order */
 };
 
 #define SMALL_INT_MIN (-5)
@@ -364,13 +369,45 @@ struct edges {
 
 void object_death(struct heap *heap, uint32_t ref); /* the refcount has become 0 */
 
+/* The one barrier: while the collector's machine determines its set, any change of a candidate's refcount reaches it.
+ * Sits in object_incref(), object_decref() and where a reference changes owner; atoms and what is no candidate are
+ * passed over. */
+void gc_touch(struct heap *heap, uint32_t ref);
+static inline void gc_barrier(struct heap *heap, uint32_t ref)
+{
+    if (unlikely(heap->gc.cycle_on)) {
+        gc_touch(heap, ref);
+    }
+}
+/* The container's references from place `i` on are about to move up, or, that one being taken out, down. */
+static inline void gc_before_insert(struct heap *heap, uint32_t ref, uint32_t i)
+{
+    if (unlikely(heap->gc.partial.ref == ref) && i < heap->gc.partial.left) {
+        heap->gc.partial.left++;
+    }
+}
+static inline void gc_before_remove(struct heap *heap, uint32_t ref, uint32_t i)
+{
+    if (unlikely(heap->gc.partial.ref == ref) && i < heap->gc.partial.left) {
+        heap->gc.partial.left--;
+    }
+}
+/* The container's reference `ref` moves down, from one place to another. */
+static inline void gc_before_move(struct heap *heap, uint32_t container, uint32_t from, uint32_t to, uint32_t ref)
+{
+    const struct gc_partial *partial = &heap->gc.partial;
+    if (unlikely(partial->ref == container) && from >= partial->left && to < partial->left && ref != 0) {
+        gc_barrier(heap, ref); /* or it would be looked at twice */
+    }
+}
+
 /* One reference more; the caller has checked REFCOUNT_MAX or knows that it cannot be reached. */
 static inline void object_incref(struct heap *heap, uint32_t ref)
 {
     struct object *o = object_at(heap, ref);
     if (likely(o->refcount != REFCOUNT_IMMORTAL)) {
         o->refcount++;
-        gc_barrier(&heap->gc, ref);
+        gc_barrier(heap, ref);
     }
 }
 
@@ -379,7 +416,7 @@ static inline void object_decref(struct heap *heap, uint32_t ref)
 {
     struct object *o = object_at(heap, ref);
     if (likely(o->refcount != REFCOUNT_IMMORTAL)) {
-        gc_barrier(&heap->gc, ref);
+        gc_barrier(heap, ref);
         if (--o->refcount == 0) {
             object_death(heap, ref);
         }
@@ -499,6 +536,9 @@ uint32_t class_check(struct heap *heap, FILE *why);
  * condemned themselves (`condemned` may be NULL: none is). */
 void weakref_clear_all(struct heap *heap, uint32_t target,
                        bool (*condemned)(const struct heap *heap, uint32_t ref));
+/* The same of the first one, which is there. */
+void weakref_clear_first(struct heap *heap, uint32_t target,
+                         bool (*condemned)(const struct heap *heap, uint32_t ref));
 /* Unlinks a dying weakref from its target. */
 void weakref_unlink(struct heap *heap, struct weakref *w);
 uint32_t weakref_check(struct heap *heap, FILE *why);
@@ -512,15 +552,17 @@ HEAP_MUST_USE bool finalizer_before_death(struct heap *heap, uint32_t ref);
 void finalizer_run_dying(struct heap *heap); /* of the first of heap->finalizers.dying, which is there */
 /* Steps of a collection that has condemned objects.  First for each that has FLAG_FINALIZER. */
 void finalizer_judge(struct heap *heap, uint32_t ref);
-/* Runs the finalizers of those, takes apart what dies of it. */
-void finalizer_run_judged(struct heap *heap);
-/* Calls `reach` for those among them that have a name now. */
-void finalizer_each_named(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref),
-                          void (*reach)(struct heap *heap, uint32_t ref));
+/* Puts those into the order of registration; begins with finalizer_sort_begin().  true: they are. */
+void finalizer_sort_begin(struct heap *heap);
+HEAP_MUST_USE bool finalizer_sort_slice(struct heap *heap, struct slice *slice);
+/* Runs the next of them.  false: all have run. */
+HEAP_MUST_USE bool finalizer_run_judged(struct heap *heap);
+/* Then for each that ran, once: it, if it has a name now or is held; 0 if not.  false: no more. */
+HEAP_MUST_USE bool finalizer_next_ran(struct heap *heap, uint32_t *named);
 /* The record of a dying object that has run goes; tells what has not been told. */
 void finalizer_forget(struct heap *heap, uint32_t ref);
-/* Tells of each that ran: it lives on unless it is still condemned. */
-void finalizer_tell_ran(struct heap *heap, bool (*condemned)(const struct heap *heap, uint32_t ref));
+/* Tells of the next of these: it lives on unless it is still condemned.  false: no more. */
+HEAP_MUST_USE bool finalizer_tell_ran(struct heap *heap);
 /* Whether it waits for its finalizer, its refcount being 0. */
 bool finalizer_is_dying(const struct heap *heap, uint32_t ref);
 uint32_t finalizer_check(struct heap *heap, FILE *why);
@@ -568,6 +610,8 @@ void session_count_holds(struct heap *heap, uint32_t *roots);
  * then returns. */
 bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint32_t slot), void *arg);
 bool name_init(struct heap *heap);
+/* heap_name_bind(), also where the name's object is condemned: of finalizers. */
+HEAP_MUST_USE enum heap_error name_bind(struct heap *heap, const char *name, size_t len, heap_ref obj);
 void name_fini(struct heap *heap);
 void name_count_roots(struct heap *heap, uint32_t *roots); /* indexed by handle slot */
 uint32_t name_check(struct heap *heap, FILE *why);

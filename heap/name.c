@@ -314,7 +314,7 @@ heap_ref heap_name_find(struct heap *heap, const char *name, size_t len)
 {
     GIL_ASSERT_HELD(heap);
     struct leaf *leaf = tree_find(heap->names, (struct key){.text = name, .len = len});
-    return leaf == NULL ? 0 : leaf->ref;
+    return leaf == NULL ? 0 : gc_meet(heap, leaf->ref);
 }
 
 bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, const char *after,
@@ -329,6 +329,9 @@ bool heap_name_next(struct heap *heap, const char *prefix, size_t prefix_len, co
     struct leaf *leaf = tree_after(heap->names, start, from_prefix);
     if (leaf == NULL || leaf->len < prefix_len ||
         (prefix_len > 0 && memcmp(leaf->text, prefix, prefix_len) != 0)) {
+        return false;
+    }
+    if (gc_meet(heap, leaf->ref) == 0) {
         return false;
     }
     *name = leaf->text;
@@ -434,9 +437,8 @@ static enum heap_error bind_again(struct heap *heap, struct leaf *leaf, heap_ref
     return HEAP_OK;
 }
 
-enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, heap_ref obj)
+enum heap_error name_bind(struct heap *heap, const char *name, size_t len, heap_ref obj)
 {
-    GIL_ASSERT_HELD(heap);
     if (len == 0 || len > HEAP_NAME_BYTES_MAX) {
         return HEAP_BAD_NAME;
     }
@@ -456,9 +458,28 @@ enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, 
     return leaf == NULL ? bind_new(heap, key, obj, slot) : bind_again(heap, leaf, obj, slot);
 }
 
+/* Whether the name may be changed: not while it is being decided if its object lives; heap->wait says so then. */
+static bool may_change(struct heap *heap, struct key key)
+{
+    const struct leaf *leaf = tree_find(heap->names, key);
+    return leaf == NULL || gc_meet(heap, leaf->ref) != 0;
+}
+
+enum heap_error heap_name_bind(struct heap *heap, const char *name, size_t len, heap_ref obj)
+{
+    GIL_ASSERT_HELD(heap);
+    if (unlikely(heap->gc.state != GC_IDLE) && !may_change(heap, (struct key){.text = name, .len = len})) {
+        return HEAP_NAME;
+    }
+    return name_bind(heap, name, len, obj);
+}
+
 enum heap_error heap_name_unbind(struct heap *heap, const char *name, size_t len)
 {
     GIL_ASSERT_HELD(heap);
+    if (unlikely(heap->gc.state != GC_IDLE) && !may_change(heap, (struct key){.text = name, .len = len})) {
+        return HEAP_NAME;
+    }
     struct key key = {.text = name, .len = len};
     struct node **place = &heap->names->root, **above = NULL;
     if (*place == NULL) {

@@ -241,7 +241,7 @@ static void container_death(struct heap *heap, struct container *c)
         weakref_unlink(heap, (struct weakref *)c);
     }
     if (unlikely(heap->gc.state != GC_IDLE)) {
-        bit_clear(heap->gc.mark, ref); /* a stack entry without its mark is skipped */
+        gc_forget(&heap->gc, ref);
     }
     dead_append(heap, c);
 }

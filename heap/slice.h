@@ -38,6 +38,12 @@ struct slice {
 void slice_begin(struct slice *slice, struct slice_rule *rule, uint32_t us);
 /* Asks the clock. */
 bool slice_look(struct slice *slice);
+/* How many objects may be done before the next look, at least 1. */
+static inline uint32_t slice_room(const struct slice *slice)
+{
+    uint32_t end = slice->objects_left < SLICE_OBJECTS ? slice->objects_left : SLICE_OBJECTS;
+    return slice->objects < end ? end - slice->objects : 1;
+}
 /* So much has been done; true: the slice is over. */
 static inline bool slice_spend(struct slice *slice, uint32_t objects, uint32_t refs)
 {

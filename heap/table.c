@@ -579,6 +579,9 @@ static void squeeze_move(struct heap *heap, struct table *t)
         } else if (to < big->migrated) {
             index_insert(&big->next, hash, to);
         }
+        for (uint32_t k = 0, stride = table_stride(t); k < stride; k++) {
+            gc_before_move(heap, object_ref(heap, t), from * stride + k, to * stride + k, entry[k]);
+        }
         memcpy(table_entry(t, to), entry, entry_bytes(t));
         memset(entry, 0, entry_bytes(t));
     }

@@ -103,6 +103,8 @@ enum heap_error heap_dict_pop(heap_ref *own_key, heap_ref *value, struct heap *h
     }
     *own_key = table_entry(t, number)[0];
     *value = table_entry(t, number)[1];
+    gc_barrier(heap, *own_key); /* the counts stay, but what the dict had becomes the caller's */
+    gc_barrier(heap, *value);
     table_remove(heap, t, number);
     return HEAP_OK;
 }

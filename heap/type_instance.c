@@ -278,12 +278,13 @@ enum heap_error heap_attr_set_steal(struct heap *heap, heap_ref instance, const 
 }
 
 /* Takes the gaps out of an own shape and its instance's values. */
-static void own_compact(struct instance *i, struct shape *shape)
+static void own_compact(struct heap *heap, struct instance *i, struct shape *shape)
 {
     uint32_t *values = instance_values(i), kept = 0;
     for (uint32_t k = 0; k < shape->count; k++) {
         if (shape->symbols[k] != 0) {
             shape->symbols[kept] = shape->symbols[k];
+            gc_before_move(heap, object_ref(heap, i), k, kept, values[k]);
             values[kept] = values[k];
             kept++;
         }
@@ -314,7 +315,7 @@ static enum heap_error attr_remove(struct heap *heap, struct instance *i, uint32
     uint32_t old = instance_values(i)[position];
     instance_values(i)[position] = 0;
     if (shape->gaps > shape->count / 2) {
-        own_compact(i, shape);
+        own_compact(heap, i, shape);
     }
     object_decref(heap, old);
     return HEAP_OK;

@@ -234,6 +234,7 @@ enum heap_error heap_list_insert_steal(struct heap *heap, heap_ref list, uint32_
     uint32_t len = list_len(l);
     HEAP_ASSERT(i <= len);
     uint32_t *items = list_items(l);
+    gc_before_insert(heap, list, i);
     memmove(items + i + 1, items + i, (len - i) * sizeof *items);
     items[i] = item;
     set_len(l, len + 1);
@@ -260,10 +261,11 @@ heap_ref heap_list_pop(struct heap *heap, heap_ref list, uint32_t i)
     visit_before_change(heap, list);
     uint32_t *items = list_items(l);
     uint32_t item = items[i];
+    gc_before_remove(heap, list, i);
     memmove(items + i, items + i + 1, (len - i - 1) * sizeof *items);
     set_len(l, len - 1);
     give_room_back(heap, l);
-    gc_barrier(&heap->gc, item); /* the count stays, but the edge becomes the caller's */
+    gc_barrier(heap, item); /* the count stays, but the edge becomes the caller's */
     return item;
 }
 

@@ -78,6 +78,7 @@ enum heap_error heap_set_discard(heap_ref *own_member, struct heap *heap, heap_r
     *own_member = 0;
     if (number != TABLE_NONE) {
         *own_member = *table_entry(t, number);
+        gc_barrier(heap, *own_member); /* the count stays, but what the set had becomes the caller's */
         table_remove(heap, t, number);
     }
     return HEAP_OK;

@@ -174,7 +174,7 @@ enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, const 
 heap_ref heap_weakref_target(struct heap *heap, heap_ref weakref)
 {
     heap_ref target = weakref_at(heap, weakref)->target;
-    return target != 0 && !dying_decides(heap, target) ? target : 0;
+    return target != 0 && !dying_decides(heap, target) ? gc_meet_weakly(heap, target) : 0;
 }
 
 uint64_t heap_weakref_count(const struct heap *heap, heap_ref target)
@@ -209,6 +209,19 @@ void weakref_clear_all(struct heap *heap, uint32_t target,
             tell(heap, w, target);
         }
         ref = w->next;
+    }
+}
+
+void weakref_clear_first(struct heap *heap, uint32_t target,
+                         bool (*condemned)(const struct heap *heap, uint32_t ref))
+{
+    uint32_t ref = *map32_find(&heap->weakrefs, target);
+    struct weakref *w = weakref_at(heap, ref);
+    visit_before_change(heap, ref);
+    weakref_unlink(heap, w);
+    if (w->head.head.n == WEAKREF_NOTIFY && heap->observer.event != NULL &&
+        (condemned == NULL || !condemned(heap, ref))) {
+        tell(heap, w, target);
     }
 }
 

@@ -17,7 +17,7 @@ bool heap_step(struct heap *heap, uint32_t budget_us)
     heap_settle(heap); /* who left something behind has no use for it */
     struct slice slice;
     slice_begin(&slice, &heap->slices, budget_us);
-    bool is_done = dying_step(heap, &slice);
+    bool is_done = dying_step(heap, &slice) && gc_step(heap, &slice);
     atomic_store_explicit(&heap->work_pending, !is_done, memory_order_relaxed);
     if (is_done) { /* one arena a step: who goes on allocating may well want them again */
         pymalloc_release(&heap->pm);
@@ -45,16 +45,26 @@ enum heap_wait heap_take_wait(struct heap *heap)
 
 bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
 {
-    return wait == HEAP_WAIT_NOTHING || heap->dying_first == NULL;
+    switch (wait) {
+    case HEAP_WAIT_NOTHING:
+        return true;
+    case HEAP_WAIT_VERDICT: /* also of those that only the condemned may refer to */
+        return !gc_is_judging(&heap->gc) && heap->gc.state != GC_STRIP;
+    case HEAP_WAIT_COLLECTION:
+        return heap->dying_first == NULL && !heap_is_collecting(heap) && heap->visit == NULL;
+    default:
+        return heap->dying_first == NULL;
+    }
 }
 
 bool heap_is_still(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    if (heap->dying_first != NULL) {
+    bool is_still = heap->dying_first == NULL && !heap_is_collecting(heap);
+    if (!is_still) {
         heap->wait = HEAP_WAIT_COLLECTION;
     }
-    return heap->dying_first == NULL;
+    return is_still;
 }
 
 bool heap_enter_still(struct heap *heap, const _Atomic bool *cancel)

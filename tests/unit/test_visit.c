@@ -31,7 +31,7 @@ static void compare_node(struct visit *visit, struct heap *heap, uint32_t ref)
     }
     assert_false(heap_referent_next(heap, ref, &position, &referent));
     if (was->type == HEAP_T_WEAKREF) {
-        assert_int_equal(heap_weakref_target(heap, ref), was->target);
+        assert_int_equal(((const struct weakref *)object_at(heap, ref))->target, was->target);
     }
     if (ref_is_atom(ref)) {
         char text[100];

@@ -1,0 +1,385 @@
+/* gc_mark.c -- what the machine reaches: from the roots, or from what the candidates' own references leave over.
+ *
+ *   roots ..  -- reach -->  stack  -- ring, prefetching -->  scan: reach what it refers to
+ *
+ * A full collection marks whatever it comes to: nobody who is no candidate is in the way, and to ask costs more.
+ * A young one marks candidates only, gc->young says who they are.
+ *
+ * A container with more references than a piece may have is scanned, or subtracted, from the end backwards, one such
+ * at a time (gc->partial); what is added later comes behind what has been looked at, and its count changes.  Who moves
+ * references about in a container says so: gc_before_insert() and the like.
+ *
+ * The stack needs no memory that cannot fail: what it could not take is found by scanning again all that is marked.
+ * Stack entries outlive slices.  One whose mark is gone has died since; what lives there now is somebody else, and
+ * scanning that does no harm.
+ * Start at drain().
+ */
+#include "edges.h"
+#include "gc_walk.h"
+
+#define RING_SLOTS 16u /* headers in flight; more gains nothing */
+#define AHEAD 8u       /* of a pass over a chunk: so many slots before it is read a header is asked for */
+
+/* ---- the stack of what is reached and not yet scanned ---- */
+
+void gc_push(struct gc *gc, uint32_t ref)
+{
+    if (unlikely(gc->stack_used == gc->stack_room)) {
+        uint64_t room = gc->stack_room == 0 ? GC_STACK_ROOM : gc->stack_room * 2;
+        /* Benign when it fails: what was not pushed is found by scanning all that is reached again. */
+        uint32_t *stack = room <= gc->stack_max ? realloc(gc->stack, room * sizeof *stack) : NULL;
+        if (stack == NULL) {
+            gc->overflowed = true;
+            return;
+        }
+        gc->stack = stack;
+        gc->stack_room = room;
+    }
+    gc->stack[gc->stack_used++] = ref;
+}
+
+/* `only` NULL: whatever it is.  All that is small here is inlined with it known. */
+static inline __attribute__((always_inline)) void reach(struct gc *gc, uint32_t ref, const uint64_t *only)
+{
+    if (ref != 0 && !ref_is_atom(ref) && !bit_get(gc->mark, ref) && (only == NULL || bit_get(only, ref))) {
+        bit_set(gc->mark, ref);
+        gc_push(gc, ref);
+    }
+}
+
+/* Candidates that have not come out of their chunk, or have not been told of in gc->young, count too. */
+static bool is_candidate(const struct heap *heap, uint32_t ref)
+{
+    const struct gc *gc = &heap->gc;
+    const struct container *c = (const struct container *)object_at(heap, ref);
+    if (bit_get(gc->candidates, ref)) {
+        return true;
+    }
+    return (c->head.flags & FLAG_TRACKED) && c->gc != 0 && gc->chunks[(c->gc - 1) >> CHUNK_SHIFT]->list == LIST_CANDIDATE;
+}
+
+void gc_touch(struct heap *heap, uint32_t ref)
+{
+    if (ref != 0 && !ref_is_atom(ref) && !bit_get(heap->gc.mark, ref) && is_candidate(heap, ref)) {
+        bit_set(heap->gc.mark, ref);
+        gc_push(&heap->gc, ref);
+    }
+}
+
+/* ---- scanning ---- */
+
+/* Containers on their way from the stack to being scanned: the header of one that comes in is prefetched,
+ * and halfway through the header is read and its references are. */
+struct ring {
+    uint32_t refs[RING_SLOTS];
+    struct edges edges[RING_SLOTS]; /* of those that are halfway through */
+    uint32_t first, count;
+    uint32_t opened; /* of the first ones `edges` are known */
+};
+
+static void ring_fill(struct heap *heap, struct ring *ring)
+{
+    struct gc *gc = &heap->gc;
+    while (ring->count < RING_SLOTS && gc->stack_used > 0) {
+        uint32_t ref = gc->stack[--gc->stack_used];
+        if (bit_get(gc->mark, ref)) { /* else it died since it was pushed */
+            __builtin_prefetch(object_at(heap, ref));
+            ring->refs[(ring->first + ring->count++) % RING_SLOTS] = ref;
+        }
+    }
+}
+
+static void ring_open(struct heap *heap, struct ring *ring)
+{
+    while (ring->opened < ring->count && ring->opened <= RING_SLOTS / 2) {
+        uint32_t at = (ring->first + ring->opened++) % RING_SLOTS;
+        ring->edges[at] = object_edges(heap, (const struct container *)object_at(heap, ring->refs[at]));
+        __builtin_prefetch(ring->edges[at].refs);
+    }
+}
+
+static inline __attribute__((always_inline)) void reach_all(struct gc *gc, const struct edges *edges,
+                                                            const uint64_t *only)
+{
+    for (uint32_t i = 0; i < edges->count; i++) {
+        reach(gc, edges->refs[i], only);
+    }
+    reach(gc, edges->extra, only);
+}
+
+/* The references of the large container under way that come next, from gc->partial.left down; at the end that is
+ * done with.  They are counted on the slice. */
+static struct edges partial_piece(struct heap *heap, struct slice *slice)
+{
+    struct gc_partial *partial = &heap->gc.partial;
+    struct edges edges = object_edges(heap, (const struct container *)object_at(heap, partial->ref));
+    uint32_t left = partial->left < edges.count ? partial->left : edges.count;
+    uint32_t count = left < SLICE_PIECE_REFS ? left : SLICE_PIECE_REFS;
+    partial->left = left - count;
+    edges.refs += edges.refs != NULL ? partial->left : 0;
+    edges.count = count;
+    if (partial->left > 0) {
+        edges.extra = 0;
+    } else {
+        partial->ref = 0;
+    }
+    slice_spend(slice, partial->ref == 0, count);
+    return edges;
+}
+
+static inline __attribute__((always_inline)) bool drain_with(struct heap *heap, struct slice *slice, const uint64_t *only)
+{
+    struct gc *gc = &heap->gc;
+    struct ring ring;
+    ring.first = ring.count = ring.opened = 0;
+    while (!slice->is_over) {
+        if (unlikely(gc->partial.ref != 0)) {
+            struct edges piece = partial_piece(heap, slice);
+            reach_all(gc, &piece, only);
+            continue;
+        }
+        ring_fill(heap, &ring);
+        if (ring.count == 0) {
+            break;
+        }
+        ring_open(heap, &ring);
+        const struct edges *edges = &ring.edges[ring.first];
+        if (likely(edges->count <= SLICE_PIECE_REFS)) {
+            reach_all(gc, edges, only);
+            slice_spend(slice, 1, edges->count + 1);
+        } else {
+            gc->partial = (struct gc_partial){.ref = ring.refs[ring.first], .left = edges->count};
+        }
+        ring.first = (ring.first + 1) % RING_SLOTS;
+        ring.count--;
+        ring.opened--;
+    }
+    while (ring.count > 0) {
+        gc_push(gc, ring.refs[(ring.first + --ring.count) % RING_SLOTS]);
+    }
+    return gc->stack_used == 0 && gc->partial.ref == 0;
+}
+
+/* Scans what is on the stack; true: nothing is left there.  Nobody changes the graph meanwhile. */
+static bool drain(struct heap *heap, struct slice *slice)
+{
+    const struct gc *gc = &heap->gc;
+    return gc->candidates == gc->old ? drain_with(heap, slice, NULL) : drain_with(heap, slice, gc->young);
+}
+
+/* ---- full: the young become old ---- */
+
+/* Those from slot gc->next of the chunk on, as many as a piece may have.  Returns how many slots that were. */
+static uint32_t promote_piece(struct heap *heap, struct gc_chunk *chunk, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    uint32_t room = slice_room(slice), made = 0, i = gc->next;
+    for (; i < chunk->untouched && made < room; i++) {
+        if (i + AHEAD < chunk->untouched) {
+            __builtin_prefetch(object_at(heap, chunk->refs[i + AHEAD]), 1);
+        }
+        if (chunk->refs[i] != 0) {
+            gc_make_old(heap, (struct container *)object_at(heap, chunk->refs[i]));
+            chunk->refs[i] = 0;
+            chunk->used--;
+            made++;
+        }
+    }
+    slice_spend(slice, made, (i - gc->next) / 16);
+    gc->next = i;
+    return made;
+}
+
+/* gc_promote_slice -- candidates leave their chunks, which are free then; also for survivors of generation 1. */
+bool gc_promote_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    while (!slice->is_over) {
+        if (gc->lists[LIST_CANDIDATE].head == NO_CHUNK) {
+            return true;
+        }
+        struct gc_chunk *chunk = gc->chunks[gc->lists[LIST_CANDIDATE].head];
+        uint32_t made = promote_piece(heap, chunk, slice);
+        gc->long_lived_pending += gc->candidates == gc->young ? made : 0;
+        if (gc->next >= chunk->untouched) {
+            gc_chunk_move(gc, chunk, LIST_FREE);
+            gc->next = 0;
+        }
+    }
+    return false;
+}
+
+/* ---- full: roots ---- */
+
+/* gc_frozen_slice -- the collector's own roots: gc.garbage, then frozen objects. */
+bool gc_frozen_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    bool has_frozen = counter_read(&gc->frozen_count) > 0;
+    while (drain(heap, slice) && !slice->is_over) {
+        uint32_t ref;
+        if (gc->next < heap->garbage.len) { /* nothing is added to it: that takes the machine */
+            reach(gc, heap->garbage.refs[gc->next++], NULL);
+            slice_spend(slice, 1, 1);
+        } else if (has_frozen && gc_next_word(heap, &ref)) {
+            for (uint64_t bits = gc->frozen[ref >> 6]; bits != 0; bits &= bits - 1) {
+                reach(gc, ref + (uint32_t)__builtin_ctzll(bits), NULL);
+            }
+            slice_spend(slice, 0, 1);
+        } else {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* gc_roots_slice -- what sessions and names have, by the handle table, in its order. */
+bool gc_roots_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    while (drain(heap, slice) && !slice->is_over) {
+        if (gc->next >= handle_count(heap)) {
+            return true;
+        }
+        uint32_t end = handle_count(heap) - gc->next < 64 ? handle_count(heap) : gc->next + 64;
+        while (gc->next < end && !slice->is_over) {
+            uint32_t slot = ++gc->next; /* they begin with 1 */
+            bool is_root = handle_roots(heap, slot) > 0;
+            if (is_root) {
+                reach(gc, handle_ref(heap, slot), NULL);
+            }
+            slice_spend(slice, is_root, 1);
+        }
+    }
+    return false;
+}
+
+/* ---- young: subtraction ---- */
+
+static uint32_t *scratch_of(const struct heap *heap, uint32_t ref)
+{
+    const struct container *c = (const struct container *)object_at(heap, ref);
+    return &heap->gc.chunks[(c->gc - 1) >> CHUNK_SHIFT]->scratch[(c->gc - 1) & (CHUNK_SLOTS - 1)];
+}
+
+/* gc_copy_slice -- scratch = refcount, for every candidate, and gc->young knows it from now on. */
+bool gc_copy_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    struct gc_chunk *chunk;
+    while ((chunk = gc_next_chunk(gc)) != NULL && !slice->is_over) {
+        uint32_t i = gc->next++;
+        if (i + AHEAD < chunk->untouched) {
+            __builtin_prefetch(object_at(heap, chunk->refs[i + AHEAD]));
+        }
+        if (chunk->refs[i] != 0) {
+            chunk->scratch[i] = object_at(heap, chunk->refs[i])->refcount;
+            bit_set(gc->young, chunk->refs[i]);
+        }
+        slice_spend(slice, chunk->refs[i] != 0, 1);
+    }
+    return chunk == NULL;
+}
+
+static void subtract(struct heap *heap, const struct edges *edges)
+{
+    const uint64_t *young = heap->gc.young;
+    for (uint32_t k = 0; k < edges->count; k++) {
+        uint32_t ref = edges->refs[k];
+        if (ref != 0 && !ref_is_atom(ref) && bit_get(young, ref)) {
+            (*scratch_of(heap, ref))--; /* of one that has been touched it does not matter */
+        }
+    }
+    if (edges->extra != 0 && bit_get(young, edges->extra)) {
+        (*scratch_of(heap, edges->extra))--;
+    }
+}
+
+/* gc_subtract_slice -- one less for every reference from a candidate. */
+bool gc_subtract_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    struct gc_chunk *chunk;
+    while (!slice->is_over) {
+        if (gc->partial.ref != 0) {
+            struct edges piece = partial_piece(heap, slice);
+            subtract(heap, &piece);
+            continue;
+        }
+        chunk = gc_next_chunk(gc);
+        if (chunk == NULL) {
+            return true;
+        }
+        uint32_t i = gc->next++, ref = chunk->refs[i];
+        if (i + AHEAD < chunk->untouched) {
+            __builtin_prefetch(object_at(heap, chunk->refs[i + AHEAD]));
+        }
+        struct edges edges = {0};
+        if (ref != 0) {
+            edges = object_edges(heap, (const struct container *)object_at(heap, ref));
+        }
+        if (edges.count > SLICE_PIECE_REFS) {
+            gc->partial = (struct gc_partial){.ref = ref, .left = edges.count};
+        } else {
+            subtract(heap, &edges);
+            slice_spend(slice, ref != 0, edges.count + 1);
+        }
+    }
+    return false;
+}
+
+/* gc_outside_slice -- what is referred to from elsewhere is reached, and what that refers to. */
+bool gc_outside_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    while (drain(heap, slice) && !slice->is_over) {
+        struct gc_chunk *chunk = gc_next_chunk(gc);
+        if (chunk == NULL) {
+            return true;
+        }
+        uint32_t end = chunk->untouched - gc->next < 64 ? chunk->untouched : gc->next + 64;
+        uint32_t room = slice_room(slice), found = 0;
+        for (; gc->next < end && found < room; gc->next++) {
+            if (chunk->refs[gc->next] != 0 && chunk->scratch[gc->next] != 0) {
+                reach(gc, chunk->refs[gc->next], gc->young);
+                found++;
+            }
+        }
+        slice_spend(slice, found, 8);
+    }
+    return false;
+}
+
+/* ---- again ---- */
+
+/* gc_rescan_slice -- what is marked is scanned again, because the stack could not take everything. */
+bool gc_rescan_slice(struct heap *heap, struct slice *slice)
+{
+    struct gc *gc = &heap->gc;
+    while (drain(heap, slice) && !slice->is_over) {
+        uint32_t ref;
+        if (!gc_next_word(heap, &ref)) {
+            return true;
+        }
+        /* The stack is empty, and so has room for these: each is scanned. */
+        for (uint64_t bits = gc->mark[ref >> 6]; bits != 0; bits &= bits - 1) {
+            gc_push(gc, ref + (uint32_t)__builtin_ctzll(bits));
+        }
+        slice_spend(slice, 0, 1);
+    }
+    return false;
+}
+
+/* gc_named_slice -- what finalizers have given a name, or somebody holds since, is reached after all. */
+bool gc_named_slice(struct heap *heap, struct slice *slice)
+{
+    while (drain(heap, slice) && !slice->is_over) {
+        uint32_t named;
+        if (!finalizer_next_ran(heap, &named)) {
+            return true;
+        }
+        reach(&heap->gc, named, heap->gc.candidates);
+        slice_spend(slice, 1, 1);
+    }
+    return false;
+}
