@@ -13,6 +13,11 @@
  * by being woken in vain, so that a holder that lets go and comes back a thousand times within it
  * is asked all the same.  Among waiters the condition variable chooses.
  *
+ * Patience.  Letting go for a waiter that has to be woken first costs more than most operations, so who lets go
+ * may win the GIL back; but not from somebody who has waited GIL_PATIENCE_US: then it is handed over, unasked, when
+ * the holder lets go (gil_release()) or is between two operations (gil_is_wanted(), gil_pass()).  The interval is for
+ * what holds the GIL longer than that in one piece.
+ *
  * Invariants: `waiting` counts the threads inside wait_in_line(); GIL_RESERVED is stored only under the mutex
  * and only while another thread waits, so it is always taken.
  * No wake-up is lost: a waiter raises `waiting` before it looks at the owner word, the holder clears the
@@ -162,6 +167,9 @@ static void request_drop(struct gil *gil)
 static void wait_in_line(struct gil *gil, uintptr_t self)
 {
     uint64_t began_us = now_us();
+    if (atomic_load_explicit(&gil->waiting, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&gil->waiting_since_us, began_us, memory_order_relaxed);
+    }
     atomic_fetch_add(&gil->waiting, 1);
     while (atomic_load(&gil->owner) == GIL_RESERVED &&
            atomic_load_explicit(&gil->last_holder, memory_order_relaxed) == self) {
@@ -181,10 +189,12 @@ static void wait_in_line(struct gil *gil, uintptr_t self)
             deadline_us = now_us() + atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
         }
     }
+    uint64_t now = now_us();
     atomic_fetch_sub(&gil->waiting, 1);
+    atomic_store_explicit(&gil->waiting_since_us, now, memory_order_relaxed);
     atomic_store_explicit(&gil->drop_requested, false, memory_order_relaxed);
     counter_add(&gil->contended, 1);
-    note_taken(gil, self, began_us, now_us());
+    note_taken(gil, self, began_us, now);
     pthread_cond_broadcast(&gil->taken);
 }
 
@@ -205,6 +215,18 @@ void gil_acquire(struct gil *gil)
 
 /* ---- letting go ---- */
 
+/* Whether a waiter has asked, or waited for too long; somebody waits, or did a moment ago. */
+static bool waiter_is_impatient(const struct gil *gil, uint64_t now)
+{
+    return atomic_load_explicit(&gil->drop_requested, memory_order_relaxed) ||
+           now >= atomic_load_explicit(&gil->waiting_since_us, memory_order_relaxed) + GIL_PATIENCE_US;
+}
+
+bool gil_waiter_is_impatient(const struct gil *gil)
+{
+    return waiter_is_impatient(gil, now_us());
+}
+
 /* Lets go for a waiter, under the mutex.  false: nobody waits any more, and the GIL is still held. */
 static bool hand_over(struct gil *gil)
 {
@@ -213,13 +235,13 @@ static bool hand_over(struct gil *gil)
         return false;
     }
     histogram_add(&gil->hold, now_us() - gil->taken_at_us);
-    counter_add(&gil->forced_switches, 1);
+    counter_add(&gil->forced_switches, atomic_load_explicit(&gil->drop_requested, memory_order_relaxed));
     atomic_store(&gil->owner, GIL_RESERVED);
     pthread_cond_signal(&gil->freed);
     return true;
 }
 
-static bool release_asked(struct gil *gil)
+static bool release_for_waiter(struct gil *gil)
 {
     pthread_mutex_lock(&gil->mutex);
     bool handed = hand_over(gil);
@@ -230,10 +252,11 @@ static bool release_asked(struct gil *gil)
 void gil_release(struct gil *gil)
 {
     HEAP_ASSERT(gil_is_mine(gil));
-    if (unlikely(atomic_load_explicit(&gil->drop_requested, memory_order_relaxed)) && release_asked(gil)) {
+    uint64_t now = now_us();
+    if (unlikely(gil_has_waiters(gil)) && waiter_is_impatient(gil, now) && release_for_waiter(gil)) {
         return;
     }
-    histogram_add(&gil->hold, now_us() - gil->taken_at_us);
+    histogram_add(&gil->hold, now - gil->taken_at_us);
     atomic_store(&gil->owner, GIL_FREE);
     if (unlikely(atomic_load(&gil->waiting) > 0)) {
         pthread_mutex_lock(&gil->mutex);
@@ -245,9 +268,14 @@ void gil_release(struct gil *gil)
 void gil_yield(struct gil *gil)
 {
     HEAP_ASSERT(gil_is_mine(gil));
-    if (likely(!atomic_load_explicit(&gil->drop_requested, memory_order_relaxed))) {
-        return;
+    if (unlikely(atomic_load_explicit(&gil->drop_requested, memory_order_relaxed))) {
+        gil_pass(gil);
     }
+}
+
+void gil_pass(struct gil *gil)
+{
+    HEAP_ASSERT(gil_is_mine(gil));
     pthread_mutex_lock(&gil->mutex);
     if (hand_over(gil)) {
         wait_in_line(gil, gil_self());

@@ -21,6 +21,9 @@ void histogram_add(struct histogram *histogram, uint64_t us); /* one writer at a
 /* Anybody may read. */
 void histogram_figures(const struct histogram *histogram, struct heap_histogram_figures *figures);
 
+/* Who has waited so long gets the GIL when it is let go the next time. */
+#define GIL_PATIENCE_US 200u
+
 /* Values of `owner` that are no thread. */
 #define GIL_FREE 0u     /* anybody may take it */
 #define GIL_RESERVED 1u /* let go because somebody asked: anybody but the last holder may take it */
@@ -32,6 +35,8 @@ struct gil {
 
     _Atomic uintptr_t owner;       /* who holds it, as gil_self() says; or GIL_FREE, GIL_RESERVED */
     _Atomic uint32_t waiting;      /* threads that sleep until they get it; changed under the mutex */
+    _Atomic uint64_t waiting_since_us; /* while somebody waits: since when none of them has got it; changed under the
+                                        * mutex */
     atomic_bool drop_requested;    /* read by the holder at safe points */
     _Atomic uintptr_t last_holder; /* who took it last; written by the holder */
     _Atomic uint64_t switch_number; /* how often the holder was another than before; written by the holder */
@@ -50,6 +55,21 @@ void gil_acquire(struct gil *gil);
 void gil_release(struct gil *gil);
 /* At a safe point: if somebody asked, lets go, waits until the GIL has changed hands, and takes it again. */
 void gil_yield(struct gil *gil);
+
+/* Lets go for whoever waits, and takes it again after that. */
+void gil_pass(struct gil *gil);
+/* Whether a waiter has asked, or waited for GIL_PATIENCE_US; if somebody waits. */
+bool gil_waiter_is_impatient(const struct gil *gil);
+
+static inline bool gil_has_waiters(const struct gil *gil)
+{
+    return atomic_load_explicit(&gil->waiting, memory_order_relaxed) > 0;
+}
+/* Whether gil_pass() is due between two operations. */
+static inline bool gil_is_wanted(const struct gil *gil)
+{
+    return __builtin_expect(gil_has_waiters(gil), false) && gil_waiter_is_impatient(gil);
+}
 
 /* Its address is a number of this thread, never GIL_FREE or GIL_RESERVED; nothing is kept in it. */
 extern _Thread_local char gil_thread_mark[8];

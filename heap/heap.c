@@ -185,13 +185,19 @@ void heap_leave(struct heap *heap)
 
 bool heap_wanted(const struct heap *heap)
 {
-    return atomic_load_explicit(&heap->gil.drop_requested, memory_order_relaxed);
+    return gil_is_wanted(&heap->gil);
 }
 
 void heap_yield(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
     gil_yield(&heap->gil);
+}
+
+void heap_pass(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    gil_pass(&heap->gil);
 }
 
 uint32_t heap_switch_interval_us(const struct heap *heap)

@@ -143,9 +143,12 @@ void heap_set_observer(struct heap *heap, const struct heap_observer *observer);
 
 void heap_enter(struct heap *heap); /* GIL: not held */
 void heap_leave(struct heap *heap);
-/* Whether another thread has waited for a switch interval and asks for the GIL.  GIL: either. */
+/* Whether another thread has waited for the GIL for 200 us, or for a switch interval and asks for it: then heap_pass(),
+ * between two operations.  GIL: either. */
 bool heap_wanted(const struct heap *heap);
-/* A safe point: hands the GIL over if somebody asked, and returns with it held again. */
+/* Hands the GIL over to who waits, and returns with it held again. */
+void heap_pass(struct heap *heap);
+/* A safe point of a long operation: hands the GIL over if somebody asked, and returns with it held again. */
 void heap_yield(struct heap *heap);
 /* Unit: microseconds, 1 to 10,000,000.  GIL: either. */
 uint32_t heap_switch_interval_us(const struct heap *heap);

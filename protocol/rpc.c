@@ -595,7 +595,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         run_first_with_heap(conn);
         if (heap_wanted(heap)) {
             take_time(thread);
-            heap_yield(heap);
+            heap_pass(heap);
             thread->waited += take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }

@@ -185,6 +185,58 @@ static void test_gil_greedy_thread_starves_nobody(void **state)
     free_gil(gil);
 }
 
+/* Starts a visitor and comes back when it has waited for longer than GIL_PATIENCE_US, without having asked. */
+static void wait_for_patience(struct visitor *visitor, struct gil *gil)
+{
+    visitor_start(visitor, gil);
+    while (!gil_is_wanted(gil)) {
+        sched_yield();
+    }
+    assert_false(atomic_load(&visitor->been));
+    assert_false(atomic_load(&gil->drop_requested));
+}
+
+static void test_gil_release_hands_over_to_who_has_waited_long(void **state)
+{
+    (void)state;
+    struct gil *gil = new_gil(LONG_US);
+    for (int i = 0; i < 20; i++) {
+        struct visitor visitor;
+        gil_acquire(gil);
+        assert_false(gil_is_wanted(gil));
+        wait_for_patience(&visitor, gil);
+        gil_release(gil);
+        gil_acquire(gil);
+        assert_true(atomic_load(&visitor.been));
+        gil_release(gil);
+        visitor_join(&visitor);
+    }
+    assert_int_equal(gil->drop_requests, 0);
+    assert_int_equal(gil->forced_switches, 0);
+    free_gil(gil);
+}
+
+static void test_gil_pass_between_operations_returns_after_the_waiter_has_had_it(void **state)
+{
+    (void)state;
+    struct gil *gil = new_gil(LONG_US);
+    struct visitor visitor;
+    gil_acquire(gil);
+    wait_for_patience(&visitor, gil);
+    gil_yield(gil); /* within an operation only who has asked gets it */
+    assert_false(atomic_load(&visitor.been));
+    gil_pass(gil);
+    assert_true(atomic_load(&visitor.been));
+    assert_true(gil_is_mine(gil));
+    assert_false(gil_is_wanted(gil));
+    gil_pass(gil); /* nobody waits: nothing happens */
+    assert_true(gil_is_mine(gil));
+    gil_release(gil);
+    visitor_join(&visitor);
+    assert_int_equal(gil->forced_switches, 0);
+    free_gil(gil);
+}
+
 static void test_gil_new_interval_holds_for_the_next_wait(void **state)
 {
     (void)state;
@@ -318,6 +370,8 @@ int main(void)
         cmocka_unit_test(test_gil_yield_returns_after_the_asking_thread_has_had_it),
         cmocka_unit_test(test_gil_release_that_was_asked_for_cannot_be_taken_back_first),
         cmocka_unit_test(test_gil_greedy_thread_starves_nobody),
+        cmocka_unit_test(test_gil_release_hands_over_to_who_has_waited_long),
+        cmocka_unit_test(test_gil_pass_between_operations_returns_after_the_waiter_has_had_it),
         cmocka_unit_test(test_gil_new_interval_holds_for_the_next_wait),
         cmocka_unit_test(test_gil_lets_one_thread_in_at_a_time),
         cmocka_unit_test(test_gil_histogram_gives_upper_edges),
