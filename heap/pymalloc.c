@@ -48,6 +48,8 @@ bool pymalloc_init(struct pymalloc *pm, uint64_t half_bytes)
 
 void pymalloc_fini(struct pymalloc *pm)
 {
+    while (mapped_release(pm)) {
+    }
     arena_fini(pm);
     free(pm->private);
 }
@@ -239,12 +241,12 @@ void pymalloc_trim(struct pymalloc *pm)
 
 bool pymalloc_release(struct pymalloc *pm)
 {
-    return arena_cool_one(pm);
+    return mapped_release(pm) || arena_cool_one(pm);
 }
 
 bool pymalloc_can_release(const struct pymalloc *pm)
 {
-    return counter_read(&pm->private->warm) > 0;
+    return counter_read(&pm->private->warm) > 0 || counter_read(&pm->private->waste_bytes) > 0;
 }
 
 void pymalloc_free_word(struct pymalloc *pm, uint32_t ref, uint64_t bits)

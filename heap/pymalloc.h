@@ -132,10 +132,18 @@ static inline void pymalloc_free(struct pymalloc *pm, enum pool_kind kind, unsig
 void *pymalloc_raw_alloc(struct pymalloc *pm, size_t bytes);
 void *pymalloc_raw_realloc(struct pymalloc *pm, void *block, size_t old_bytes, size_t new_bytes);
 void pymalloc_raw_free(struct pymalloc *pm, void *block, size_t bytes);
-/* What malloc takes for it: 8 bytes of header and rounding to 16. */
+/* Blocks from this size on are mappings of their own (mapped.c), rounded to a multiple of every size of pages. */
+#if defined(__SANITIZE_ADDRESS__)
+#define MAPPED_BYTES_MIN SIZE_MAX
+#else
+#define MAPPED_BYTES_MIN ((size_t)1 << 20)
+#endif
+#define MAPPED_ROUND_BYTES ((size_t)65536)
+/* What it takes: of malloc 8 bytes of header and rounding to 16. */
 static inline size_t pymalloc_raw_rounded(size_t bytes)
 {
-    return (bytes + 8 + 15) & ~(size_t)15;
+    return bytes < MAPPED_BYTES_MIN ? (bytes + 8 + 15) & ~(size_t)15
+                                    : (bytes + MAPPED_ROUND_BYTES - 1) & ~(MAPPED_ROUND_BYTES - 1);
 }
 
 /* Tables (handles, names, indexes of sessions..): bytes that are no objects, 0 at first, what a realloc adds
@@ -172,10 +180,10 @@ static inline size_t pymalloc_buffer_rounded(size_t bytes)
 /* Puts all magazines back into their pools, so that empty pools and arenas can go (one empty arena a
  * stretch stays), and gives malloc's free pages back. */
 void pymalloc_trim(struct pymalloc *pm);
-/* An arena that is given back may keep its pages for a while: this gives those of one to the kernel (some 50 us).
- * false: there was none. */
+/* Large blocks and arenas that are given back keep their pages for a while: this gives a mebibyte of them to the
+ * kernel (some 50 us).  false: there was nothing. */
 bool pymalloc_release(struct pymalloc *pm);
-/* Whether there is one.  GIL: either. */
+/* Whether there is something.  GIL: either. */
 bool pymalloc_can_release(const struct pymalloc *pm);
 
 /* Frees at once all blocks whose bits are set in `bits`, 64 granules from `ref` (a multiple of 64, one

@@ -191,7 +191,7 @@ uint32_t pymalloc_check(struct pymalloc *pm, FILE *why)
             check_counters(&check, kind, class);
         }
     }
-    return check.problems;
+    return check.problems + mapped_check(pm, why);
 }
 
 /* ---- arenas ---- */

@@ -1,8 +1,8 @@
-/* pymalloc_private.h -- what arena.c, pymalloc.c, pymalloc_check.c, raw.c and storage.c share; nobody else includes it.
+/* pymalloc_private.h -- what arena.c, mapped.c, pymalloc.c, pymalloc_check.c, raw.c and storage.c share; nobody else includes it.
  *
  *   pymalloc.c   magazines and pools      arena.c            arenas and the reserved stretches
- *   raw.c        malloc, counted          pymalloc_check.c   proves that all of it agrees
- *   storage.c    where objects lie, what arenas look like
+ *   raw.c        malloc, counted          mapped.c           what is too large for malloc
+ *   storage.c    where objects lie        pymalloc_check.c   proves that all of it agrees
  */
 #ifndef HEAPD_HEAP_PYMALLOC_PRIVATE_H
 #define HEAPD_HEAP_PYMALLOC_PRIVATE_H
@@ -71,6 +71,8 @@ struct pymalloc_private {
     counter_u64 arenas, arenas_total, arenas_reclaimed, arenas_highwater;
     counter_u64 raw_blocks, raw_bytes; /* bytes as pymalloc_raw_rounded() says */
     counter_u64 table_bytes;           /* the same */
+    struct waste *waste;               /* mapped.c: freed, and not yet given to the kernel */
+    counter_u64 waste_bytes;           /* of it */
     uint64_t malloc_freed;             /* raw and table bytes freed since the last malloc_trim() */
 };
 
@@ -97,6 +99,16 @@ void arena_pool_give(struct pymalloc *pm, uint32_t number);
 void arena_drop_empty(struct pymalloc *pm);
 /* Gives the pages of one warm arena to the kernel.  false: there was none. */
 bool arena_cool_one(struct pymalloc *pm);
+
+/* ---- mapped.c: blocks of MAPPED_BYTES_MIN and more; what is counted is raw.c's affair ---- */
+
+/* Its bytes are 0, and so are those that mapped_realloc() adds.  NULL: no memory. */
+void *mapped_alloc(size_t bytes);
+void *mapped_realloc(struct pymalloc *pm, void *block, size_t old_bytes, size_t new_bytes);
+void mapped_free(struct pymalloc *pm, void *block, size_t bytes);
+/* Gives a piece of what was freed to the kernel.  false: there was none. */
+bool mapped_release(struct pymalloc *pm);
+uint32_t mapped_check(const struct pymalloc *pm, FILE *why);
 
 /* ---- raw.c ---- */
 

@@ -1,9 +1,9 @@
-/* raw.c -- the raw layer: malloc, counted; buffers that may be either; tables.
+/* raw.c -- the raw layer: malloc and mapped.c, counted; buffers that may be either; tables.
  *
  * Callers say how large a block was when they give it back, so nothing is stored beside it and the
- * counters stay true.  Counted is what malloc takes (pymalloc_raw_rounded()), not what was asked for.
- * Invariant: with a limit, (arenas, warm ones too) * 1 MiB + raw_bytes + table_bytes <= max_bytes, unless the limit was
- * lowered later.
+ * counters stay true.  Counted is what a block takes (pymalloc_raw_rounded()), not what was asked for.
+ * Invariant: with a limit, (arenas, warm ones too) * 1 MiB + raw_bytes + table_bytes + waste_bytes <= max_bytes, unless
+ * the limit was lowered later.
  * Locking: every function needs the GIL.
  */
 #include "pymalloc_private.h"
@@ -38,13 +38,19 @@ static bool limit_allows(const struct pymalloc *pm, uint64_t more)
     return pm->max_bytes == 0 || (taken <= pm->max_bytes && more <= pm->max_bytes - taken);
 }
 
+/* What has been given back and still takes memory. */
+static uint64_t waiting_bytes(const struct pymalloc *pm)
+{
+    return counter_read(&pm->private->warm) * ARENA_BYTES + counter_read(&pm->private->waste_bytes);
+}
+
 bool raw_may_take(struct pymalloc *pm, uint64_t more)
 {
     if (!raw_fault_passed(pm)) {
         return false;
     }
-    /* What is warm may have to go, and then what is kept for the next pool. */
-    while (!limit_allows(pm, more + counter_read(&pm->private->warm) * ARENA_BYTES) && arena_cool_one(pm)) {
+    /* What is only waiting for the kernel may have to go, and then what is kept for the next pool. */
+    while (!limit_allows(pm, more + waiting_bytes(pm)) && pymalloc_release(pm)) {
     }
     if (!limit_allows(pm, more)) {
         arena_drop_empty(pm);
@@ -52,18 +58,59 @@ bool raw_may_take(struct pymalloc *pm, uint64_t more)
     return limit_allows(pm, more);
 }
 
-/* ---- raw blocks and tables: both are malloc, counted on different counters ---- */
+/* ---- raw blocks and tables: both are the same, counted on different counters ---- */
+
+static bool is_mapped(size_t bytes)
+{
+    return bytes >= MAPPED_BYTES_MIN;
+}
 
 static void *counted_alloc(struct pymalloc *pm, counter_u64 *bytes_counter, size_t bytes, bool zero)
 {
     if (bytes > PTRDIFF_MAX || !raw_may_take(pm, pymalloc_raw_rounded(bytes))) {
         return NULL;
     }
-    void *block = zero ? calloc(1, bytes) : malloc(bytes);
+    void *block = is_mapped(bytes) ? mapped_alloc(bytes) : zero ? calloc(1, bytes) : malloc(bytes);
     if (block != NULL) {
         counter_add(bytes_counter, pymalloc_raw_rounded(bytes));
     }
     return block;
+}
+
+static void uncounted_free(struct pymalloc *pm, void *block, size_t bytes)
+{
+    if (is_mapped(bytes)) {
+        mapped_free(pm, block, bytes);
+    } else {
+        free(block);
+        pm->private->malloc_freed += pymalloc_raw_rounded(bytes);
+    }
+}
+
+/* realloc() from one of the two to the other. */
+static void *move_across(struct pymalloc *pm, void *block, size_t old_bytes, size_t new_bytes)
+{
+    void *moved = is_mapped(new_bytes) ? mapped_alloc(new_bytes) : malloc(new_bytes);
+    if (moved != NULL) {
+        memcpy(moved, block, old_bytes < new_bytes ? old_bytes : new_bytes);
+        uncounted_free(pm, block, old_bytes);
+    }
+    return moved;
+}
+
+static void *uncounted_realloc(struct pymalloc *pm, void *block, size_t old_bytes, size_t new_bytes)
+{
+    if (is_mapped(old_bytes) != is_mapped(new_bytes)) {
+        return move_across(pm, block, old_bytes, new_bytes);
+    }
+    if (is_mapped(old_bytes)) {
+        return mapped_realloc(pm, block, old_bytes, new_bytes);
+    }
+    void *moved = realloc(block, new_bytes);
+    if (moved != NULL && new_bytes < old_bytes) {
+        pm->private->malloc_freed += pymalloc_raw_rounded(old_bytes) - pymalloc_raw_rounded(new_bytes);
+    }
+    return moved;
 }
 
 static void *counted_realloc(struct pymalloc *pm, counter_u64 *bytes_counter, void *block, size_t old_bytes,
@@ -73,19 +120,17 @@ static void *counted_realloc(struct pymalloc *pm, counter_u64 *bytes_counter, vo
     if (new_bytes > PTRDIFF_MAX || (after > before && !raw_may_take(pm, after - before))) {
         return NULL;
     }
-    void *moved = realloc(block, new_bytes);
+    void *moved = uncounted_realloc(pm, block, old_bytes, new_bytes);
     if (moved != NULL) {
         counter_add(bytes_counter, after - before); /* modulo 2^64, so less is right too */
-        pm->private->malloc_freed += before > after ? before - after : 0;
     }
     return moved;
 }
 
 static void counted_free(struct pymalloc *pm, counter_u64 *bytes_counter, void *block, size_t bytes)
 {
-    free(block);
+    uncounted_free(pm, block, bytes);
     counter_sub(bytes_counter, pymalloc_raw_rounded(bytes));
-    pm->private->malloc_freed += pymalloc_raw_rounded(bytes);
 }
 
 void *pymalloc_raw_alloc(struct pymalloc *pm, size_t bytes)
@@ -113,6 +158,16 @@ void *pymalloc_table_alloc(struct pymalloc *pm, size_t bytes)
     return counted_alloc(pm, &pm->private->table_bytes, bytes, true);
 }
 
+/* Behind a table that has grown nothing but 0 is found from here on: a mapping adds pages, which are. */
+static size_t dirty_end(size_t old_bytes, size_t new_bytes)
+{
+    if (!is_mapped(new_bytes)) {
+        return new_bytes;
+    }
+    size_t end = is_mapped(old_bytes) ? pymalloc_raw_rounded(old_bytes) : old_bytes;
+    return end < new_bytes ? end : new_bytes;
+}
+
 void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes, size_t new_bytes)
 {
     if (table == NULL) {
@@ -120,7 +175,7 @@ void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes,
     }
     char *moved = counted_realloc(pm, &pm->private->table_bytes, table, old_bytes, new_bytes);
     if (moved != NULL && new_bytes > old_bytes) {
-        memset(moved + old_bytes, 0, new_bytes - old_bytes);
+        memset(moved + old_bytes, 0, dirty_end(old_bytes, new_bytes) - old_bytes);
     }
     return moved;
 }

@@ -196,7 +196,7 @@ static void test_arena_warm_ones_yield_to_the_limit(void **state)
         arena_pool_give(pm, pools[i]);
     }
     assert_int_equal(pm->private->warm, 3);
-    void *raw = pymalloc_raw_alloc(pm, 2 * ARENA_BYTES);
+    void *raw = pymalloc_raw_alloc(pm, 2 * ARENA_BYTES + 1);
     assert_non_null(raw);
     assert_int_equal(pm->private->warm, 0);
     assert_int_equal(fixture_figures(pm).arenas, 1);
@@ -204,7 +204,7 @@ static void test_arena_warm_ones_yield_to_the_limit(void **state)
     assert_non_null(more);
     assert_int_equal(fixture_figures(pm).arenas, 0);
     assert_int_equal(arena_check(pm, stderr), 0);
-    pymalloc_raw_free(pm, raw, 2 * ARENA_BYTES);
+    pymalloc_raw_free(pm, raw, 2 * ARENA_BYTES + 1);
     pymalloc_raw_free(pm, more, ARENA_BYTES + ARENA_BYTES / 2);
     pm->max_bytes = 0;
 }
