@@ -236,7 +236,7 @@ void pymalloc_trim(struct pymalloc *pm)
             }
         }
     }
-    raw_trim(pm);
+    raw_want_trim(pm);
 }
 
 bool pymalloc_release(struct pymalloc *pm)

@@ -73,7 +73,7 @@ struct pymalloc_private {
     counter_u64 table_bytes;           /* the same */
     struct waste *waste;               /* mapped.c: freed, and not yet given to the kernel */
     counter_u64 waste_bytes;           /* of it */
-    uint64_t malloc_freed;             /* raw and table bytes freed since the last malloc_trim() */
+    uint64_t malloc_freed;             /* raw and table bytes freed since raw_trim() was asked for */
 };
 
 static inline unsigned stretch_of(enum pool_kind kind)
@@ -116,6 +116,7 @@ uint32_t mapped_check(const struct pymalloc *pm, FILE *why);
 bool raw_fault_passed(struct pymalloc *pm);
 /* Whether `more` bytes may be asked for; at the limit empty arenas go first.  false: the limit, or a fault. */
 bool raw_may_take(struct pymalloc *pm, uint64_t more);
-void raw_trim(struct pymalloc *pm);
+/* Asks for raw_trim() if it is worth its time. */
+void raw_want_trim(struct pymalloc *pm);
 
 #endif

@@ -4,7 +4,7 @@
  * counters stay true.  Counted is what a block takes (pymalloc_raw_rounded()), not what was asked for.
  * Invariant: with a limit, (arenas, warm ones too) * 1 MiB + raw_bytes + table_bytes + waste_bytes <= max_bytes, unless
  * the limit was lowered later.
- * Locking: every function needs the GIL.
+ * Locking: every function needs the GIL but raw_trim().
  */
 #include "pymalloc_private.h"
 
@@ -187,12 +187,17 @@ void pymalloc_table_free(struct pymalloc *pm, void *table, size_t bytes)
     }
 }
 
-void raw_trim(struct pymalloc *pm)
+void raw_want_trim(struct pymalloc *pm)
 {
     if (pm->private->malloc_freed >= TRIM_BYTES_MIN) {
         pm->private->malloc_freed = 0;
-        malloc_trim(0);
+        pm->trim_due = true;
     }
+}
+
+void raw_trim(void)
+{
+    malloc_trim(0);
 }
 
 /* ---- buffers of any size ---- */
