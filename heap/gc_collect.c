@@ -210,11 +210,13 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
     *result = heap->gc.run.result;
 }
 
-/* Whether a collection may begin that perhaps goes on after its first slice. */
+/* Whether a collection may begin that perhaps goes on after its first slice.  A walk of the whole heap that waits for
+ * its beginning comes first, or one collection after the other would keep it waiting. */
 static bool may_begin(struct heap *heap, int generation)
 {
     const struct gc *gc = &heap->gc;
-    if (gc->state != GC_IDLE || gc->inside.dies) {
+    if (gc->state != GC_IDLE || gc->inside.dies ||
+        atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) > 0) {
         return false;
     }
     bool is_short = generation < 2 && heap->dying_first == NULL && heap->dead_head == 0;

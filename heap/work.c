@@ -51,7 +51,8 @@ bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
     case HEAP_WAIT_VERDICT: /* also of those that only the condemned may refer to */
         return !gc_is_judging(&heap->gc) && heap->gc.state != GC_STRIP;
     case HEAP_WAIT_COLLECTION:
-        return heap->dying_first == NULL && !heap_is_collecting(heap) && heap->visit == NULL;
+        return heap->dying_first == NULL && !heap_is_collecting(heap) && heap->visit == NULL &&
+               atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) == 0;
     default:
         return heap->dying_first == NULL;
     }

@@ -34,6 +34,30 @@ bool request_is_question(const struct request *request)
 
 /* ---- the worker ---- */
 
+/* Microseconds of a slice of the heap's work: as long as in the I/O threads. */
+#define SLICE_US 500u
+
+/* Begins a full collection and takes the slices until it is over; first those of one that is under way.  false: the
+ * answer is not wanted any more.  GIL: not held. */
+static bool make_room(struct rpc_service *service, const struct question *question)
+{
+    struct heap_collection collection;
+    bool has_begun = false, is_over = false;
+    while (!is_over && !atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
+        heap_enter(service->heap);
+        if (!has_begun) {
+            has_begun = heap_collect_begin(&collection, service->heap, 2, true) != HEAP_BUSY;
+        }
+        if (heap_is_collecting(service->heap)) {
+            heap_step(service->heap, SLICE_US);
+            park_after_step(service);
+        }
+        is_over = has_begun && !heap_is_collecting(service->heap);
+        heap_leave(service->heap);
+    }
+    return is_over;
+}
+
 /* Runs the handler; a second time after a full collection when memory was short. */
 static void answer(struct rpc_service *service, struct question *question)
 {
@@ -50,11 +74,7 @@ static void answer(struct rpc_service *service, struct question *question)
         .fault = &question->fault,
     };
     question->is_answered = reply_attempt(&call, request);
-    if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR) {
-        heap_enter(service->heap);
-        struct heap_collection collection;
-        (void)!heap_collect_begin(&collection, service->heap, 2, true);
-        heap_leave(service->heap);
+    if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR && make_room(service, question)) {
         question->is_answered = reply_attempt(&call, request);
     }
 }

@@ -639,6 +639,16 @@ static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
     }
 }
 
+/* Requests have run: who takes the slices is to know when it is another thread. */
+static void note_company(struct rpc_thread *thread)
+{
+    struct rpc_service *service = thread->service;
+    struct rpc_thread *stepper = atomic_load_explicit(&service->stepper, memory_order_relaxed);
+    if (unlikely(stepper != NULL) && stepper != thread) {
+        atomic_store_explicit(&service->has_company, true, memory_order_relaxed);
+    }
+}
+
 /* What this run has begun in the heap, this thread goes on with, unless another one has work already.  GIL: held. */
 static void claim_work(struct rpc_thread *thread)
 {
@@ -665,6 +675,9 @@ static void run_with_heap(struct rpc_thread *thread)
     if (thread->now_ms - thread->aimed_ms >= AIM_MS) {
         slowlog_aim(&thread->service->slowlog);
         thread->aimed_ms = thread->now_ms;
+    }
+    if (thread->ready.first != NULL) {
+        note_company(thread);
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
@@ -693,6 +706,22 @@ bool rpc_thread_has_work(const struct rpc_thread *thread)
 bool rpc_thread_must_hurry(const struct rpc_thread *thread)
 {
     return atomic_load_explicit(&thread->service->is_short_of_room, memory_order_relaxed);
+}
+
+bool rpc_thread_has_company(struct rpc_thread *thread)
+{
+    return atomic_exchange_explicit(&thread->service->has_company, false, memory_order_relaxed);
+}
+
+void rpc_thread_leave_work(struct rpc_thread *thread)
+{
+    struct rpc_thread *stepper = thread;
+    atomic_compare_exchange_strong(&thread->service->stepper, &stepper, NULL);
+}
+
+bool rpc_thread_has_parked(const struct rpc_thread *thread)
+{
+    return thread->parked.first != NULL;
 }
 
 bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)

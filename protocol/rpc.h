@@ -149,6 +149,13 @@ bool rpc_thread_run(struct rpc_thread *thread);
 bool rpc_thread_has_work(const struct rpc_thread *thread);
 /* Whether a request waits for the room that the work will make, and would fail without: the others must wait. */
 bool rpc_thread_must_hurry(const struct rpc_thread *thread);
+/* Whether other threads have run requests since this was asked last: they, too, wait for each slice. */
+bool rpc_thread_has_company(struct rpc_thread *thread);
+/* Its loop ends: another thread goes on with the slices. */
+void rpc_thread_leave_work(struct rpc_thread *thread);
+/* Whether connections wait for what may be done elsewhere, in other threads' slices or by the worker, which need not
+ * wake this one: rpc_thread_run() is due each millisecond or two. */
+bool rpc_thread_has_parked(const struct rpc_thread *thread);
 /* A slice of about so many microseconds; returns whether there is more.  Requests that waited for it may be ready for
  * rpc_thread_run(), and replies for rpc_thread_next(). */
 bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us);

@@ -102,6 +102,7 @@ struct rpc_service {
     _Atomic bool is_short_of_room; /* the collector is one that had no memory */
     struct park *collector; /* whose `collection` is under way; NULL: nobody's */
     _Atomic(struct rpc_thread *) stepper; /* who takes the slices of the work under way; NULL: nobody */
+    _Atomic bool has_company; /* another thread has run requests meanwhile */
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     _Atomic uint64_t bytes_in, bytes_out;

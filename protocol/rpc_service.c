@@ -52,6 +52,9 @@ static void use_stress(struct heap *heap)
         return;
     }
     heap_enter(heap);
+    if ((found = strstr(switches, "collect=")) != NULL) {
+        heap_set_collect_always(heap, found[strlen("collect=")] == '1');
+    }
     if ((found = strstr(switches, "slice=")) != NULL) {
         heap_set_slice(heap, 500, (uint32_t)strtoul(found + strlen("slice="), NULL, 10));
     }
@@ -246,6 +249,7 @@ void rpc_thread_destroy(struct rpc_thread *thread)
         rpc_thread_run(thread);
     }
     question_wait_for_all(thread);
+    rpc_thread_leave_work(thread);
     retire(thread);
     turn_destroy(thread->turn);
     for (struct turn *turn = thread->idle, *next; turn != NULL; turn = next) {

@@ -26,10 +26,12 @@
 void step_init(struct io_thread *thread)
 {
     uv_timer_init(&thread->loop, &thread->step.timer);
+    thread->step.timer.data = thread;
 }
 
 void step_close(struct io_thread *thread)
 {
+    rpc_thread_leave_work(thread->rpc);
     uv_close((uv_handle_t *)&thread->step.timer, NULL);
 }
 
@@ -42,10 +44,18 @@ void step_note_input(struct io_thread *thread, struct conn *conn)
     }
 }
 
-/* The turn that follows looks whether the slice is due. */
+/* The turn that follows looks whether a slice is due, and who waits for what others have done. */
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer;
+    io_thread_want_run(timer->data);
+}
+
+/* Makes the loop turn after a millisecond, if it does not before. */
+static void turn_soon(struct step *step)
+{
+    if (!uv_is_active((uv_handle_t *)&step->timer)) {
+        uv_timer_start(&step->timer, on_timer, 1, 0);
+    }
 }
 
 static void take_slice(struct io_thread *thread, uint64_t now, uint32_t us)
@@ -62,10 +72,13 @@ void step_turn(struct io_thread *thread)
 {
     struct step *step = &thread->step;
     if (!rpc_thread_has_work(thread->rpc)) {
+        if (rpc_thread_has_parked(thread->rpc)) {
+            turn_soon(step);
+        }
         return;
     }
     uint64_t now = uv_hrtime();
-    if (step->active > 0) {
+    if (step->active > 0 || rpc_thread_has_company(thread->rpc)) {
         step->asked_ns = now;
     }
     bool is_alone = now - step->asked_ns >= QUIET_NS || rpc_thread_must_hurry(thread->rpc);
@@ -73,7 +86,7 @@ void step_turn(struct io_thread *thread)
         take_slice(thread, now, SLICE_ALONE_US);
     } else if (now - step->stepped_ns >= PERIOD_NS) {
         take_slice(thread, now, step->active >= MANY ? SLICE_AMONG_MANY_US : SLICE_US);
-    } else if (!uv_is_active((uv_handle_t *)&step->timer)) {
-        uv_timer_start(&step->timer, on_timer, 1, 0);
+    } else {
+        turn_soon(step);
     }
 }

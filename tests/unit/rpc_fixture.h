@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <time.h>
 
 #include "../../protocol/rpc.h"
 #include "../support/match.h"
@@ -67,12 +68,22 @@ static inline void fixture_on_wake(void *arg, void *user)
     pthread_mutex_unlock(&f->mutex);
 }
 
-/* Waits until somebody has something for the thread to do. */
+/* Waits until somebody has something for the thread to do, or, where connections are parked, for a millisecond. */
 static inline void fixture_await_wake(struct rpc_fixture *f)
 {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    bool is_late = false;
     pthread_mutex_lock(&f->mutex);
-    while (f->wakes == 0) {
-        pthread_cond_wait(&f->woken, &f->mutex);
+    while (f->wakes == 0 && !is_late) {
+        if (rpc_thread_has_parked(f->thread)) {
+            is_late = pthread_cond_timedwait(&f->woken, &f->mutex, &until) != 0;
+        } else {
+            pthread_cond_wait(&f->woken, &f->mutex);
+        }
     }
     f->wakes = 0;
     pthread_mutex_unlock(&f->mutex);
@@ -161,13 +172,26 @@ static inline void fixture_run_once(struct rpc_fixture *f)
     } while (more);
 }
 
-/* The same until the first connection has all its answers. */
+/* A slice of the heap's work, and what has waited for it.  Returns whether there was work. */
+static inline bool fixture_step(struct rpc_fixture *f)
+{
+    bool has_work = rpc_thread_has_work(f->thread);
+    if (has_work) {
+        rpc_thread_step(f->thread, 500);
+        fixture_run_once(f);
+    }
+    return has_work;
+}
+
+/* The same until the first connection has all its answers and the heap has nothing to do. */
 static inline void fixture_run(struct rpc_fixture *f)
 {
     fixture_run_once(f);
-    while (rpc_conn_is_waiting(f->conn)) {
-        fixture_await_wake(f);
-        fixture_run_once(f);
+    while (fixture_step(f) || rpc_conn_is_waiting(f->conn)) {
+        if (!rpc_thread_has_work(f->thread) && rpc_conn_is_waiting(f->conn)) {
+            fixture_await_wake(f);
+            fixture_run_once(f);
+        }
     }
 }
 
