@@ -230,19 +230,30 @@ static uint32_t find_str(const struct heap *heap, const struct table *t, uint32_
 }
 
 /* Whether a key is a str of this text. */
-static bool is_str_of(const struct heap *heap, uint32_t key, struct heap_text text)
+static inline bool is_str_of(const struct heap *heap, uint32_t key, struct heap_text text)
 {
+    if (!ref_is_atom(key)) {
+        return false;
+    }
     const struct text *k = (const struct text *)object_at(heap, key);
-    return ref_is_atom(key) && k->head.type == HEAP_T_STR && k->len == text.len &&
+    return k->head.type == HEAP_T_STR && k->len == text.len &&
            table_same_bytes(table_text(k), text.text, text.len);
 }
 
 uint32_t table_find_text(uint32_t *hash, const struct heap *heap, const struct table *t, struct heap_text key)
 {
-    struct table_probe probe = {0};
-    if (table_is_big(t)) {
-        probe.hash = text_hash_short(hash_bytes(heap, key.text, key.len));
+    *hash = 0;
+    if (!table_is_big(t)) {
+        uint32_t stride = table_stride(t);
+        const uint32_t *entry = t->entries;
+        uint32_t number = 0;
+        while (number < t->fill && !is_str_of(heap, *entry, key)) { /* a deleted entry is none */
+            number++;
+            entry += stride;
+        }
+        return number < t->fill ? number : TABLE_NONE;
     }
+    struct table_probe probe = {.hash = text_hash_short(hash_bytes(heap, key.text, key.len))};
     *hash = probe.hash;
     uint32_t candidate;
     do {

@@ -179,14 +179,15 @@ __attribute__((cold, noinline)) static bool search_target(struct call *call, uns
     return literal_target(obj, call->heap, &call->args[param], &error) || fail_literal(call, param, &error);
 }
 
+static inline bool target(struct call *call, unsigned param, heap_ref *obj)
+{
+    *obj = find_target(call->heap, &call->args[param]);
+    return *obj != 0 || search_target(call, param, obj);
+}
+
 bool call_target(struct call *call, unsigned param, heap_ref *obj)
 {
-    heap_ref found = find_target(call->heap, &call->args[param]);
-    if (found == 0) {
-        return search_target(call, param, obj);
-    }
-    *obj = found;
-    return true;
+    return target(call, param, obj);
 }
 
 /* "a list or tuple", from a bit set of types. */
@@ -201,22 +202,23 @@ static void list_types(char *text, size_t size, unsigned types)
     }
 }
 
+/* The object is of none of the types. */
+__attribute__((cold, noinline)) static bool fail_type(struct call *call, unsigned types, heap_ref obj)
+{
+    char wanted[80];
+    list_types(wanted, sizeof(wanted), types);
+    fault_set(call->fault, RPC_TYPE_ERROR, "%s is for the type %s; this is of type %s", call->method->name, wanted,
+              heap_type_name(call->heap, obj));
+    call_data_object(call, obj);
+    return false;
+}
+
 bool call_target_of(struct call *call, unsigned param, unsigned types, heap_ref *obj)
 {
-    heap_ref found;
-    if (!call_target(call, param, &found)) {
+    if (!target(call, param, obj)) {
         return false;
     }
-    if ((types & 1u << heap_type(call->heap, found)) == 0) {
-        char wanted[80];
-        list_types(wanted, sizeof(wanted), types);
-        fault_set(call->fault, RPC_TYPE_ERROR, "%s is for the type %s; this is of type %s", call->method->name, wanted,
-                  heap_type_name(call->heap, found));
-        call_data_object(call, found);
-        return false;
-    }
-    *obj = found;
-    return true;
+    return (types & 1u << heap_type(call->heap, *obj)) != 0 || fail_type(call, types, *obj);
 }
 
 bool call_value(struct call *call, unsigned param, heap_ref *obj)
@@ -263,15 +265,20 @@ bool call_result_null(struct call *call)
 
 void call_finish(struct call *call, uint64_t id)
 {
+    char *p = out_room(call->out, 32 + 2 * NUMBER_TEXT_MAX);
+    if (p == NULL) {
+        return;
+    }
     if (id != 0) {
-        out_text(call->out, ",\"refcount\":");
-        out_u64(call->out, heap_refcount_of_id(call->heap, id));
+        p = OUT_PUT(p, ",\"refcount\":");
+        p += number_write_u64(p, heap_refcount_of_id(call->heap, id));
     }
     if (call->freed > 0) {
-        out_text(call->out, ",\"freed\":");
-        out_u64(call->out, call->freed);
+        p = OUT_PUT(p, ",\"freed\":");
+        p += number_write_u64(p, call->freed);
     }
-    out_char(call->out, '}');
+    *p++ = '}';
+    out_take(call->out, p);
 }
 
 /* Settles; false: the rest of the deaths is call->park. */

@@ -168,35 +168,11 @@ static const char *scan_escape(struct json_cursor *cursor, const char *p)
     return p + 12;
 }
 
-/* The first byte from p on that a string does not simply contain: a quote, a backslash, a control
- * character, or a byte over 0x7f. */
-static inline const char *skip_plain(const char *p)
-{
-#ifdef __SSE2__
-    for (;; p += 16) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-        /* As signed bytes, everything over 0x7f is below 0x20 too. */
-        __m128i outside = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
-        __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
-        __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
-        int stops = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
-        if (stops) {
-            return p + __builtin_ctz((unsigned)stops);
-        }
-    }
-#else
-    while ((unsigned char)*p - 0x20u < 0x60 && *p != '"' && *p != '\\') {
-        p++;
-    }
-    return p;
-#endif
-}
-
 /* A string, p at its quote. */
 static inline const char *scan_string(struct json_cursor *cursor, const char *p, bool *has_escapes)
 {
     *has_escapes = false;
-    for (p = skip_plain(p + 1); *p != '"'; p = skip_plain(p)) {
+    for (p = json_skip_plain(p + 1); *p != '"'; p = json_skip_plain(p)) {
         if (*p == '\\') {
             *has_escapes = true;
             p = scan_escape(cursor, p);
@@ -501,8 +477,7 @@ static inline void read_integer(struct json_value *value)
     value->integer = negative ? -sum : sum;
 }
 
-/* Any value, white space before it allowed. */
-__attribute__((noinline)) static bool scan_any(struct json_cursor *cursor, struct json_value *value)
+bool json_scan_any_value(struct json_cursor *cursor, struct json_value *value)
 {
     if (json_failed(cursor)) {
         return false;
@@ -527,32 +502,6 @@ __attribute__((noinline)) static bool scan_any(struct json_cursor *cursor, struc
     if (value->kind == JSON_KIND_INT) {
         read_integer(value);
     }
-    return true;
-}
-
-/* Common scalars right at the cursor are read here without a call: plain strings of ASCII, whole numbers from 1 on of
- * at most 18 digits.  After an error the cursor is at a control character, so at none of them. */
-bool json_scan_value(struct json_cursor *cursor, struct json_value *value)
-{
-    const char *start = cursor->at, *p = start;
-    int64_t sum = 0;
-    enum json_kind kind = JSON_KIND_STRING;
-    if (*p == '"') {
-        p = skip_plain(p + 1);
-        if (*p++ != '"') {
-            return scan_any(cursor, value);
-        }
-    } else {
-        while (is_digit(*p) && p - start < 18) {
-            sum = sum * 10 + (*p++ - '0');
-        }
-        if (*start == '0' || p == start || is_digit(*p) || *p == '.' || (*p | 0x20) == 'e') {
-            return scan_any(cursor, value);
-        }
-        kind = JSON_KIND_INT;
-    }
-    cursor->at = p;
-    *value = (struct json_value){.text = start, .len = (size_t)(p - start), .integer = sum, .kind = kind};
     return true;
 }
 

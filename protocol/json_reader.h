@@ -205,8 +205,58 @@ static inline bool json_next_item(struct json_cursor *cursor)
     }
     return !json_take_end(cursor, ']') && json_next_item_slowly(cursor);
 }
-/* Validates the one value, of any size, that follows, and leaves the cursor behind it. */
-bool json_scan_value(struct json_cursor *cursor, struct json_value *value);
+/* The first byte from p on that a string does not simply contain: a quote, a backslash, a control
+ * character, or a byte over 0x7f. */
+static inline const char *json_skip_plain(const char *p)
+{
+#ifdef __SSE2__
+    for (;; p += 16) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+        /* As signed bytes, everything over 0x7f is below 0x20 too. */
+        __m128i outside = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
+        __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+        __m128i backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'));
+        int stops = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
+        if (stops) {
+            return p + __builtin_ctz((unsigned)stops);
+        }
+    }
+#else
+    while ((unsigned char)*p - 0x20u < 0x60 && *p != '"' && *p != '\\') {
+        p++;
+    }
+    return p;
+#endif
+}
+
+bool json_scan_any_value(struct json_cursor *cursor, struct json_value *value);
+/* Validates the one value, of any size, that follows, and leaves the cursor behind it.  Common scalars right at the
+ * cursor are read here: plain strings of ASCII, whole numbers from 1 on of at most 18 digits.  After an error the
+ * cursor is at a control character, so at none of them.  The cursor is written last: then the compiler knows where it
+ * is, and what is read next need not wait for memory. */
+static inline bool json_scan_value(struct json_cursor *cursor, struct json_value *value)
+{
+    const char *start = cursor->at, *p = start;
+    int64_t sum = 0;
+    enum json_kind kind = JSON_KIND_STRING;
+    if (*p == '"') {
+        p = json_skip_plain(p + 1);
+        if (*p++ != '"') {
+            return json_scan_any_value(cursor, value);
+        }
+    } else {
+        while ((unsigned char)(*p - '0') <= 9 && p - start < 18) {
+            sum = sum * 10 + (*p++ - '0');
+        }
+        if (*start == '0' || p == start || (unsigned char)(*p - '0') <= 9 || *p == '.' || (*p | 0x20) == 'e') {
+            return json_scan_any_value(cursor, value);
+        }
+        kind = JSON_KIND_INT;
+    }
+    *value = (struct json_value){.text = start, .len = (size_t)(p - start), .integer = sum, .kind = kind};
+    cursor->at = p;
+    return true;
+}
 /* After the outermost value: only white space may be left.  Returns whether the text is one JSON text
  * within the limits; else cursor->error says what is wrong first (a syntax error before too_deep). */
 bool json_finish_slowly(struct json_cursor *cursor);

@@ -55,6 +55,19 @@ static inline void out_bytes(struct out *out, const char *bytes, size_t n)
     }
 }
 
+/* Many small pieces in a row are written by hand: `char *p = out_room(out, n)`, at most n bytes from p on,
+ * `out_take(out, p)` with the end.  NULL: the buffer has failed. */
+static inline char *out_room(struct out *out, size_t n)
+{
+    return out_reserve(out, n) ? out->data + out->len : NULL;
+}
+static inline void out_take(struct out *out, const char *end)
+{
+    out->len = (size_t)(end - out->data);
+}
+/* A constant at p; returns its end. */
+#define OUT_PUT(p, constant) ((char *)memcpy((p), "" constant, sizeof(constant) - 1) + sizeof(constant) - 1)
+
 /* A NUL-terminated text as it stands; for constants the length is known to the compiler. */
 static inline void out_text(struct out *out, const char *text)
 {

@@ -27,11 +27,6 @@ bool method_asks_always(const method_arg *args)
     return true;
 }
 
-bool request_is_question(const struct request *request)
-{
-    return request->method != NULL && request->method->asks != NULL && request->method->asks(request->args);
-}
-
 /* ---- the worker ---- */
 
 /* Microseconds of a slice of the heap's work: as long as in the I/O threads. */

@@ -25,6 +25,8 @@
 
 /* Ids up to here are copied in one piece, with bytes behind them that do not matter: there is padding. */
 #define ID_COPIED_MAX 16u
+/* What stands around an id at the most. */
+#define REPLY_HEAD_BYTES 32u
 _Static_assert(ID_COPIED_MAX <= TURN_PADDING, "an id may end where the bytes of its turn end");
 
 void reply_head(struct out *out, bool is_short, const char *id, size_t id_len)
@@ -34,18 +36,19 @@ void reply_head(struct out *out, bool is_short, const char *id, size_t id_len)
         id = null;
         id_len = strlen("null");
     }
-    if (is_short) {
-        out_text(out, "{\"id\":");
-    } else {
-        out_text(out, "{\"jsonrpc\":\"2.0\",\"id\":");
+    char *p = out_room(out, REPLY_HEAD_BYTES + (id_len < ID_COPIED_MAX ? ID_COPIED_MAX : id_len));
+    if (p == NULL) {
+        return;
     }
-    if (id_len <= ID_COPIED_MAX && out_reserve(out, ID_COPIED_MAX)) {
-        memcpy(out->data + out->len, id, ID_COPIED_MAX);
-        out->len += id_len;
+    p = is_short ? OUT_PUT(p, "{\"id\":") : OUT_PUT(p, "{\"jsonrpc\":\"2.0\",\"id\":");
+    if (id_len <= ID_COPIED_MAX) {
+        memcpy(p, id, ID_COPIED_MAX);
     } else {
-        out_bytes(out, id, id_len);
+        memcpy(p, id, id_len);
     }
-    out_char(out, ',');
+    p += id_len;
+    *p++ = ',';
+    out_take(out, p);
 }
 
 void reply_error(struct out *out, bool is_short, const char *id, size_t id_len, const struct fault *fault)
@@ -205,7 +208,7 @@ static void tell_listeners(const struct call *call, bool done, uint64_t session)
 }
 
 /* The handler is done, and so is what it killed: tells of it, and makes the reply what it should be. */
-static void end_method(struct rpc_conn *conn, const struct call *call, bool done, uint64_t session)
+static inline void end_method(struct rpc_conn *conn, const struct call *call, bool done, uint64_t session)
 {
     const struct request *request = conn->first;
     if (request->method->needs_gil && conn->thread->service->book.watched != 0) {

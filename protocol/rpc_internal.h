@@ -172,7 +172,10 @@ struct request {
 };
 
 /* Whether its arguments make it one for the worker. */
-bool request_is_question(const struct request *request);
+static inline bool request_is_question(const struct request *request)
+{
+    return request->method != NULL && request->method->asks != NULL && request->method->asks(request->args);
+}
 
 /* ---- connections ---- */
 
