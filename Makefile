@@ -114,6 +114,9 @@ bench: deps-bench ## measure against the peers; ONLY=wire runs one group
 	@$(MAKE) --no-print-directory bench-programs
 	@tests/bench/run.sh $(ONLY)
 
+bench-readme: ## put the table of the last whole `make bench` into README.md
+	@python3 -B tests/bench/readme.py
+
 layers: programs ## check that includes and symbols only point down the layers
 	@tests/layers.sh $(B)
 
@@ -134,6 +137,6 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: all programs unit-programs test-programs bench-programs deps-build deps-test deps-bench run test test-devtools test-long \
-        bench layers check format install clean help
+        bench bench-readme layers check format install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

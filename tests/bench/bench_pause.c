@@ -8,8 +8,8 @@
  *     session   a session that holds COUNT lists ends
  *     dict, names, holds     a dict, the namespace, a session's holds and the table of ids grow to COUNT entries
  *
- * A hold is one call that the daemon makes between taking the GIL and letting it go: the call that begins the
- * work, each heap_step(), and of a growing table each single operation.  Prints a line of JSON a round, then one
+ * A hold is what the daemon does between taking the GIL and letting it go: the call that begins the work, each
+ * heap_step(), and of a growing table OPERATIONS_A_HOLD operations, as of one pipelined client.  Prints a line of JSON a round, then one
  * with the counters of slices; exit code 1 if the heap is damaged at the end.  Start at run().
  */
 #include "../../heap/heap.h"
@@ -25,11 +25,14 @@
 /* A collection of a small heap has few holds: it is repeated until a percentile of them means something. */
 #define HOLDS_WANTED 1000
 #define COLLECTIONS_MAX 25
+#define OPERATIONS_A_HOLD 16u
 #define SEED UINT64_C(20240501)
 
 struct bench {
     struct heap *heap;
     struct heap_session *session; /* holds what must not die */
+    heap_ref subject;             /* of a growing table: the dict, or what gets the names */
+    struct heap_session *growing; /* whose holds grow */
     uint32_t count;
     heap_ref *node;       /* [count], while a graph is built */
     struct latency holds; /* CPU time of this round's */
@@ -281,63 +284,83 @@ static void run_session(struct bench *bench, unsigned rounds)
     }
 }
 
+/* Lets a table grow: `operation` for each number below count, some in each hold. */
+static void grow(struct bench *bench, void (*operation)(struct bench *bench, uint32_t k))
+{
+    round_begin(bench);
+    for (uint32_t k = 0; k < bench->count;) {
+        hold_begin(bench);
+        for (uint32_t i = 0; i < OPERATIONS_A_HOLD && k < bench->count; i++) {
+            operation(bench, k++);
+        }
+        hold_end(bench);
+    }
+    round_print(bench);
+}
+
+static void set_key(struct bench *bench, uint32_t k)
+{
+    heap_ref key;
+    must(heap_int_create(&key, bench->heap, (int64_t)k));
+    must(heap_dict_set_steal(bench->heap, bench->subject, key, heap_none(bench->heap)));
+}
+
 static void run_dict(struct bench *bench, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds; i++) {
-        heap_ref dict;
-        must(heap_dict_create(&dict, bench->heap, 0));
-        round_begin(bench);
-        for (uint32_t k = 0; k < bench->count; k++) {
-            heap_ref key;
-            hold_begin(bench);
-            must(heap_int_create(&key, bench->heap, (int64_t)k));
-            must(heap_dict_set_steal(bench->heap, dict, key, heap_none(bench->heap)));
-            hold_end(bench);
-        }
-        round_print(bench);
-        heap_decref(bench->heap, dict);
+        must(heap_dict_create(&bench->subject, bench->heap, 0));
+        grow(bench, set_key);
+        heap_decref(bench->heap, bench->subject);
         heap_settle(bench->heap);
     }
 }
 
+#define NAME_BYTES 24
+
+static size_t name_of(char name[NAME_BYTES], uint32_t k)
+{
+    return (size_t)snprintf(name, NAME_BYTES, "name:%" PRIu32, k);
+}
+
+static void bind_name(struct bench *bench, uint32_t k)
+{
+    char name[NAME_BYTES];
+    size_t len = name_of(name, k);
+    must(heap_name_bind(bench->heap, name, len, bench->subject));
+}
+
 static void run_names(struct bench *bench, unsigned rounds)
 {
-    heap_ref list = list_new(bench, 0);
-    keep(bench, list);
+    bench->subject = list_new(bench, 0);
+    keep(bench, bench->subject);
     for (unsigned i = 0; i < rounds; i++) {
-        char name[24];
-        round_begin(bench);
+        grow(bench, bind_name);
         for (uint32_t k = 0; k < bench->count; k++) {
-            size_t len = (size_t)snprintf(name, sizeof name, "name:%" PRIu32, k);
-            hold_begin(bench);
-            must(heap_name_bind(bench->heap, name, len, list));
-            hold_end(bench);
-        }
-        round_print(bench);
-        for (uint32_t k = 0; k < bench->count; k++) {
-            must(heap_name_unbind(bench->heap, name, (size_t)snprintf(name, sizeof name, "name:%" PRIu32, k)));
+            char name[NAME_BYTES];
+            size_t len = name_of(name, k);
+            must(heap_name_unbind(bench->heap, name, len));
         }
     }
-    must(heap_unhold(bench->heap, bench->session, list));
+    must(heap_unhold(bench->heap, bench->session, bench->subject));
+}
+
+/* A new object, held, with an id. */
+static void hold_new(struct bench *bench, uint32_t k)
+{
+    heap_ref number;
+    uint64_t id;
+    must(heap_float_create(&number, bench->heap, (double)k));
+    must(heap_hold(bench->heap, bench->growing, number));
+    must(heap_id(&id, bench->heap, number));
+    heap_decref(bench->heap, number);
 }
 
 static void run_holds(struct bench *bench, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds; i++) {
-        struct heap_session *session = heap_session_create(bench->heap);
-        round_begin(bench);
-        for (uint32_t k = 0; k < bench->count; k++) {
-            heap_ref number;
-            uint64_t id;
-            hold_begin(bench);
-            must(heap_float_create(&number, bench->heap, (double)k));
-            must(heap_hold(bench->heap, session, number));
-            must(heap_id(&id, bench->heap, number));
-            hold_end(bench);
-            heap_decref(bench->heap, number);
-        }
-        round_print(bench);
-        heap_session_destroy(bench->heap, session);
+        bench->growing = heap_session_create(bench->heap);
+        grow(bench, hold_new);
+        heap_session_destroy(bench->heap, bench->growing);
         heap_settle(bench->heap);
     }
 }

@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+python3 -B tests/bench/readme.py --check
 tests/bench/run.sh --smoke --output "$folder" >"$folder/out" 2>&1 || {
     cat "$folder/out"
     exit 1
