@@ -121,10 +121,10 @@ void conn_list_remove_arrived(struct rpc_thread *thread, struct rpc_conn *conn)
 
 /* ---- life ---- */
 
-/* Bytes came or went. */
+/* Bytes came or went.  The coarse clock will do: at a pipeline of one this runs twice a request. */
 static void note_activity(struct rpc_conn *conn)
 {
-    atomic_store_explicit(&conn->active_ms, rpc_now_ms(), memory_order_relaxed);
+    atomic_store_explicit(&conn->active_ms, slowlog_coarse_ms(), memory_order_relaxed);
     atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
     atomic_store_explicit(&conn->in_bytes, conn->partial == NULL ? 0 : conn->partial->used, memory_order_relaxed);
 }
