@@ -5,6 +5,9 @@
 
 /* Large enough for the reads of a busy turn (64 KiB each) with the requests in them. */
 #define BLOCK_BYTES (256u * 1024u)
+/* Blocks that a turn keeps when it is emptied: what a busy loop fills again and again.  Memory that malloc gives back
+ * to the system would cost a page fault every 15 requests. */
+#define KEPT_BLOCKS 4u
 
 struct turn_block *turn_block_create(size_t size)
 {
@@ -30,9 +33,14 @@ void turn_adopt(struct turn *turn, struct turn_block *block)
 /* Puts a block with room for n bytes in front.  NULL: no memory. */
 static struct turn_block *add_block(struct turn *turn, size_t n)
 {
-    struct turn_block *block = turn_block_create(n > BLOCK_BYTES ? n : BLOCK_BYTES);
-    if (block == NULL) {
-        return NULL;
+    struct turn_block *block = turn->spare;
+    if (block != NULL && n <= BLOCK_BYTES) {
+        turn->spare = block->next;
+    } else {
+        block = turn_block_create(n > BLOCK_BYTES ? n : BLOCK_BYTES);
+        if (block == NULL) {
+            return NULL;
+        }
     }
     block->next = turn->blocks;
     turn->blocks = block;
@@ -53,31 +61,43 @@ struct turn *turn_create(void)
     return turn;
 }
 
-void turn_destroy(struct turn *turn)
+static void free_blocks(struct turn_block *block)
 {
-    struct turn_block *next;
-    for (struct turn_block *block = turn->blocks; block != NULL; block = next) {
+    for (struct turn_block *next; block != NULL; block = next) {
         next = block->next;
         free(block);
     }
+}
+
+void turn_destroy(struct turn *turn)
+{
+    free_blocks(turn->blocks);
+    free_blocks(turn->spare);
     free(turn);
 }
 
 void turn_reset(struct turn *turn)
 {
-    struct turn_block *keep = NULL, *next;
+    struct turn_block *kept = turn->spare, *next;
+    unsigned count = 0;
+    for (struct turn_block *block = kept; block != NULL; block = block->next) {
+        count++;
+    }
     for (struct turn_block *block = turn->blocks; block != NULL; block = next) {
         next = block->next;
-        if (keep == NULL && block->size == BLOCK_BYTES) {
-            keep = block;
+        if (count < KEPT_BLOCKS && block->size == BLOCK_BYTES) {
+            block->used = 0;
+            block->next = kept;
+            kept = block;
+            count++;
         } else {
             free(block);
         }
     }
     /* The first block of every turn is of the usual size, so there is one to keep. */
-    keep->next = NULL;
-    keep->used = 0;
-    turn->blocks = keep;
+    turn->blocks = kept;
+    turn->spare = kept->next;
+    kept->next = NULL;
     turn->users = 1;
 }
 

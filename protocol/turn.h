@@ -29,6 +29,7 @@ struct turn_block {
 struct turn {
     uint32_t users;            /* the thread while it fills it, and connections with requests in it */
     struct turn_block *blocks; /* the one being filled first; never empty */
+    struct turn_block *spare;  /* empty ones of the usual size */
     struct turn *next_idle;    /* on the thread's list of idle turns; meaningless while used */
 };
 
