@@ -270,6 +270,7 @@ bool gc_is_stripped(const struct gc *gc, uint32_t ref);
 
 /* ---- gc_mark.c ---- */
 
+bool gc_stack_grow(struct gc *gc);         /* to twice its room; false: no memory */
 void gc_push(struct gc *gc, uint32_t ref); /* onto the stack, or sets `overflowed` */
 /* Those of the states that determine what is reached.  true: done. */
 bool gc_promote_slice(struct heap *heap, struct slice *slice);

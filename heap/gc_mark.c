@@ -1,6 +1,6 @@
 /* gc_mark.c -- what the machine reaches: from the roots, or from what the candidates' own references leave over.
  *
- *   roots ..  -- reach -->  stack  -- ring, prefetching -->  scan: reach what it refers to
+ *   roots ..  -- reach -->  stack  -- a batch at a time (gc_scan.h) -->  scan: reach what it refers to
  *
  * A full collection marks whatever it comes to: nobody who is no candidate is in the way, and to ask costs more.
  * A young one marks candidates only, gc->young says who they are.
@@ -14,26 +14,31 @@
  * scanning that does no harm.
  * Start at drain().
  */
-#include "edges.h"
+#include "gc_scan.h"
 #include "gc_walk.h"
 
-#define RING_SLOTS 16u /* headers in flight; more gains nothing */
 #define AHEAD 8u       /* of a pass over a chunk: so many slots before it is read a header is asked for */
 
 /* ---- the stack of what is reached and not yet scanned ---- */
 
+bool gc_stack_grow(struct gc *gc)
+{
+    uint64_t room = gc->stack_room == 0 ? GC_STACK_ROOM : gc->stack_room * 2;
+    uint32_t *stack = room <= gc->stack_max ? realloc(gc->stack, room * sizeof *stack) : NULL;
+    if (stack == NULL) {
+        return false;
+    }
+    gc->stack = stack;
+    gc->stack_room = room;
+    return true;
+}
+
 void gc_push(struct gc *gc, uint32_t ref)
 {
-    if (unlikely(gc->stack_used == gc->stack_room)) {
-        uint64_t room = gc->stack_room == 0 ? GC_STACK_ROOM : gc->stack_room * 2;
-        /* Benign when it fails: what was not pushed is found by scanning all that is reached again. */
-        uint32_t *stack = room <= gc->stack_max ? realloc(gc->stack, room * sizeof *stack) : NULL;
-        if (stack == NULL) {
-            gc->overflowed = true;
-            return;
-        }
-        gc->stack = stack;
-        gc->stack_room = room;
+    if (unlikely(gc->stack_used == gc->stack_room) && !gc_stack_grow(gc)) {
+        /* Benign: what was not pushed is found by scanning all that is reached again. */
+        gc->overflowed = true;
+        return;
     }
     gc->stack[gc->stack_used++] = ref;
 }
@@ -68,45 +73,6 @@ void gc_touch(struct heap *heap, uint32_t ref)
 
 /* ---- scanning ---- */
 
-/* Containers on their way from the stack to being scanned: the header of one that comes in is prefetched,
- * and halfway through the header is read and its references are. */
-struct ring {
-    uint32_t refs[RING_SLOTS];
-    struct edges edges[RING_SLOTS]; /* of those that are halfway through */
-    uint32_t first, count;
-    uint32_t opened; /* of the first ones `edges` are known */
-};
-
-static void ring_fill(struct heap *heap, struct ring *ring)
-{
-    struct gc *gc = &heap->gc;
-    while (ring->count < RING_SLOTS && gc->stack_used > 0) {
-        uint32_t ref = gc->stack[--gc->stack_used];
-        if (bit_get(gc->mark, ref)) { /* else it died since it was pushed */
-            __builtin_prefetch(object_at(heap, ref));
-            ring->refs[(ring->first + ring->count++) % RING_SLOTS] = ref;
-        }
-    }
-}
-
-static void ring_open(struct heap *heap, struct ring *ring)
-{
-    while (ring->opened < ring->count && ring->opened <= RING_SLOTS / 2) {
-        uint32_t at = (ring->first + ring->opened++) % RING_SLOTS;
-        ring->edges[at] = object_edges(heap, (const struct container *)object_at(heap, ring->refs[at]));
-        __builtin_prefetch(ring->edges[at].refs);
-    }
-}
-
-static inline __attribute__((always_inline)) void reach_all(struct gc *gc, const struct edges *edges,
-                                                            const uint64_t *only)
-{
-    for (uint32_t i = 0; i < edges->count; i++) {
-        reach(gc, edges->refs[i], only);
-    }
-    reach(gc, edges->extra, only);
-}
-
 /* The references of the large container under way that come next, from gc->partial.left down; at the end that is
  * done with.  They are counted on the slice. */
 static struct edges partial_piece(struct heap *heap, struct slice *slice)
@@ -127,36 +93,64 @@ static struct edges partial_piece(struct heap *heap, struct slice *slice)
     return edges;
 }
 
+/* Scans the containers of a batch one by one until the slice is over, since they have many references together.
+ * Returns how many that were. */
+static __attribute__((noinline)) uint32_t scan_some(struct gc *gc, const struct batch *batch, const struct edges *edges,
+                                                    struct slice *slice, const uint64_t *only)
+{
+    uint32_t i = 0;
+    for (; i < batch->count && !slice->is_over; i++) {
+        if (edges[i].count <= SLICE_PIECE_REFS) {
+            mark_edges(gc, &edges[i], 1, only);
+            slice_spend(slice, 1, edges[i].count + 1);
+        } else if (gc->partial.ref == 0) {
+            gc->partial = (struct gc_partial){.ref = batch->refs[i], .left = edges[i].count};
+        } else {
+            gc_push(gc, batch->refs[i]);
+        }
+    }
+    return i;
+}
+
+static void push_back(struct gc *gc, const struct batch *batch, uint32_t from)
+{
+    for (uint32_t i = batch->count; i-- > from;) {
+        gc_push(gc, batch->refs[i]);
+    }
+}
+
 static inline __attribute__((always_inline)) bool drain_with(struct heap *heap, struct slice *slice, const uint64_t *only)
 {
     struct gc *gc = &heap->gc;
-    struct ring ring;
-    ring.first = ring.count = ring.opened = 0;
+    struct batch batches[2]; /* one is scanned while the other's headers are on their way */
+    struct edges edges[BATCH_ROOM];
+    uint32_t want = slice->objects_left < 2 * BATCH_ROOM ? 1 : BATCH_ROOM;
+    unsigned now = 0;
+    batch_take(heap, &batches[now], want);
     while (!slice->is_over) {
         if (unlikely(gc->partial.ref != 0)) {
             struct edges piece = partial_piece(heap, slice);
-            reach_all(gc, &piece, only);
+            mark_edges(gc, &piece, 1, only);
             continue;
         }
-        ring_fill(heap, &ring);
-        if (ring.count == 0) {
+        struct batch *batch = &batches[now];
+        if (batch->count == 0 && gc->stack_used == 0) {
             break;
         }
-        ring_open(heap, &ring);
-        const struct edges *edges = &ring.edges[ring.first];
-        if (likely(edges->count <= SLICE_PIECE_REFS)) {
-            reach_all(gc, edges, only);
-            slice_spend(slice, 1, edges->count + 1);
-        } else {
-            gc->partial = (struct gc_partial){.ref = ring.refs[ring.first], .left = edges->count};
+        if (slice->objects + batch->count > SLICE_OBJECTS && slice_look(slice)) {
+            break;
         }
-        ring.first = (ring.first + 1) % RING_SLOTS;
-        ring.count--;
-        ring.opened--;
+        uint64_t refs = batch_open(heap, batch, edges);
+        now = !now;
+        batch_take(heap, &batches[now], want);
+        if (likely(slice->refs + refs <= SLICE_REFS + SLICE_PIECE_REFS)) {
+            mark_edges(gc, edges, batch->count, only);
+            slice_spend(slice, batch->count, (uint32_t)refs);
+        } else {
+            push_back(gc, batch, scan_some(gc, batch, edges, slice, only));
+        }
     }
-    while (ring.count > 0) {
-        gc_push(gc, ring.refs[(ring.first + --ring.count) % RING_SLOTS]);
-    }
+    push_back(gc, &batches[now], 0);
     return gc->stack_used == 0 && gc->partial.ref == 0;
 }
 
