@@ -187,10 +187,9 @@ void event_call_for(struct rpc_session *session)
         return;
     }
     struct rpc_thread *thread = conn->thread;
-    const struct rpc_conn *acting = thread->service->book.acting;
     conn_list_add_told(thread, conn);
-    if (acting != NULL && acting->thread == thread) {
-        return; /* the run under way looks at its end */
+    if (thread->service->book.running == thread) {
+        return; /* it looks at its end */
     }
     atomic_store_explicit(&thread->has_told, true, memory_order_release);
     if (thread->service->host.wake != NULL) {
@@ -218,12 +217,25 @@ static void take_waiting(struct rpc_conn *conn)
     }
 }
 
+/* The connection of the session whose request causes what happens, as far as anybody knows: the acting one, or one
+ * whose reply waits for what its request has killed.  NULL: none. */
+static struct rpc_conn *acting_in(const struct session_book *book, const struct rpc_session *session)
+{
+    struct rpc_conn *conn = book->acting;
+    if (conn == NULL || conn->session != session) {
+        conn = session->conns.first;
+        bool is_acting = conn != NULL && conn->thread == book->running && conn_has_begun_reply(conn);
+        conn = is_acting && !conn_is(&conn->is_gone) ? conn : NULL;
+    }
+    return conn;
+}
+
 /* Tells the session the line. */
 static void tell(struct rpc_service *service, struct rpc_session *session, const struct out *line)
 {
-    struct rpc_conn *acting = service->book.acting;
+    struct rpc_conn *acting = acting_in(&service->book, session);
     size_t len = line->failed ? 0 : line->len;
-    if (acting != NULL && acting->session == session && len > 0) {
+    if (acting != NULL && len > 0) {
         take_waiting(acting);
         size_t before = acting->events.len;
         if (takes_directly(acting)) {

@@ -48,10 +48,12 @@ bool park_again(struct rpc_conn *conn, const struct call *call)
     return true;
 }
 
-void park_reply(struct rpc_conn *conn, const struct call *call)
+void park_reply(struct rpc_conn *conn, const struct call *call, uint64_t session)
 {
     struct park *own = call->park;
+    own->session = session;
     if (conn->park != NULL) {
+        own->time = conn->park->time;
         park_end(conn);
     }
     own->result_at = call->result_start - conn->line_start;

@@ -19,12 +19,20 @@ enum park_kind {
     PARK_NEXT   /* the last request set off a collection, and the next one, if there is one, comes after it */
 };
 
+/* What a request had used up before it was parked, in slowlog_ticks(); zeros: it was not. */
+struct park_time {
+    uint64_t began; /* when it could begin to run */
+    uint64_t held, waited; /* the GIL, and for it */
+};
+
 /* Belongs to a connection, or to none: then its deaths go on for themselves.  The GIL guards it. */
 struct park {
     struct park *next; /* of the service's, when no connection waits for it */
     enum park_kind kind;
     enum heap_wait wait;    /* PARK_AGAIN */
     unsigned stage;         /* PARK_AGAIN: what the handler has behind it, call->stage of its next run */
+    struct park_time time;
+    uint64_t session;       /* number of the one that the request came from */
     bool has_collected;     /* it has begun a collection itself, and waits for the end of that */
     struct heap_collection collection; /* that one, when it is over */
     /* PARK_REPLY */
@@ -39,8 +47,8 @@ struct park {
 /* The connection's first request has done nothing, and is to run again when call->wait is over.  false: no memory to
  * remember it. */
 bool park_again(struct rpc_conn *conn, const struct call *call);
-/* Its first request is done but for call->park. */
-void park_reply(struct rpc_conn *conn, const struct call *call);
+/* Its first request, which came from the session of that number, is done but for call->park. */
+void park_reply(struct rpc_conn *conn, const struct call *call, uint64_t session);
 /* It has set off a collection that goes on.  Without memory to remember it the next request does not wait. */
 void park_next(struct rpc_conn *conn);
 /* The connection's request is over: it waits no more. */

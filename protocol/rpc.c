@@ -19,6 +19,7 @@
 
 #include <stdlib.h>
 
+#define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* ---- replies ---- */
@@ -104,19 +105,23 @@ static void count_request(struct rpc_conn *conn, const struct request *request)
 
 /* ---- one request ---- */
 
-/* A request took `held` ticks, after the thread's `waited`: an entry of the slowlog, if that was long. */
+/* A request took `held` ticks, after the thread's `waited`, and before that what it had used when it was parked: an
+ * entry of the slowlog, if all was long. */
 static void note_time(struct rpc_conn *conn, const struct method *method, bool with_gil, uint64_t held,
-                      size_t bytes_in, size_t bytes_out)
+                      const struct park_time *before, size_t bytes_in, size_t bytes_out)
 {
     struct slowlog *slowlog = &conn->thread->service->slowlog;
     uint64_t waited = conn->thread->waited;
-    if (method == NULL || !slowlog_is_slow(slowlog, held + waited)) {
+    uint64_t ticks = before->began == 0 ? held + waited : slowlog_ticks() - before->began;
+    if (method == NULL || !slowlog_is_slow(slowlog, ticks)) {
         return;
     }
+    held += before->held;
+    waited += before->waited;
     struct slowlog_entry entry = {
         .client = conn->client,
         .method = method->name,
-        .us = slowlog_us(slowlog, held + waited),
+        .us = slowlog_us(slowlog, ticks),
         .gil_wait_us = slowlog_us(slowlog, waited),
         .gil_hold_us = with_gil ? slowlog_us(slowlog, held) : 0,
         .bytes_in = bytes_in,
@@ -132,6 +137,19 @@ static uint64_t take_time(struct rpc_thread *thread)
     thread->began = now;
     thread->unstamped = 0;
     return held;
+}
+
+/* The connection's request is parked; what it has used up is noted with that. */
+static void note_parked(struct rpc_conn *conn)
+{
+    struct rpc_thread *thread = conn->thread;
+    struct park_time *time = &conn->park->time;
+    uint64_t held = take_time(thread);
+    if (time->began == 0) {
+        time->began = thread->began - held - thread->waited;
+    }
+    time->held += held;
+    time->waited += thread->waited;
 }
 
 /* So many quick requests may be taken for part of the one behind them. */
@@ -292,7 +310,7 @@ static bool run_method(struct rpc_conn *conn, const struct request *request)
         done = call_fail(&call, HEAP_MEMORY);
     }
     if (unlikely(call.park != NULL)) {
-        park_reply(conn, &call);
+        park_reply(conn, &call, session);
         return false;
     }
     end_method(conn, &call, done, session);
@@ -360,6 +378,7 @@ static void run_first(struct rpc_conn *conn)
             send_ready(conn, request);
         } else if (!request_is_question(request)) {
             if (!run_method(conn, request)) {
+                note_parked(conn);
                 return;
             }
         } else if (question_ask(conn)) {
@@ -368,12 +387,15 @@ static void run_first(struct rpc_conn *conn)
             fail_question(conn, request);
         }
     }
-    if (unlikely(conn->park != NULL)) {
+    struct park_time before = {.began = 0};
+    bool was_parked = conn->park != NULL;
+    if (unlikely(was_parked)) {
+        before = conn->park->time;
         park_end(conn);
     }
     finish_first(conn);
-    if (is_time(conn->thread)) {
-        note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), bytes_in,
+    if (is_time(conn->thread) || was_parked) {
+        note_time(conn, method, method != NULL && method->needs_gil, take_time(conn->thread), &before, bytes_in,
                   conn->out.len - out_before);
     }
 }
@@ -381,16 +403,21 @@ static void run_first(struct rpc_conn *conn)
 void rpc_finish_parked(struct rpc_conn *conn)
 {
     const struct park *park = conn->park;
+    const struct request *request = conn->first;
+    const struct method *method = request->method;
+    struct park_time before = park->time;
+    size_t bytes_in = request->bytes;
     struct call call = call_of(conn);
     call.result_start = conn->line_start + park->result_at;
     call.value_start = conn->line_start + park->value_at;
     call.freed = park->freed + park->dying.freed;
     call_finish(&call, park->id);
     out_char(call.out, '}');
-    end_method(conn, &call, true, conn->session->number);
+    end_method(conn, &call, true, park->session);
     event_catch_up(conn);
     park_end(conn);
     finish_first(conn);
+    note_time(conn, method, true, 0, &before, bytes_in, conn->out.len - call.result_start);
     session_note_kept(conn->session);
     if (heap_gc_poll(call.heap)) {
         park_next(conn);
@@ -414,7 +441,8 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
     }
     conn->thread->waited = 0;
     /* Its slices of the GIL are short, and not counted. */
-    note_time(conn, request->method, false, slowlog_ticks() - question->asked, request->bytes, question->out.len);
+    const struct park_time before = {.began = question->asked};
+    note_time(conn, request->method, false, 0, &before, request->bytes, question->out.len);
     finish_first(conn);
 }
 
@@ -573,7 +601,7 @@ static void run_first_with_heap(struct rpc_conn *conn)
     struct rpc_service *service = conn->thread->service;
     service->book.acting = conn;
     run_first(conn);
-    if (unlikely(heap_gc_poll(service->heap)) && conn->park == NULL) {
+    if (likely(conn->park == NULL) && unlikely(heap_gc_poll(service->heap))) {
         park_next(conn);
     }
     service->book.acting = NULL;
@@ -599,6 +627,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         if (heap_wanted(heap)) {
             take_time(thread);
             heap_pass(heap);
+            thread->service->book.running = thread;
             thread->waited += take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }
@@ -668,6 +697,7 @@ static void run_with_heap(struct rpc_thread *thread)
     bool late = false;
     take_time(thread);
     heap_enter(heap);
+    thread->service->book.running = thread;
     thread->waited = take_time(thread);
     if (!heap_work_pending(heap)) {
         atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
@@ -694,6 +724,7 @@ static void run_with_heap(struct rpc_thread *thread)
     }
     look_at_told(thread);
     claim_work(thread);
+    thread->service->book.running = NULL;
     heap_leave(heap);
 }
 
@@ -731,6 +762,8 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
 {
     struct rpc_service *service = thread->service;
     heap_enter(service->heap);
+    service->book.running = thread;
+    thread->waited = 0;
     bool more = heap_step(service->heap, budget_us);
     park_after_step(service);
     park_look(thread);
@@ -739,6 +772,7 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
         atomic_store_explicit(&service->stepper, NULL, memory_order_relaxed);
         claim_work(thread); /* a reply that is finished may have set off a collection */
     }
+    service->book.running = NULL;
     heap_leave(service->heap);
     park_wake_others(thread);
     return rpc_thread_has_work(thread);

@@ -167,7 +167,7 @@ struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
  * is held back, so that its line is one piece. */
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
-/* Bytes of replies that are not sent; events are not counted. */
+/* Bytes of replies that may be sent and are not; events are not counted. */
 size_t rpc_conn_unread(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);

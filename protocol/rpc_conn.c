@@ -380,7 +380,7 @@ void rpc_conn_received_eof(struct rpc_conn *conn)
 
 const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
 {
-    *len = (conn_line_is_open(conn) ? conn->line_start : conn->out.len) - conn->sent;
+    *len = conn_sendable(conn);
     return conn->out.data == NULL ? "" : conn->out.data + conn->sent;
 }
 

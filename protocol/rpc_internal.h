@@ -81,6 +81,7 @@ struct session_book {
     struct rpc_session *tokens[SESSION_BUCKETS];     /* the leased ones, by token */
     unsigned watched;                                /* union of the listeners' subscriptions */
     bool is_pressed;         /* the last `pressure` event said high; false while nobody listens */
+    struct rpc_thread *running; /* that holds the GIL, and looks at its `told` before it lets go; NULL: none */
     struct rpc_conn *acting; /* whose request runs just now; NULL: nobody's */
     struct out line;         /* the event in hand */
     struct out text;         /* the change that a `journal` event tells */
@@ -280,11 +281,6 @@ static inline size_t conn_unsent(const struct rpc_conn *conn)
 {
     return conn->out.len - conn->sent;
 }
-/* Those of replies, which max-output bounds. */
-static inline size_t conn_unread(const struct rpc_conn *conn)
-{
-    return conn_unsent(conn) - conn->event_bytes;
-}
 /* Whether the end of a reply is waited for. */
 static inline bool conn_has_begun_reply(const struct rpc_conn *conn)
 {
@@ -302,6 +298,17 @@ static inline bool conn_line_is_open(const struct rpc_conn *conn)
     return (first != NULL && (first->flags & REQUEST_IN_BATCH) != 0 &&
                ((first->flags & REQUEST_BATCH_FIRST) == 0 || conn->question != NULL)) ||
            conn_has_begun_reply(conn);
+}
+/* Bytes that may be sent now: a line that is open is held back. */
+static inline size_t conn_sendable(const struct rpc_conn *conn)
+{
+    return (conn_line_is_open(conn) ? conn->line_start : conn->out.len) - conn->sent;
+}
+/* Those of replies, which max-output bounds. */
+static inline size_t conn_unread(const struct rpc_conn *conn)
+{
+    size_t sendable = conn_sendable(conn);
+    return sendable > conn->event_bytes ? sendable - conn->event_bytes : 0;
 }
 static inline bool conn_is(const _Atomic bool *flag)
 {
