@@ -37,22 +37,46 @@ void dead_append(struct heap *heap, struct container *c)
     heap->dead_tail = ref;
 }
 
+/* On the list at once, with nothing to refer to yet; NULL: no memory. */
+static struct container *stub_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct container *stub = object_container_create(heap, type, bytes);
+    if (stub != NULL) {
+        stub->head.refcount = 0;
+        heap->freed_pending--; /* nobody is to hear of it */
+        dead_append(heap, stub);
+    }
+    return stub;
+}
+
 bool dead_take_over(struct heap *heap, const struct container *c)
 {
     if (object_edges(heap, c).count <= PIECE_REFS) {
         return false;
     }
     uint32_t bytes = object_block_bytes(heap, &c->head);
-    struct container *dead = object_container_create(heap, (enum heap_type)c->head.type, bytes);
-    if (dead == NULL) {
+    struct container *stub = stub_create(heap, (enum heap_type)c->head.type, bytes);
+    if (stub == NULL) {
         return false;
     }
-    memcpy(dead + 1, c + 1, bytes - sizeof *c);
-    dead->head.refcount = 0;
-    dead->head.n = c->head.n;
-    dead->head.flags = c->head.flags & FLAG_OUT_OF_LINE;
-    heap->freed_pending--; /* nobody is to hear of it */
-    dead_append(heap, dead);
+    memcpy(stub + 1, c + 1, bytes - sizeof *c);
+    stub->head.n = c->head.n;
+    stub->head.flags |= c->head.flags & FLAG_OUT_OF_LINE;
+    return true;
+}
+
+bool dead_take_buffer(struct heap *heap, uint32_t *refs, uint32_t count, uint32_t room)
+{
+    struct list *stub =
+        count > PIECE_REFS ? (struct list *)stub_create(heap, HEAP_T_LIST, sizeof(struct list)) : NULL;
+    if (stub == NULL) {
+        return false;
+    }
+    stub->head.head.n = LIST_ELSEWHERE;
+    stub->u.out.items = refs;
+    stub->u.out.len = count;
+    stub->u.out.room = room;
+    counter_add(&heap->type_bytes[HEAP_T_LIST], pymalloc_buffer_rounded((size_t)room * sizeof *refs));
     return true;
 }
 

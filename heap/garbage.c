@@ -56,6 +56,11 @@ void heap_garbage_clear(struct heap *heap)
     GIL_ASSERT_HELD(heap);
     struct garbage garbage = heap->garbage;
     heap->garbage = (struct garbage){0};
+    if (garbage.room <= UINT32_MAX &&
+        dead_take_buffer(heap, garbage.refs, (uint32_t)garbage.len, (uint32_t)garbage.room)) {
+        pymalloc_table_to_raw(&heap->pm, garbage.room * sizeof *garbage.refs);
+        return;
+    }
     for (uint64_t i = 0; i < garbage.len; i++) {
         object_decref(heap, garbage.refs[i]);
     }

@@ -630,6 +630,9 @@ void dead_append(struct heap *heap, struct container *c); /* refcount 0, untrack
 /* A dead container of the same type takes over the body of one that is cleared, so that what that referred to dies as
  * if it died itself.  false: that is not worth while, or there is no memory; nothing has changed. */
 HEAP_MUST_USE bool dead_take_over(struct heap *heap, const struct container *c);
+/* The same for a raw block with room for `room` references, the first `count` of which (0: none) are dropped; the bytes
+ * count for a list from here on. */
+HEAP_MUST_USE bool dead_take_buffer(struct heap *heap, uint32_t *refs, uint32_t count, uint32_t room);
 void dead_drain(struct heap *heap); /* the deaths of the operation under way, until none is left */
 HEAP_MUST_USE bool dead_slice(struct heap *heap, struct slice *slice); /* the same; true: none is left */
 /* What is left of the deaths of the operation under way, and the holds of dying->session, go on in heap_step(). */

@@ -152,6 +152,8 @@ static inline size_t pymalloc_raw_rounded(size_t bytes)
 void *pymalloc_table_alloc(struct pymalloc *pm, size_t bytes);
 void *pymalloc_table_realloc(struct pymalloc *pm, void *table, size_t old_bytes, size_t new_bytes);
 void pymalloc_table_free(struct pymalloc *pm, void *table, size_t bytes);
+/* A table of more than 512 bytes is a raw block from here on. */
+void pymalloc_table_to_raw(struct pymalloc *pm, size_t bytes);
 
 /* A buffer of any size: a block of kind POOL_BUFFER up to 512 bytes, raw above.  `bytes` > 0. */
 static inline void *pymalloc_buffer_alloc(struct pymalloc *pm, size_t bytes)

@@ -187,6 +187,13 @@ void pymalloc_table_free(struct pymalloc *pm, void *table, size_t bytes)
     }
 }
 
+void pymalloc_table_to_raw(struct pymalloc *pm, size_t bytes)
+{
+    counter_sub(&pm->private->table_bytes, pymalloc_raw_rounded(bytes));
+    counter_add(&pm->private->raw_bytes, pymalloc_raw_rounded(bytes));
+    counter_add(&pm->private->raw_blocks, 1);
+}
+
 void raw_want_trim(struct pymalloc *pm)
 {
     if (pm->private->malloc_freed >= TRIM_BYTES_MIN) {

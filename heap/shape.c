@@ -13,6 +13,7 @@
 #include "edges.h"
 
 #define SHAPES_KEPT 128u /* shapes of a class, above which one without users goes */
+#define LEAVE_AT_ONCE 256u /* names of a shape that are dropped when it goes; of a larger one in slices */
 
 static void shape_free(struct heap *heap, struct shape *shape)
 {
@@ -28,6 +29,11 @@ void shape_free_all(struct heap *heap)
         if (numbered_get(shapes, n) != NULL) {
             shape_free(heap, shape_at(heap, n));
         }
+    }
+    while (heap->classes->leaving != NULL) {
+        struct shape *shape = heap->classes->leaving;
+        heap->classes->leaving = shape->left;
+        shape_free(heap, shape);
     }
     pymalloc_table_free(&heap->pm, shapes->entries, shapes->room * sizeof(void *));
 }
@@ -99,9 +105,6 @@ void shape_destroy(struct heap *heap, struct shape *shape)
     if (shape->parent != 0) {
         transition_remove(heap, shape);
     }
-    for (uint32_t i = 0; i < shape->count; i++) {
-        symbol_drop(heap, shape->symbols[i]);
-    }
     if (shape->prev != 0) {
         shape_at(heap, shape->prev)->next = shape->next;
     } else {
@@ -112,7 +115,32 @@ void shape_destroy(struct heap *heap, struct shape *shape)
     }
     info->shape_count--;
     numbered_remove(&heap->classes->shapes, shape->number);
-    shape_free(heap, shape);
+    if (shape->count > LEAVE_AT_ONCE) {
+        shape->left = heap->classes->leaving;
+        heap->classes->leaving = shape;
+        atomic_store_explicit(&heap->work_pending, true, memory_order_relaxed);
+    } else {
+        for (uint32_t i = 0; i < shape->count; i++) {
+            symbol_drop(heap, shape->symbols[i]);
+        }
+        shape_free(heap, shape);
+    }
+}
+
+bool shape_leave_slice(struct heap *heap, struct slice *slice)
+{
+    struct class_table *table = heap->classes;
+    while (table->leaving != NULL && !slice->is_over) {
+        struct shape *shape = table->leaving;
+        if (shape->count > 0) {
+            symbol_drop(heap, shape->symbols[--shape->count]);
+            slice_spend(slice, 1, 0);
+        } else {
+            table->leaving = shape->left;
+            shape_free(heap, shape);
+        }
+    }
+    return table->leaving == NULL;
 }
 
 /* What nobody uses goes when it is one instance's own, or when the class has many. */

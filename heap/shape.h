@@ -36,6 +36,7 @@ struct shape {
     uint32_t chain;       /* shape with the same transition key */
     uint32_t next, prev;  /* shapes of the class */
     bool own;             /* of one instance */
+    struct shape *left;   /* the next of those that class_table.leaving says */
     struct map32 index;   /* own shapes of more than SHARED_MAX names: symbol -> position + 1 */
 };
 
@@ -63,6 +64,7 @@ struct class_table {
     struct map32 symbol_by_hash; /* hash -> first symbol */
     struct numbered shapes;      /* struct shape */
     struct map32 transitions;    /* key of (shape, symbol) -> first shape of the chain */
+    struct shape *leaving;       /* shapes of many names that are destroyed, but for what is left of the names */
     struct class_info *classes;
     pthread_mutex_t stats_lock;
 };
@@ -104,7 +106,10 @@ void symbol_free_all(struct heap *heap);
 uint32_t shape_find(const struct shape *shape, uint32_t symbol);
 /* A shape of that class with room for so many names, without users, in the class's list; NULL: no memory. */
 struct shape *shape_create(struct heap *heap, uint32_t class, uint32_t room);
+/* Names of a large one go in heap_step(). */
 void shape_destroy(struct heap *heap, struct shape *shape);
+/* Goes on with those.  true: none are left. */
+HEAP_MUST_USE bool shape_leave_slice(struct heap *heap, struct slice *slice);
 void shape_drop(struct heap *heap, struct shape *shape); /* one user less */
 /* The shape with one name more, made if need be, with one user more; NULL: no memory. */
 struct shape *shape_after(struct heap *heap, struct shape *parent, uint32_t symbol);

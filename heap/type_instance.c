@@ -343,6 +343,20 @@ enum heap_error heap_attr_del(struct heap *heap, heap_ref instance, const char *
     return HEAP_OK;
 }
 
+/* Values that have become many go to the dead, with their buffer.  false: they are few, or there is no memory. */
+static bool values_take_away(struct heap *heap, struct instance *i, uint32_t count)
+{
+    if (!instance_is_outside(i) || !dead_take_buffer(heap, i->u.out.values, count, i->u.out.room)) {
+        return false;
+    }
+    uint64_t bytes = instance_buffer_bytes(i);
+    instance_count_bytes(heap, i, -(int64_t)bytes);
+    counter_sub(&heap->type_bytes[HEAP_T_INSTANCE], bytes);
+    i->u.out.values = NULL;
+    i->u.out.room = 0;
+    return true;
+}
+
 void instance_clear(struct heap *heap, heap_ref instance)
 {
     struct instance *i = instance_at(heap, instance);
@@ -350,13 +364,14 @@ void instance_clear(struct heap *heap, heap_ref instance)
     const struct class_info *info = info_of(heap, shape->class);
     uint32_t count = shape->count;
     visit_before_change(heap, instance);
+    bool is_taken = !info->has_slots && values_take_away(heap, i, count);
     if (!info->has_slots) { /* back to the shape without names; the values keep their room */
         shape_at(heap, info->root)->users++;
         i->u.in.shape = info->root;
         shape_drop(heap, shape);
     }
     uint32_t *values = instance_values(i);
-    for (uint32_t k = 0; k < count; k++) {
+    for (uint32_t k = 0; k < count && !is_taken; k++) {
         uint32_t old = values[k];
         values[k] = 0;
         heap_decref(heap, old);

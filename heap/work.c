@@ -2,7 +2,7 @@
  *
  * Start at heap_step().
  */
-#include "heap_internal.h"
+#include "shape.h"
 
 #include <time.h>
 
@@ -17,7 +17,7 @@ bool heap_step(struct heap *heap, uint32_t budget_us)
     heap_settle(heap); /* who left something behind has no use for it */
     struct slice slice;
     slice_begin(&slice, &heap->slices, budget_us);
-    bool is_done = dying_step(heap, &slice) && gc_step(heap, &slice);
+    bool is_done = dying_step(heap, &slice) && gc_step(heap, &slice) && shape_leave_slice(heap, &slice);
     atomic_store_explicit(&heap->work_pending, !is_done, memory_order_relaxed);
     if (is_done) { /* one arena a step: who goes on allocating may well want them again */
         pymalloc_release(&heap->pm);
