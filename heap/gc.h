@@ -124,6 +124,7 @@ struct gc {
     int young_collected;     /* generations 0..this are being collected; -1: none */
     uint64_t young_refs, young_found; /* references of the candidates; how many of these are garbage */
     bool young_needs_more;   /* the end of some is more than freeing them */
+    bool young_weakrefs;     /* some have any */
     uint64_t stack_base;     /* entries below are not its own */
 
     /* Of the machine. */

@@ -296,16 +296,15 @@ static bool collect_inside(struct heap *heap, int generation)
     return gc->inside.dies;
 }
 
-bool heap_gc_poll(struct heap *heap)
+/* Count 0 exceeds its threshold, or every poll collects.  Out of line: hardly any poll comes here. */
+static __attribute__((noinline)) bool poll_due(struct heap *heap)
 {
-    GIL_ASSERT_HELD(heap);
     struct gc *gc = &heap->gc;
     struct heap_collection result;
     if (unlikely(gc->collect_always)) {
         return heap_collect_begin(&result, heap, 2, true) == HEAP_GOES_ON;
     }
-    uint32_t threshold = atomic_load_explicit(&gc->threshold[0], memory_order_relaxed);
-    if (likely(atomic_load_explicit(&gc->count[0], memory_order_relaxed) <= threshold) || threshold == 0 ||
+    if (atomic_load_explicit(&gc->threshold[0], memory_order_relaxed) == 0 ||
         !atomic_load_explicit(&gc->enabled, memory_order_relaxed)) {
         return false;
     }
@@ -317,6 +316,15 @@ bool heap_gc_poll(struct heap *heap)
         return collect_inside(heap, generation);
     }
     return heap_collect_begin(&result, heap, generation, true) == HEAP_GOES_ON;
+}
+
+bool heap_gc_poll(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    const struct gc *gc = &heap->gc;
+    bool is_due = atomic_load_explicit(&gc->count[0], memory_order_relaxed) >
+                  atomic_load_explicit(&gc->threshold[0], memory_order_relaxed);
+    return unlikely(is_due || gc->collect_always) && poll_due(heap);
 }
 
 #if HEAP_DEBUG >= 1

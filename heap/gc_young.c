@@ -26,7 +26,7 @@
 /* Of a pass over all candidates. */
 typedef void (*visitor)(struct heap *heap, struct gc_chunk *chunk, uint32_t i);
 
-static void for_candidates(struct heap *heap, int generation, visitor visit)
+static inline __attribute__((always_inline)) void for_candidates(struct heap *heap, int generation, visitor visit)
 {
     struct gc *gc = &heap->gc;
     for (int g = 0; g <= generation; g++) {
@@ -141,7 +141,7 @@ static void reach_again(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 static void promote_chunk(struct heap *heap, struct gc_chunk *chunk)
 {
     bool move_all = chunk->used <= CHUNK_SLOTS / 4;
-    for (uint32_t i = 0; move_all && i < chunk->untouched; i++) {
+    for (uint32_t i = 0; move_all && chunk->used > 0; i++) {
         if (chunk->refs[i] != 0) {
             struct container *c = candidate_at(heap, chunk, i);
             uint32_t was = c->gc;
@@ -218,6 +218,7 @@ static void look_at_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t 
         uint32_t ref = chunk->refs[i];
         uint8_t flags = object_at(heap, ref)->flags;
         heap->gc.young_found++;
+        heap->gc.young_weakrefs = heap->gc.young_weakrefs || (flags & FLAG_WEAKREF);
         heap->gc.young_needs_more = heap->gc.young_needs_more || (flags & FLAG_FINALIZER) ||
                                     ((flags & FLAG_WEAKREF) && heap_weakref_count(heap, ref) > WEAKREFS_MAX);
     }
@@ -233,7 +234,7 @@ bool gc_young_judge(struct heap *heap, int generation)
     }
     gc->young_collected = generation;
     gc->young_found = 0;
-    gc->young_needs_more = false;
+    gc->young_needs_more = gc->young_weakrefs = false;
     bool is_small = deduce_unreachable(heap, generation);
     if (is_small) {
         for_candidates(heap, generation, look_at_garbage);
@@ -272,17 +273,38 @@ static void strip_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
     }
 }
 
-/* The slots it empties are threaded by promote_chunk(). */
+/* The slots it empties are threaded by promote_chunk(), and counted by free_all(). */
 static void free_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 {
     if (chunk->scratch[i] == 0) {
         struct container *c = candidate_at(heap, chunk, i);
-        gc_forget(&heap->gc, chunk->refs[i]);
+        if (unlikely(heap->gc.state != GC_END)) { /* the machine is between two slices */
+            gc_forget(&heap->gc, chunk->refs[i]);
+        }
         chunk->refs[i] = 0;
         chunk->used--;
-        counter_sub(&heap->gc.generations[chunk->list].objects, 1);
         gc_free_class(heap, c);
         object_block_free(heap, &c->head);
+    }
+}
+
+/* In slots of one generation. */
+static uint64_t count_candidates(const struct gc *gc, int generation)
+{
+    uint64_t count = 0;
+    for (uint32_t n = gc->lists[generation].head; n != NO_CHUNK; n = gc->chunks[n]->next) {
+        count += gc->chunks[n]->used;
+    }
+    return count;
+}
+
+static void free_all(struct heap *heap, int generation)
+{
+    struct gc *gc = &heap->gc;
+    uint64_t before[2] = {count_candidates(gc, 0), count_candidates(gc, 1)};
+    for_candidates(heap, generation, free_garbage);
+    for (int g = 0; g <= generation; g++) {
+        counter_sub(&gc->generations[g].objects, before[g] - count_candidates(gc, g));
     }
 }
 
@@ -292,12 +314,14 @@ void gc_young_sweep(struct heap *heap, struct gc_run *run)
     int generation = run->result.generation;
     gc->young_collected = generation;
     if (gc->young_found > 0) {
-        for_candidates(heap, generation, bury);
+        if (gc->young_weakrefs || (heap_gc_debug(heap) & HEAP_GC_COLLECTABLE)) {
+            for_candidates(heap, generation, bury);
+        }
         if (heap->visit != NULL) { /* each is seen before any of them is taken apart */
             for_candidates(heap, generation, visit_garbage);
         }
         for_candidates(heap, generation, strip_garbage);
-        for_candidates(heap, generation, free_garbage);
+        free_all(heap, generation);
     }
     gc->young_collected = -1;
     run->result.unreachable = gc->young_found;
