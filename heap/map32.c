@@ -208,9 +208,9 @@ static uint32_t slot_of_step(uint32_t i, uint32_t room)
     return (i / LINE_SLOTS * stride & (lines - 1)) * LINE_SLOTS + i % LINE_SLOTS;
 }
 
-uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint32_t *key)
+uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint64_t end, uint32_t *key)
 {
-    while (*position < (uint64_t)map->old_room + map->room) {
+    while (*position < end) {
         uint64_t i = (*position)++;
         struct map32_slot *slot = i < map->old_room
                                       ? &map->old[slot_of_step((uint32_t)i, map->old_room)]
@@ -225,7 +225,7 @@ uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint32_t
 
 bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint32_t *value)
 {
-    const uint32_t *place = map32_next_value(map, position, key);
+    const uint32_t *place = map32_next_value(map, position, map32_end(map), key);
     if (place != NULL) {
         *value = *place;
     }
@@ -237,7 +237,7 @@ bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint
 uint32_t map32_check(const struct map32 *map, FILE *why)
 {
     uint32_t problems = 0, found = 0;
-    for (uint64_t i = 0; i < (uint64_t)map->old_room + map->room; i++) {
+    for (uint64_t i = 0; i < map32_end(map); i++) {
         bool in_old = i < map->old_room;
         const struct map32_slot *slot = in_old ? &map->old[i] : &map->slots[i - map->old_room];
         if (slot->key == 0) {

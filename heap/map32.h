@@ -31,8 +31,13 @@ uint32_t *map32_put(struct map32 *map, uint32_t key);
 void map32_remove(struct map32 *map, uint32_t key); /* a missing key is fine */
 /* Each entry once, while no key comes or goes; *position starts at 0.  false: no more. */
 bool map32_next(const struct map32 *map, uint64_t *position, uint32_t *key, uint32_t *value);
-/* The same with the place of the value; NULL: no more. */
-uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint32_t *key);
+/* The same with the place of the value, for a walk that takes a piece at a time: *position goes no further than `end`;
+ * NULL: no more before that.  The walk is over when it stands at map32_end(). */
+uint32_t *map32_next_value(const struct map32 *map, uint64_t *position, uint64_t end, uint32_t *key);
+static inline uint64_t map32_end(const struct map32 *map)
+{
+    return (uint64_t)map->old_room + map->room;
+}
 /* Every key is found and counted; problems on `why`. */
 uint32_t map32_check(const struct map32 *map, FILE *why);
 

@@ -8,6 +8,8 @@
  */
 #include "heap_internal.h"
 
+#define PASSED_MAX 512u /* places of a map that are passed over before the clock may be asked */
+
 struct heap_session {
     uint64_t number;
     struct map32 holds;  /* handle slot -> how often */
@@ -83,21 +85,23 @@ uint32_t session_holds_left(const struct heap_session *session, uint32_t slot)
     return n != NULL ? *n : 0;
 }
 
-/* Drops the holds from session->position on, all of them or a slice. */
+/* Drops the holds from session->position on, all of them or a slice.  A map that has just grown is mostly empty, so
+ * what is passed over counts, too. */
 static bool release_from_position(struct heap *heap, struct heap_session *session, struct slice *slice)
 {
-    uint32_t slot, *n;
-    while (!slice->is_over) {
-        n = map32_next_value(&session->holds, &session->position, &slot);
-        if (n == NULL) {
-            return true;
+    uint64_t end = map32_end(&session->holds);
+    while (session->position < end && !slice->is_over) {
+        uint32_t slot;
+        uint64_t from = session->position, stop = end - from > PASSED_MAX ? from + PASSED_MAX : end;
+        uint32_t *n = map32_next_value(&session->holds, &session->position, stop, &slot);
+        if (n != NULL) {
+            uint32_t count = *n;
+            *n = 0;
+            drop_holds(heap, slot, count);
         }
-        uint32_t count = *n;
-        *n = 0;
-        drop_holds(heap, slot, count);
-        slice_spend(slice, 1, 1);
+        slice_spend(slice, n != NULL, (uint32_t)(session->position - from));
     }
-    return false;
+    return session->position == end;
 }
 
 bool session_release_slice(struct heap *heap, struct heap_session *session, struct slice *slice)

@@ -160,6 +160,29 @@ static void test_deaths_large_session_holds_nothing_at_once(void **state)
     assert_true(steps > 3);
 }
 
+/* A map of holds that has just grown is mostly empty places, which take time to pass over, too. */
+static void test_deaths_large_session_with_few_holds_in_a_large_map(void **state)
+{
+    struct heap *heap = *state;
+    enum { ROOM = 1 << 16 };
+    struct heap_session *session = heap_session_create(heap);
+    uint64_t released;
+    for (unsigned i = 0; i < ROOM - ROOM / 4 + 2; i++) {
+        heap_ref list = new_list(heap);
+        OK(heap_hold(heap, session, list));
+        heap_decref(heap, list);
+    }
+    struct heap_dying dying;
+    struct heap_stats stats;
+    if (!heap_session_end(&released, heap, session, false, &dying)) {
+        while (!dying.is_done) {
+            heap_step(heap, SLICE_US);
+        }
+    }
+    heap_stats(&stats, heap);
+    assert_in_range(stats.slice_refs_max, 1024, 4096); /* the clock was asked on the way */
+}
+
 /* What two that are dying refer to dies with the later. */
 static void test_deaths_large_graphs_share_what_dies_last(void **state)
 {
@@ -418,6 +441,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LARGE(test_deaths_large_graph_lets_others_work),
         LARGE(test_deaths_large_session_holds_nothing_at_once),
+        LARGE(test_deaths_large_session_with_few_holds_in_a_large_map),
         LARGE(test_deaths_large_graphs_share_what_dies_last),
         LARGE(test_deaths_large_run_finalizers_in_order),
         LARGE(test_deaths_large_clear_needs_no_memory),
