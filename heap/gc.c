@@ -40,6 +40,7 @@ bool gc_init(struct heap *heap)
     gc->stack_room = GC_STACK_ROOM;
     gc->stack_max = UINT64_MAX;
     gc->young_collected = -1;
+    gc->small_max = GC_SMALL_MAX;
     return gc->old != NULL && gc->mark != NULL && gc->frozen != NULL && gc->young != NULL &&
            gc->stack != NULL;
 }

@@ -42,6 +42,7 @@ struct gc_chunk {
 #define LIST_FREE 2u
 #define LIST_CANDIDATE 3u /* what the machine collects; new objects do not go there */
 #define LISTS 4u
+#define GC_SMALL_MAX 20000u /* candidates that gc_young.c collects in one go: some 200 us */
 #define GC_STACK_ROOM 4096u /* entries that there always is memory for */
 #define WORDS_PER_POOL (POOL_BYTES / GRANULE_BYTES / 64) /* of a bitmap */
 
@@ -121,6 +122,7 @@ struct gc {
     struct gc_partial partial;
 
     /* Of gc_young.c. */
+    uint64_t small_max;      /* candidates: more are for the machine */
     int young_collected;     /* generations 0..this are being collected; -1: none */
     uint64_t young_refs, young_found; /* references of the candidates; how many of these are garbage */
     bool young_needs_more;   /* the end of some is more than freeing them */

@@ -155,17 +155,17 @@ bool gc_step(struct heap *heap, struct slice *slice)
 {
     struct gc *gc = &heap->gc;
     HEAP_ASSERT(heap->dying_first == NULL && heap->dead_head == 0);
-    uint64_t start_us = now_us(), others = heap->freed_pending;
-    heap->freed_pending = 0;
     if (gc->inside.dies) {
         take_deaths(&gc->inside);
         gc_stop(heap, &gc->inside);
     }
     if (gc->state != GC_IDLE && !slice->is_over) {
+        uint64_t start_us = now_us(), others = heap->freed_pending;
+        heap->freed_pending = 0;
         run_slice(heap, slice);
         histogram_add(&gc->pauses, now_us() - start_us);
+        heap->freed_pending = others;
     }
-    heap->freed_pending = others;
     return gc->state == GC_IDLE && !gc->inside.dies;
 }
 
@@ -210,17 +210,22 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
     *result = heap->gc.run.result;
 }
 
-/* Whether a collection may begin that perhaps goes on after its first slice.  A walk of the whole heap that waits for
- * its beginning comes first, or one collection after the other would keep it waiting. */
+/* Whether somebody goes over the whole heap, or waits to: who waits comes first, or one collection after the other would
+ * keep it waiting. */
+static bool is_walked(const struct heap *heap)
+{
+    return heap->visit != NULL || atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) > 0;
+}
+
+/* Whether a collection may begin that perhaps goes on after its first slice. */
 static bool may_begin(struct heap *heap, int generation)
 {
     const struct gc *gc = &heap->gc;
-    if (gc->state != GC_IDLE || gc->inside.dies ||
-        atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) > 0) {
+    if (gc->state != GC_IDLE || gc->inside.dies) {
         return false;
     }
     bool is_short = generation < 2 && heap->dying_first == NULL && heap->dead_head == 0;
-    return heap->visit == NULL || (is_short && gc_young_judge(heap, generation));
+    return !is_walked(heap) || (is_short && gc_young_judge(heap, generation));
 }
 
 enum heap_progress heap_collect_begin(struct heap_collection *result, struct heap *heap, int generation, bool automatic)
@@ -308,7 +313,7 @@ static __attribute__((noinline)) bool poll_due(struct heap *heap)
         !atomic_load_explicit(&gc->enabled, memory_order_relaxed)) {
         return false;
     }
-    int generation = generation_due(gc, gc->state != GC_IDLE || heap->visit != NULL ? 1 : 2);
+    int generation = generation_due(gc, gc->state != GC_IDLE || is_walked(heap) ? 1 : 2);
     if (generation < 0) {
         return false;
     }

@@ -89,7 +89,7 @@ static struct edges partial_piece(struct heap *heap, struct slice *slice)
     } else {
         partial->ref = 0;
     }
-    slice_spend(slice, partial->ref == 0, count);
+    slice_spend(slice, 1, count);
     return edges;
 }
 

@@ -150,8 +150,11 @@ bool gc_keep_slice(struct heap *heap, struct slice *slice)
         return true;
     }
     while (gc->next < gc->saved.len && !slice->is_over) {
-        garbage->refs[garbage->len++] = gc->saved.refs[gc->next++];
-        slice_spend(slice, 0, 1);
+        uint32_t count = gc->saved.len - gc->next < 256 ? (uint32_t)gc->saved.len - gc->next : 256;
+        memcpy(garbage->refs + garbage->len, gc->saved.refs + gc->next, count * sizeof *garbage->refs);
+        garbage->len += count;
+        gc->next += count;
+        slice_spend(slice, 1, count);
     }
     if (gc->next < gc->saved.len) {
         return false;
@@ -189,7 +192,7 @@ static void strip_piece(struct heap *heap, struct container *c, const struct edg
         gc_strip_end(heap, c, edges->extra, is_condemned);
         gc->cursor++;
     }
-    slice_spend(slice, stop == 0, left - stop);
+    slice_spend(slice, 1, left - stop);
 }
 
 bool gc_strip_slice(struct heap *heap, struct slice *slice)

@@ -19,8 +19,7 @@
 #include "visit.h"
 
 #define REACHED 0xFFFFFFFFu    /* scratch of a candidate that is alive */
-#define CANDIDATES_MAX 20000u  /* in one go: some 200 us */
-#define REFERENCES_MAX 100000u /* of all of them */
+#define REFERENCES_MAX 100000u /* of all candidates */
 #define WEAKREFS_MAX 64u       /* of one of them */
 
 /* Of a pass over all candidates. */
@@ -229,7 +228,7 @@ bool gc_young_judge(struct heap *heap, int generation)
     struct gc *gc = &heap->gc;
     uint64_t candidates = counter_read(&gc->generations[0].objects);
     candidates += generation == 1 ? counter_read(&gc->generations[1].objects) : 0;
-    if (candidates > CANDIDATES_MAX) {
+    if (candidates > gc->small_max) {
         return false;
     }
     gc->young_collected = generation;

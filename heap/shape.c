@@ -325,8 +325,9 @@ static void count_instances(struct heap *heap, uint32_t *users)
     while (pymalloc_next_pool(&heap->pm, POOL_CONTAINER, &pool, &first, &class)) {
         for (uint32_t ref = first & ~63u; (ref ^ first) < 1024; ref += 64) {
             for (uint64_t bits = pymalloc_used_word(&heap->pm, ref); bits != 0; bits &= bits - 1) {
-                const struct object *o = object_at(heap, ref + (uint32_t)__builtin_ctzll(bits));
-                if (o->type == HEAP_T_INSTANCE) {
+                uint32_t at = ref + (uint32_t)__builtin_ctzll(bits);
+                const struct object *o = object_at(heap, at);
+                if (o->type == HEAP_T_INSTANCE && !gc_is_stripped(&heap->gc, at)) {
                     users[instance_shape((const struct instance *)o)]++;
                 }
             }

@@ -81,8 +81,8 @@ static uint64_t *bits_create(size_t words)
 bool visit_begin(struct visit *visit, struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    HEAP_ASSERT(heap->visit == NULL && heap->dying_first == NULL);
-    dead_drain(heap);
+    HEAP_ASSERT(heap->visit == NULL);
+    gc_finish(heap); /* nothing, if the caller has waited in heap_enter_still() */
     for (unsigned half = 0; half < 2; half++) {
         enum pool_kind kind = half == 0 ? POOL_CONTAINER : POOL_ATOM;
         visit->at[half] = 0;
