@@ -3,15 +3,15 @@
     clients_python.py serve ADDRESS                   the Manager's server; prints `ready`, runs until it is ended
     clients_python.py manager|heapd ADDRESS           a client
 
-A client connects, answers `"ready"`, and for each line `OPERATION SECONDS` on stdin does the operation again and again
-for so long, and answers with one line of JSON: how often, and the seconds it took.
+A client connects, answers `"ready"`, and for each line `OPERATION SECONDS` on stdin does the operation again and
+again for so long, and answers with one line of JSON: how often, and the seconds it took.
 
     append    an int to the list that all clients share
     create    a new list of three ints, kept; let go afterwards, outside of the clock
     drop      lets go of a list that was created before, outside of the clock
 
-ADDRESS is the path of a Unix socket.  The client of heapd has nothing but a socket: it writes its requests and looks at its
-replies as the bytes they are.
+ADDRESS is the path of a Unix socket.  The client of heapd has nothing but a socket: it writes its requests and
+looks at its replies as the bytes they are.
 """
 import json
 import socket

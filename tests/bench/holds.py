@@ -40,7 +40,8 @@ class Heapd(peers.Heapd):
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
         self.launch([peers.need(f"{peers.PROGRAMS}/bench_heapd", "make bench-programs builds it"), "--listen",
-                     "tcp:127.0.0.1:0", *self.options], stdout=True, environment={"BENCH_HOLDS": os.path.abspath(path)})
+                     "tcp:127.0.0.1:0", *self.options], stdout=True,
+                    environment={"BENCH_HOLDS": os.path.abspath(path)})
         self.ready_line()
 
     def counts(self):

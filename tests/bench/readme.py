@@ -2,8 +2,8 @@
 
     python3 -B tests/bench/readme.py [--check]
 
-The text between the two comments `bench:begin` and `bench:end` is replaced.  With --check nothing is written; the exit
-code says whether the comments are there.
+The text between the two comments `bench:begin` and `bench:end` is replaced.  With --check nothing is written; the
+exit code says whether the comments are there.
 """
 import json
 import os

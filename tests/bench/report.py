@@ -158,6 +158,7 @@ class Report:
         self.rows, self.details, self.notes, self.pictures = [], [], [], []
         self.failed = False
         self.folder, self.groups = arguments.output, arguments.groups
+        os.makedirs(self.folder, exist_ok=True)
         self.machine = machine.describe()
         self.machine["rounds"] = arguments.rounds
         self.machine["seconds"] = arguments.seconds
@@ -216,10 +217,10 @@ class Report:
         print("\nwritten: " + ", ".join(f"{self.folder}/{name}" for name in written), flush=True)
 
     def write(self):
-        os.makedirs(self.folder, exist_ok=True)
         with open(f"{self.folder}/bench.json", "w", encoding="utf-8") as out:
             json.dump({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.started)),
-                       "groups": self.groups, "machine": self.machine, "machine_sentence": machine.sentence(self.machine),
+                       "groups": self.groups, "machine": self.machine,
+                       "machine_sentence": machine.sentence(self.machine),
                        "headings": HEADINGS, "rows": [row.as_dict() for row in self.rows],
                        "details": [vars(details) for details in self.details], "notes": self.notes,
                        "pictures": self.pictures, "failed": self.failed}, out, indent=1)
