@@ -22,14 +22,16 @@ NOTES = {
         "comes on top, 0.8 %.",
     "full collection, cpython-heap trace, all live | CPython":
         "Batches of 64 without branches took marking from 28 to 15-17 ns a container; 32 are 7 % slower, 128 as fast. "
-        "What is left is about 190 instructions a container, of which half look at its 7 references, a branch "
-        "miss for the type and one for the length of most, and 65 MB of cache lines. Passing over the keys of "
+        "What is left is about 150 instructions a container, for 7 references each, and the branch misses for types and "
+        "lengths. Passing over the keys of "
         "dicts, and finding references without a branch on the type, gained nothing. The peer is at its best here: "
         "its instances share their keys. Where each has a dict of its own it takes 178 ms instead of 107.",
     "full collection, cpython-heap trace, all garbage | CPython":
-        "Half of the time goes to dropping references to atoms, which are freed one by one, and to counting them by type.",
+        "More than half of the sweep is in the pass that drops references (gc_strip_slice), which waits for the headers of "
+        "what they name: it does not ask for them ahead, as marking and refcount deaths do. Freeing blocks and counting "
+        "them by type is most of the rest.",
     "young collections: self-cycles made and dropped, automatic at 700/10/10 | CPython":
-        "29 ns before and 19 now, some 450 instructions, half of them making the list; what is left are five passes over "
+        "29 ns before and 19 now, 470 instructions, under half of them making the list; what is left are six passes over "
         "the candidates, and the counters of objects and bytes by type, which CPython does not keep. CPython's figure "
         "was 87-132 ns where the goal was set, 55-60 here.",
     "dict.incr, pipeline 1 | redis INCR": KERNEL,
