@@ -77,7 +77,7 @@ def check_notes(arguments, result):
 def main():
     arguments = parse_arguments()
     # A signal unwinds the stack, so that whoever started a program ends it.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     os.makedirs(peers.WORK, exist_ok=True)
     result = report.Report(arguments)
@@ -92,7 +92,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -10,6 +10,7 @@ for every peer: left alone, the kernel now and then puts both on one core, and t
 import ctypes
 import json
 import os
+import pwd
 import re
 import resource
 import select
@@ -216,8 +217,9 @@ class Memcached(Server):
         self.version = printed.split()[-1]
         for _ in range(5):
             self.port = free_port()
-            self.launch([program, "-u", "nobody", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-t", "1",
-                         "-c", "12000", "-m", "64"], stdout=False)
+            # As the user we are: who changes it is not told of our death (become_child).
+            self.launch([program, "-u", pwd.getpwuid(os.getuid()).pw_name, "-l", "127.0.0.1", "-p", str(self.port),
+                         "-U", "0", "-t", "1", "-c", "12000", "-m", "64"], stdout=False)
             if self.answers():
                 return
             self.stop()
