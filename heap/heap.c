@@ -180,12 +180,7 @@ void heap_leave(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
     heap->wait = HEAP_WAIT_NOTHING; /* who has not asked does not want to know */
-    bool trim = heap->pm.trim_due;
-    heap->pm.trim_due = false;
     gil_release(&heap->gil);
-    if (unlikely(trim)) {
-        raw_trim();
-    }
 }
 
 bool heap_wanted(const struct heap *heap)

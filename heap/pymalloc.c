@@ -48,6 +48,7 @@ bool pymalloc_init(struct pymalloc *pm, uint64_t half_bytes)
 
 void pymalloc_fini(struct pymalloc *pm)
 {
+    raw_fini(pm);
     while (mapped_release(pm)) {
     }
     arena_fini(pm);
@@ -236,7 +237,7 @@ void pymalloc_trim(struct pymalloc *pm)
             }
         }
     }
-    raw_want_trim(pm);
+    raw_trim(pm);
 }
 
 bool pymalloc_release(struct pymalloc *pm)

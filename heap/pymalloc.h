@@ -63,7 +63,6 @@ struct pymalloc {
     struct pymalloc_private *private; /* lists of pools and arenas, counters */
     uint64_t max_bytes;               /* arenas + raw + tables may not pass this; 0: no limit */
     uint64_t half_bytes;              /* bytes of each stretch that references reach */
-    bool trim_due;                    /* malloc has free pages: who lets go of the GIL calls raw_trim() then */
 #if HEAP_DEBUG >= 1
     /* Fault injection.  The slow paths that ask for memory count: mapping an arena, refilling a magazine,
      * a raw block, a table, growing one of the last two.  The fail_after'th of them from now fails, and
@@ -183,8 +182,6 @@ static inline size_t pymalloc_buffer_rounded(size_t bytes)
 /* Puts all magazines back into their pools, so that empty pools and arenas can go (one empty arena a
  * stretch stays), and sees to it that malloc's free pages are given back. */
 void pymalloc_trim(struct pymalloc *pm);
-/* Gives malloc's free pages to the kernel, which takes 80 us a MiB.  GIL: not held. */
-void raw_trim(void);
 /* Large blocks and arenas that are given back keep their pages for a while: this gives a mebibyte of them to the
  * kernel (some 50 us).  false: there was nothing. */
 bool pymalloc_release(struct pymalloc *pm);

@@ -9,6 +9,8 @@
 
 #include "pymalloc.h"
 
+#include <pthread.h>
+
 #define POOL_WORDS (POOL_BYTES / GRANULE_BYTES / 64) /* of `freebit`, per pool */
 #define ARENA_NUMBERS 65536u                         /* of both stretches: ref >> REF_ARENA_SHIFT */
 #define STRETCHES 2u                                 /* 0: containers and buffers; 1: atoms */
@@ -73,7 +75,10 @@ struct pymalloc_private {
     counter_u64 table_bytes;           /* the same */
     struct waste *waste;               /* mapped.c: freed, and not yet given to the kernel */
     counter_u64 waste_bytes;           /* of it */
-    uint64_t malloc_freed;             /* raw and table bytes freed since raw_trim() was asked for */
+    pthread_t trimmer;                 /* gives malloc's free pages back, where has_trimmer */
+    bool has_trimmer;
+    atomic_bool is_trimmed;            /* it is through; written by it */
+    uint64_t malloc_freed;             /* raw and table bytes freed since raw_trim() began */
 };
 
 static inline unsigned stretch_of(enum pool_kind kind)
@@ -116,7 +121,9 @@ uint32_t mapped_check(const struct pymalloc *pm, FILE *why);
 bool raw_fault_passed(struct pymalloc *pm);
 /* Whether `more` bytes may be asked for; at the limit empty arenas go first.  false: the limit, or a fault. */
 bool raw_may_take(struct pymalloc *pm, uint64_t more);
-/* Asks for raw_trim() if it is worth its time. */
-void raw_want_trim(struct pymalloc *pm);
+/* Sees to it that malloc's free pages are given back, if that is worth while. */
+void raw_trim(struct pymalloc *pm);
+/* Waits until that has been done. */
+void raw_fini(struct pymalloc *pm);
 
 #endif

@@ -4,7 +4,7 @@
  * counters stay true.  Counted is what a block takes (pymalloc_raw_rounded()), not what was asked for.
  * Invariant: with a limit, (arenas, warm ones too) * 1 MiB + raw_bytes + table_bytes + waste_bytes <= max_bytes, unless
  * the limit was lowered later.
- * Locking: every function needs the GIL but raw_trim().
+ * Locking: every function needs the GIL.
  */
 #include "pymalloc_private.h"
 
@@ -194,17 +194,36 @@ void pymalloc_table_to_raw(struct pymalloc *pm, size_t bytes)
     counter_add(&pm->private->raw_blocks, 1);
 }
 
-void raw_want_trim(struct pymalloc *pm)
+/* ---- malloc's free pages ---- */
+
+/* 80 us a MiB, and none of the heap's affairs: so neither the holder of the GIL nor a thread that others wait for does
+ * it. */
+static void *trim_main(void *arg)
 {
-    if (pm->private->malloc_freed >= TRIM_BYTES_MIN) {
-        pm->private->malloc_freed = 0;
-        pm->trim_due = true;
-    }
+    struct pymalloc_private *p = arg;
+    malloc_trim(0);
+    atomic_store(&p->is_trimmed, true);
+    return NULL;
 }
 
-void raw_trim(void)
+void raw_trim(struct pymalloc *pm)
 {
-    malloc_trim(0);
+    struct pymalloc_private *p = pm->private;
+    if (p->malloc_freed < TRIM_BYTES_MIN || (p->has_trimmer && !atomic_load(&p->is_trimmed))) {
+        return; /* what is freed meanwhile counts the next time */
+    }
+    raw_fini(pm);
+    p->malloc_freed = 0;
+    atomic_store(&p->is_trimmed, false);
+    p->has_trimmer = pthread_create(&p->trimmer, NULL, trim_main, p) == 0; /* failing is harmless */
+}
+
+void raw_fini(struct pymalloc *pm)
+{
+    if (pm->private->has_trimmer) {
+        pthread_join(pm->private->trimmer, NULL);
+        pm->private->has_trimmer = false;
+    }
 }
 
 /* ---- buffers of any size ---- */
