@@ -5,7 +5,7 @@
  *
  *   nobody asks anything       slice after slice, without a pause; the sockets are looked at in between
  *   requests come              half of each millisecond
- *   from many connections      a quarter of it, since so many wait for each slice
+ *   from many connections      a fifth of it, since so many wait for each slice
  *   a request waits for room   as if nobody asked: it would fail otherwise, and so would the next ones
  *
  * Source of the figures: measured with full collections of ten million objects beside 8 and 50 clients.
@@ -19,9 +19,9 @@
 #define PERIOD_NS 1000000u /* begins one slice while requests come */
 #define QUIET_NS 2000000u  /* without input: nobody asks anything */
 #define MANY 8u            /* connections */
-#define SLICE_ALONE_US 1000u
+#define SLICE_ALONE_US 500u
 #define SLICE_US 500u
-#define SLICE_AMONG_MANY_US 250u
+#define SLICE_AMONG_MANY_US 200u
 
 void step_init(struct io_thread *thread)
 {
