@@ -9,7 +9,8 @@
 # What runs with which build:
 #   address+undefined   every unit test, and every integration test against the daemon built so
 #   thread              the unit tests of threads; sessions, events and random operations on a daemon of 4 threads
-#   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind
+#   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
+#                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
 #                       beside CPython (tests/fuzz); the benchmark, tiny
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
@@ -147,6 +148,7 @@ run_plain() {
     for name in $(test_names integration); do
         start cmocka "plain integration/$name" "build/tests/integration/$name"
     done
+    start cmocka "plain unit/test_gc_schedules" build/tests/unit/test_gc_schedules
     for name in $(test_names unit); do
         # Tests of heap/ have its fixture; those of size or threads are no work for valgrind.
         grep -q '"heap_fixture.h"' "tests/unit/$name.c" || continue
