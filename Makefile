@@ -3,13 +3,16 @@
 # What you may set:
 CC        ?= gcc
 OPTIMIZE  ?= -O2
-# address (with undefined), thread, or nothing
+# address (with undefined), thread, fuzzer (clang's, with both of the first), or nothing
 SANITIZE  ?=
 # 0: assertions that are always on; 1: cheap debug checks; 2: slow ones
 HEAP_DEBUG ?= 0
 PREFIX    ?= /usr/local
 # for `make bench`: names of groups, or all
 ONLY      ?=
+# for `make fuzz`: a target of tests/fuzz/, or all, and how long each runs
+TARGET    ?= all
+SECONDS   ?= 60
 # 1: show the commands
 V         ?=
 # Nothing below needs touching.
@@ -23,10 +26,16 @@ B := build$(if $(SANITIZE),/$(SANITIZE))$(if $(WERROR),/check)
 
 SANITIZE_FLAGS_address := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANITIZE_FLAGS_thread  := -fsanitize=thread -fno-omit-frame-pointer
+# C2y makes NULL + 0 a pointer, clang still minds.
+SANITIZE_FLAGS_fuzzer  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=pointer-overflow \
+                          -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 SANITIZE_FLAGS_        :=
 ifneq ($(SANITIZE),)
 HEAP_DEBUG := 2
 OPTIMIZE   := -O1
+endif
+ifeq ($(SANITIZE),fuzzer)
+CC := clang
 endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual \
@@ -45,6 +54,7 @@ SUPPORT_OBJECTS  := $(call objects,tests/support)
 UNIT_TESTS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/integration/test_*.c))
 TEST_TOOLS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/tools/*.c))
+FUZZ_TARGETS      := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH_PROGRAMS    := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/bench/bench_*.c))
 # Linked into bench_heapd alone.
 HOLD_CLOCK        := $(B)/tests/bench/hold_clock.o
@@ -90,7 +100,12 @@ $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/l
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
 
+$(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ -ljansson -lm
+
 unit-programs: $(UNIT_TESTS)
+fuzz-programs: $(FUZZ_TARGETS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
 bench-programs: programs $(BENCH_PROGRAMS) $(B)/tests/bench/bench_heapd
 
