@@ -109,7 +109,7 @@ fuzz-programs: $(FUZZ_TARGETS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
 bench-programs: programs $(BENCH_PROGRAMS) $(B)/tests/bench/bench_heapd
 
-deps-build deps-test deps-bench:
+deps-build deps-test deps-bench deps-fuzz:
 	@deploy/install-deps.sh $(@:deps-%=%)
 
 run: deps-build ## install what is missing, build, start the daemon in the foreground
@@ -132,6 +132,10 @@ bench: deps-bench ## measure against the peers; ONLY=wire runs one group
 bench-readme: ## put the table of the last whole `make bench` into README.md
 	@python3 -B tests/bench/readme.py
 
+fuzz: deps-fuzz ## run fuzz targets with clang's libFuzzer; TARGET=wire SECONDS=600 runs one for so long
+	@$(MAKE) --no-print-directory SANITIZE=fuzzer fuzz-programs
+	@tests/fuzz/fuzz.sh $(SECONDS) $(filter-out all,$(TARGET))
+
 layers: programs ## check that includes and symbols only point down the layers
 	@tests/layers.sh $(B)
 
@@ -151,7 +155,7 @@ clean: ## remove build/
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: all programs unit-programs test-programs bench-programs deps-build deps-test deps-bench run test test-devtools test-long \
-        bench bench-readme layers check format install clean help
+.PHONY: all programs unit-programs test-programs fuzz-programs bench-programs deps-build deps-test deps-bench deps-fuzz run \
+        test test-devtools test-long bench bench-readme fuzz layers check format install clean help
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

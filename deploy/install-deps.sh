@@ -4,6 +4,7 @@
 #   deploy/install-deps.sh build   what `make` needs
 #   deploy/install-deps.sh test    that, and what `make test` needs
 #   deploy/install-deps.sh devtools  that, and a browser for tests/devtools
+#   deploy/install-deps.sh fuzz    that, and what `make fuzz` needs
 #   deploy/install-deps.sh bench   that, and the peers that `make bench` measures against
 #
 # Says what it installs; does nothing where everything is there already.
@@ -19,6 +20,8 @@ test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netc
 devtools="$test chromium"
 command -v node >/dev/null 2>&1 || devtools="$devtools nodejs"
 command -v npm >/dev/null 2>&1 || devtools="$devtools npm"
+# clang brings libFuzzer.
+fuzz="$build clang libclang-rt-14-dev"
 # redis, memcached: peers on the wire.  mimalloc, jemalloc: peers of the allocator.  gnuplot draws the plots.
 bench="$test redis-server memcached libmimalloc2.0 libjemalloc2 gnuplot-nox"
 
@@ -27,7 +30,8 @@ case "${1:-build}" in
     test) packages=$test ;;
     devtools) packages=$devtools ;;
     bench) packages=$bench ;;
-    *) echo "usage: $0 [build|test|devtools|bench]" >&2; exit 2 ;;
+    fuzz) packages=$fuzz ;;
+    *) echo "usage: $0 [build|test|devtools|bench|fuzz]" >&2; exit 2 ;;
 esac
 
 missing=

@@ -12,7 +12,7 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); the benchmark, tiny
+#                       beside CPython (tests/fuzz); the benchmark, tiny; in the long run each fuzz target for a minute
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -177,6 +177,7 @@ run_fuzz() {
         python3 tests/fuzz/differential.py --programs "$programs"
     start script "address fuzz/differential" env HEAPD_BIN=build/address/heapd \
         python3 tests/fuzz/differential.py --programs $((programs / 4))
+    [ "${LONG:-0}" = 0 ] || start script "fuzz targets" make -s fuzz SECONDS=60
     start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
 }
 
