@@ -52,11 +52,12 @@ static struct timespec timespec_of_us(uint64_t us)
 void histogram_add(struct histogram *histogram, uint64_t us)
 {
     unsigned bucket = us == 0 ? 0 : 64u - (unsigned)__builtin_clzll(us);
-    if (bucket >= HISTOGRAM_BUCKETS) {
-        bucket = HISTOGRAM_BUCKETS - 1;
+    if (bucket >= HEAP_HISTOGRAM_BUCKETS) {
+        bucket = HEAP_HISTOGRAM_BUCKETS - 1;
     }
     counter_add(&histogram->buckets[bucket], 1);
     counter_add(&histogram->count, 1);
+    counter_add(&histogram->sum_us, us);
     if (us > counter_read(&histogram->max_us)) {
         atomic_store_explicit(&histogram->max_us, us, memory_order_relaxed);
     }
@@ -65,18 +66,19 @@ void histogram_add(struct histogram *histogram, uint64_t us)
 /* The 99th percentile is the upper edge of its bucket, or the maximum where that is lower. */
 void histogram_figures(const struct histogram *histogram, struct heap_histogram_figures *figures)
 {
-    uint64_t buckets[HISTOGRAM_BUCKETS];
+    uint64_t *buckets = figures->buckets;
     uint64_t count = 0; /* of these buckets: the writer goes on meanwhile */
-    for (unsigned b = 0; b < HISTOGRAM_BUCKETS; b++) {
+    for (unsigned b = 0; b < HEAP_HISTOGRAM_BUCKETS; b++) {
         buckets[b] = counter_read(&histogram->buckets[b]);
         count += buckets[b];
     }
     figures->count = count;
+    figures->sum_us = counter_read(&histogram->sum_us);
     figures->max_us = counter_read(&histogram->max_us);
     figures->p99_us = 0;
     uint64_t above = count / 100; /* so many may lie above the percentile */
     uint64_t seen = 0;
-    for (unsigned b = 0; b < HISTOGRAM_BUCKETS && count > 0; b++) {
+    for (unsigned b = 0; b < HEAP_HISTOGRAM_BUCKETS && count > 0; b++) {
         seen += buckets[b];
         if (seen >= count - above) {
             uint64_t edge = (uint64_t)1 << b;

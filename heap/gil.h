@@ -12,10 +12,9 @@
 #include <stdatomic.h>
 
 /* Times in power-of-two buckets: bucket b counts those below 2^b microseconds. */
-#define HISTOGRAM_BUCKETS 40
 struct histogram {
-    _Atomic uint64_t count, max_us;
-    _Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
+    _Atomic uint64_t count, max_us, sum_us;
+    _Atomic uint64_t buckets[HEAP_HISTOGRAM_BUCKETS];
 };
 void histogram_add(struct histogram *histogram, uint64_t us); /* one writer at a time */
 /* Anybody may read. */

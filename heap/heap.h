@@ -695,10 +695,14 @@ HEAP_MUST_USE enum heap_error heap_diff(struct heap_growth **types, uint32_t *ty
 /* Bytes of the object with its own buffers, header, handle and the allocator's rounding. */
 uint64_t heap_sizeof(const struct heap *heap, heap_ref obj);
 
+#define HEAP_HISTOGRAM_BUCKETS 40
 struct heap_histogram_figures {
     uint64_t count;
     uint64_t max_us;
     uint64_t p99_us; /* upper edge of the bucket that holds it */
+    uint64_t sum_us;
+    uint64_t buckets[HEAP_HISTOGRAM_BUCKETS]; /* bucket b: how many were below 2^b microseconds and not below
+                                               * 2^(b-1); the last one all the longer ones, too */
 };
 
 struct heap_class_figures {
