@@ -578,6 +578,22 @@ void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
     }
 }
 
+struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
+{
+    static const char no_id[] = "0";
+    struct request *request = new_request(conn->thread->turn, method->param_count);
+    if (request == NULL) {
+        conn_must_close(conn, "no memory for its requests");
+        return NULL;
+    }
+    request->method = method;
+    request->id = no_id;
+    request->id_len = strlen(no_id);
+    memset(request->args, 0, method->param_count * sizeof(request->args[0]));
+    enqueue(conn, &(struct chain){request, request, 1});
+    return request;
+}
+
 void envelope_too_long(struct rpc_conn *conn)
 {
     struct fault *fault = &conn->thread->fault;

@@ -51,6 +51,13 @@ static void end_line(struct out *out)
     out_text(out, "}}\n");
 }
 
+const char *rpc_event_params(const char *line, size_t len, size_t *params_len)
+{
+    static const size_t head_len = sizeof("{\"jsonrpc\":\"2.0\",\"method\":\"event\",\"params\":") - 1;
+    *params_len = len - head_len - strlen("}\n");
+    return line + head_len;
+}
+
 static void add_u64(struct out *out, const char *name, uint64_t value)
 {
     out_text(out, name);
@@ -180,9 +187,19 @@ void event_queue_move(struct rpc_service *service, struct event_queue *to, struc
 
 /* ---- who is told, and how ---- */
 
-void event_call_for(struct rpc_session *session)
+/* The connection that is sent what waits for the session; NULL: none hears. */
+static struct rpc_conn *hearer(const struct rpc_session *session)
 {
     struct rpc_conn *conn = session->conns.first;
+    while (conn != NULL && conn->is_deaf) {
+        conn = conn->joined.next;
+    }
+    return conn;
+}
+
+void event_call_for(struct rpc_session *session)
+{
+    struct rpc_conn *conn = hearer(session);
     if (conn == NULL) {
         return;
     }
@@ -202,15 +219,15 @@ void event_call_for(struct rpc_session *session)
 static bool takes_directly(const struct rpc_conn *conn)
 {
     const struct rpc_session *session = conn->session;
-    return conn->unsent_before < EVENT_UNREAD_BYTES &&
-           (session->conns.first != conn || event_queue_is_empty(&session->waiting));
+    return !conn->is_deaf && conn->unsent_before < EVENT_UNREAD_BYTES &&
+           (hearer(session) != conn || event_queue_is_empty(&session->waiting));
 }
 
 /* Before the first event of a request goes straight out, what waits goes. */
 static void take_waiting(struct rpc_conn *conn)
 {
     struct rpc_session *session = conn->session;
-    if (conn->unsent_before < EVENT_UNREAD_BYTES && session->conns.first == conn) {
+    if (conn->unsent_before < EVENT_UNREAD_BYTES && hearer(session) == conn) {
         while (take_line(&session->waiting, &conn->events)) {
         }
         compact(&session->waiting);
@@ -285,7 +302,7 @@ void event_deliver(struct rpc_conn *conn)
 {
     struct rpc_session *session = conn->session;
     struct event_queue *queue = &session->waiting;
-    if (session->conns.first != conn || event_queue_is_empty(queue)) {
+    if (hearer(session) != conn || event_queue_is_empty(queue)) {
         return;
     }
     bool is_open = conn_line_is_open(conn);
@@ -328,7 +345,8 @@ static void sum_up(struct session_book *book)
     book->is_pressed &= (book->watched & 1u << EVENT_PRESSURE) != 0;
 }
 
-void event_subscribe(struct rpc_service *service, struct rpc_session *session, unsigned kinds)
+/* The session is told of these, and no others. */
+static void set_subscribed(struct rpc_service *service, struct rpc_session *session, unsigned kinds)
 {
     struct session_book *book = &service->book;
     if (session->subscribed == 0 && kinds != 0) {
@@ -347,6 +365,23 @@ void event_subscribe(struct rpc_service *service, struct rpc_session *session, u
     }
     session->subscribed = kinds;
     sum_up(book);
+}
+
+void event_follow(struct rpc_service *service, struct rpc_session *session)
+{
+    unsigned kinds = session->asked;
+    for (const struct rpc_conn *conn = session->conns.first; conn != NULL; conn = conn->joined.next) {
+        kinds |= conn->stream_kinds;
+    }
+    if (kinds != session->subscribed) {
+        set_subscribed(service, session, kinds);
+    }
+}
+
+void event_subscribe(struct rpc_service *service, struct rpc_session *session, unsigned kinds)
+{
+    session->asked = kinds;
+    event_follow(service, session);
 }
 
 /* ---- what the heap tells ---- */

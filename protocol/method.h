@@ -91,6 +91,7 @@ struct call {
     bool has_begun_collection; /* it waits for the end of one it has begun */
     struct heap_collection *collection; /* and the collection it began then */
     const _Atomic bool *cancel; /* of a question: nobody waits for the answer any more; else NULL */
+    int *file;                  /* of a question: the answer comes with this file, if it is not -1; else NULL */
     struct fault *fault;
 };
 

@@ -2,7 +2,7 @@
  *
  * The file is written without a name (O_TMPFILE), or under a hidden one where the file system cannot do that,
  * and gets its name when it is whole and on disk: so a part-written one never carries the name, and an
- * existing one is not overwritten.  A question: the handler runs on the worker thread, without the GIL.
+ * existing one is not overwritten.  What is to be read at once, over HTTP, never gets a name.  A question: the handler runs on the worker thread, without the GIL.
  * Start at method_heap_export().
  */
 #include "document.h"
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Written at once. */
@@ -145,10 +146,9 @@ static bool fail_file(struct call *call, int error, const char *name)
 }
 
 /* The picture into the file.  0, or the errno. */
-static int write_picture(struct call *call, const struct heap_picture *picture, struct new_file *file,
-                         uint64_t *bytes)
+static int write_picture(struct call *call, const struct heap_picture *picture, int fd, uint64_t *bytes)
 {
-    struct export_sink sink = {.fd = file->fd, .cancel = call->cancel};
+    struct export_sink sink = {.fd = fd, .cancel = call->cancel};
     out_init(&sink.out, 0);
     bool ok = WRITERS[call->args[0].integer](&sink, picture);
     out_fini(&sink.out);
@@ -156,43 +156,63 @@ static int write_picture(struct call *call, const struct heap_picture *picture, 
     return ok ? 0 : sink.error;
 }
 
-/* Everything between the name that was checked and the answer. */
-static bool export(struct call *call, const char *folder, const char *name)
+/* What an export has come to. */
+struct outcome {
+    uint32_t objects;
+    uint64_t bytes;
+    int failed;            /* 0, or the errno of the file system */
+    enum heap_error error; /* of the heap */
+};
+
+/* A picture of the heap as it is now, into the file. */
+static void export_heap(struct call *call, int fd, struct outcome *outcome)
 {
-    struct new_file file;
-    uint64_t bytes = 0;
-    uint32_t objects = 0;
-    int failed = new_file_open(&file, folder);
-    if (failed == 0 && faccessat(file.folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-        failed = EEXIST; /* said before the work; new_file_name() sees to the rest */
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        outcome->error = HEAP_CANCELLED;
+        return;
     }
-    struct heap_picture *picture = NULL;
-    enum heap_error error = HEAP_OK;
-    if (failed == 0 && !heap_enter_still(call->heap, call->cancel)) {
-        error = HEAP_CANCELLED;
-    } else if (failed == 0) {
-        picture = heap_picture_begin(call->heap, HEAP_PICTURE_LABELS);
-        heap_leave(call->heap);
-        error = picture == NULL ? HEAP_MEMORY : heap_picture_complete(picture, call->cancel);
-    }
-    if (failed == 0 && error == HEAP_OK) {
-        objects = heap_picture_nodes(picture);
-        failed = write_picture(call, picture, &file, &bytes);
+    struct heap_picture *picture = heap_picture_begin(call->heap, HEAP_PICTURE_LABELS);
+    heap_leave(call->heap);
+    outcome->error = picture == NULL ? HEAP_MEMORY : heap_picture_complete(picture, call->cancel);
+    if (outcome->error == HEAP_OK) {
+        outcome->objects = heap_picture_nodes(picture);
+        outcome->failed = write_picture(call, picture, fd, &outcome->bytes);
     }
     if (picture != NULL) {
         heap_enter(call->heap);
         heap_picture_destroy(picture);
         heap_leave(call->heap);
     }
-    if (failed == 0 && error == HEAP_OK) {
-        failed = new_file_name(&file, name);
-    }
-    new_file_close(&file);
-    if (error != HEAP_OK || failed != 0) {
-        return error != HEAP_OK ? call_fail(call, error) : fail_file(call, failed, name);
+}
+
+/* The answer, or the fault. */
+static bool tell_outcome(struct call *call, const struct outcome *outcome, const char *name)
+{
+    if (outcome->error != HEAP_OK || outcome->failed != 0) {
+        return outcome->error != HEAP_OK ? call_fail(call, outcome->error)
+                                         : fail_file(call, outcome->failed, name);
     }
     return call_document_steal(call, json_pack("{s:s, s:I, s:I}", "path", name, "objects",
-                                               (json_int_t)objects, "bytes", (json_int_t)bytes));
+                                               (json_int_t)outcome->objects, "bytes", (json_int_t)outcome->bytes));
+}
+
+/* Everything between the name that was checked and the answer. */
+static bool export(struct call *call, const char *folder, const char *name)
+{
+    struct new_file file;
+    struct outcome outcome = {.error = HEAP_OK};
+    outcome.failed = new_file_open(&file, folder);
+    if (outcome.failed == 0 && faccessat(file.folder, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        outcome.failed = EEXIST; /* said before the work; new_file_name() sees to the rest */
+    }
+    if (outcome.failed == 0) {
+        export_heap(call, file.fd, &outcome);
+    }
+    if (outcome.failed == 0 && outcome.error == HEAP_OK) {
+        outcome.failed = new_file_name(&file, name);
+    }
+    new_file_close(&file);
+    return tell_outcome(call, &outcome, name);
 }
 
 bool method_heap_export(struct call *call)
@@ -211,3 +231,41 @@ bool method_heap_export(struct call *call)
     free(name);
     return ok;
 }
+
+/* ---- an export that is read instead ---- */
+
+/* A file without a name, for what is too large to wait in memory: in the folder of exports if there is one, else where
+ * temporary files are; where none can be made, in memory after all.  -1: errno says why. */
+static int open_nameless(const char *folder)
+{
+    const char *temporary = getenv("TMPDIR");
+    const char *folders[] = {folder, temporary, P_tmpdir};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        int fd = folders[i] == NULL ? -1 : open(folders[i], O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+        if (fd >= 0) {
+            return fd;
+        }
+    }
+    return memfd_create("heapd-export", MFD_CLOEXEC);
+}
+
+static bool export_to_read(struct call *call)
+{
+    struct outcome outcome = {.error = HEAP_OK};
+    int fd = open_nameless(call->service->export_dir);
+    if (fd < 0) {
+        outcome.failed = errno;
+    } else {
+        export_heap(call, fd, &outcome);
+    }
+    bool ok = tell_outcome(call, &outcome, "without a name");
+    if (ok) {
+        *call->file = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
+const struct method METHOD_EXPORT_TO_READ = {
+    .name = "heap.export", .handler = export_to_read, .asks = method_asks_always, .role = ROLE_READ, .param_count = 1};

@@ -129,6 +129,9 @@ bool method_heap_diff_check(const method_arg *args, struct fault *fault);
 
 /* method_export.c */
 bool method_heap_export(struct call *call);
+/* heap.export into a file that nobody else sees and that comes with the answer; in no table, the first parameter is
+ * the format. */
+extern const struct method METHOD_EXPORT_TO_READ;
 extern const char *const METHOD_EXPORT_FORMATS[];
 
 /* method_session.c */

@@ -67,11 +67,23 @@ const char *const METHOD_EVENT_WORDS[] = {
 #undef X
     [EVENT_KIND_COUNT] = NULL};
 
+/* What the connection, or its session, has subscribed to. */
+static unsigned asked_before(const struct rpc_conn *conn)
+{
+    return conn->wants_stream ? conn->stream_kinds : conn->session->asked;
+}
+
 /* Subscribes to exactly these, and answers with the list of them. */
 static bool listen_to(struct call *call, unsigned kinds)
 {
     const char *before = "[\"";
-    event_subscribe(call->service, call->conn->session, kinds);
+    struct rpc_conn *conn = call->conn;
+    if (conn->wants_stream) {
+        conn->stream_kinds = kinds;
+        event_follow(call->service, conn->session);
+    } else {
+        event_subscribe(call->service, conn->session, kinds);
+    }
     for (unsigned kind = 0; kind < EVENT_KIND_COUNT; kind++) {
         if ((kinds & 1u << kind) != 0) {
             out_text(call->out, before);
@@ -85,12 +97,12 @@ static bool listen_to(struct call *call, unsigned kinds)
 
 bool method_subscribe(struct call *call)
 {
-    return listen_to(call, call->conn->session->subscribed | (unsigned)call->args[0].integer);
+    return listen_to(call, asked_before(call->conn) | (unsigned)call->args[0].integer);
 }
 
 bool method_unsubscribe(struct call *call)
 {
-    return listen_to(call, call->conn->session->subscribed & ~(unsigned)call->args[0].integer);
+    return listen_to(call, asked_before(call->conn) & ~(unsigned)call->args[0].integer);
 }
 
 /* ---- server.clients ---- */
@@ -171,7 +183,8 @@ static bool collect_rows(struct client_rows *rows, const struct rpc_service *ser
                 return false;
             }
         }
-        if (session->conns.first == NULL && add_row(rows, session) == NULL) {
+        bool is_leased = session->token[0] != '\0';
+        if (session->conns.first == NULL && is_leased && add_row(rows, session) == NULL) {
             return false;
         }
         rows->sessions += rows->count > before;

@@ -4,11 +4,10 @@
  * built with jansson, since nobody asks often.  One function a section; SECTION_MAP is the order.
  */
 #include "document.h"
+#include "layers.h"
 #include "method_handlers.h"
 #include "rpc_internal.h"
 
-#include <malloc.h>
-#include <stdio.h>
 #include <unistd.h>
 
 /* What the sections are made of, read once a call. */
@@ -78,60 +77,19 @@ static json_t *objects_section(const struct figures *figures)
 
 /* ---- layers ---- */
 
-static json_t *layer(int number, const char *name, uint64_t bytes, uint64_t count)
-{
-    json_t *j_layer = json_object();
-    json_object_set_new(j_layer, "layer", json_integer(number));
-    json_object_set_new(j_layer, "name", json_string(name));
-    json_object_set_new(j_layer, "bytes", integer(bytes));
-    json_object_set_new(j_layer, "count", integer(count));
-    return j_layer;
-}
-
-/* Pages of the process, virtual and resident; 0 where the kernel does not say. */
-static void read_pages(uint64_t *virtual_pages, uint64_t *resident_pages)
-{
-    unsigned long long pages[2] = {0, 0};
-    FILE *file = fopen("/proc/self/statm", "re");
-    if (file != NULL) {
-        if (fscanf(file, "%llu %llu", &pages[0], &pages[1]) != 2) {
-            pages[0] = pages[1] = 0;
-        }
-        fclose(file);
-    }
-    *virtual_pages = pages[0];
-    *resident_pages = pages[1];
-}
-
-/* How many mappings the process has. */
-static uint64_t count_mappings(void)
-{
-    uint64_t count = 0;
-    FILE *file = fopen("/proc/self/maps", "re");
-    if (file != NULL) {
-        for (int c = getc(file); c != EOF; c = getc(file)) {
-            count += c == '\n';
-        }
-        fclose(file);
-    }
-    return count;
-}
-
 static json_t *layers_section(const struct figures *figures)
 {
-    const struct heap_stats *heap = &figures->heap;
-    struct mallinfo2 malloc_figures = mallinfo2();
-    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE), virtual_pages, resident_pages;
-    read_pages(&virtual_pages, &resident_pages);
+    struct layer_figures layers[LAYER_COUNT];
     json_t *j_layers = json_array();
-    json_array_append_new(j_layers, layer(3, "object-specific", heap->bytes, heap->live));
-    json_array_append_new(j_layers, layer(2, "pymalloc", heap->block_bytes, heap->blocks));
-    json_array_append_new(j_layers, layer(1, "raw", heap->raw_bytes, heap->raw_blocks));
-    /* malloc does not count its blocks; what it tells is how many it has mapped one by one. */
-    json_array_append_new(
-        j_layers, layer(0, "malloc", malloc_figures.uordblks + malloc_figures.hblkhd, malloc_figures.hblks));
-    json_array_append_new(j_layers, layer(-1, "virtual", virtual_pages * page_bytes, count_mappings()));
-    json_array_append_new(j_layers, layer(-2, "resident", resident_pages * page_bytes, resident_pages));
+    layers_read(layers, &figures->heap);
+    for (unsigned i = 0; i < LAYER_COUNT; i++) {
+        json_t *j_layer = json_object();
+        json_object_set_new(j_layer, "layer", json_integer(layers[i].layer));
+        json_object_set_new(j_layer, "name", json_string(layers[i].name));
+        json_object_set_new(j_layer, "bytes", integer(layers[i].bytes));
+        json_object_set_new(j_layer, "count", integer(layers[i].count));
+        json_array_append_new(j_layers, j_layer);
+    }
     return j_layers;
 }
 

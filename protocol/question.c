@@ -20,6 +20,7 @@
 #include "rpc_internal.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 bool method_asks_always(const method_arg *args)
 {
@@ -66,6 +67,7 @@ static void answer(struct rpc_service *service, struct question *question)
         .result_max = RPC_LIMIT(service, max_output),
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
         .cancel = &question->cancel,
+        .file = &question->file,
         .fault = &question->fault,
     };
     question->is_answered = reply_attempt(&call, request);
@@ -168,6 +170,7 @@ bool question_ask(struct rpc_conn *conn)
     }
     question->thread = thread;
     question->conn = conn;
+    question->file = -1;
     question->request = conn->first;
     question->asked = slowlog_ticks();
     out_init(&question->out, 0);
@@ -216,6 +219,9 @@ void question_destroy(struct question *question)
     question->thread->questions--;
     thread_release_turn(question->thread, question->request->turn);
     out_fini(&question->out);
+    if (question->file >= 0) {
+        close(question->file);
+    }
     free(question);
 }
 

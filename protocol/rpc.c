@@ -170,6 +170,7 @@ static bool is_time(struct rpc_thread *thread)
 static void send_ready(struct rpc_conn *conn, const struct request *request)
 {
     if (request->error != RPC_OK) {
+        conn->last_error = request->error;
         count_error(conn->thread, request->error);
     }
     if (request->reply != NULL) {
@@ -183,6 +184,7 @@ static void send_fault(struct rpc_conn *conn, const struct request *request, siz
 {
     struct out *out = &conn->out;
     out_truncate(out, start);
+    conn->last_error = conn->thread->fault.error;
     count_error(conn->thread, conn->thread->fault.error);
     if (conn->thread->fault.error == RPC_INTERNAL_ERROR && conn->thread->service->host.log_error != NULL) {
         conn->thread->service->host.log_error(conn->thread->service->host.arg, conn->thread->fault.message);
@@ -430,6 +432,8 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
     struct request *request = conn->first;
     bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
     conn->question = NULL;
+    conn->file = question->file;
+    question->file = -1;
     if (!notification) {
         begin_reply(conn, request);
     }
@@ -521,8 +525,9 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
 static bool needs_no_gil(const struct rpc_conn *conn)
 {
     const struct request *request = conn->first;
-    return request->method == NULL || !request->method->needs_gil ||
-           (request_is_question(request) && !conn->arrived.linked);
+    bool needs = request->method != NULL && request->method->needs_gil &&
+                 (!request_is_question(request) || conn->arrived.linked);
+    return !needs && !conn->wants_visit;
 }
 
 /* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
@@ -542,7 +547,7 @@ static bool run_without_heap(struct rpc_thread *thread)
             run_first(conn);
             may = may_go_on(conn);
         }
-        bool needs = may || conn->events_due;
+        bool needs = may || conn->events_due || conn->wants_settling;
         needs_heap |= needs;
         if (!needs) {
             leave_turn(thread, conn);
@@ -620,6 +625,9 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
     if (conn->session == NULL) {
         conn_must_close(conn, "no memory for its session");
     } else {
+        if (unlikely(conn->takes_messages)) {
+            message_begin(conn);
+        }
         heap_set_creator(heap, conn->session->heap);
     }
     while (!late && may_go_on(conn)) {
@@ -636,6 +644,9 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
         event_deliver(conn);
+        if (unlikely(conn->takes_messages)) {
+            message_pause(conn);
+        }
     }
     return late;
 }
@@ -714,7 +725,7 @@ static void run_with_heap(struct rpc_thread *thread)
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
-        if (conn->events_due || may_go_on(conn)) {
+        if (conn->events_due || conn->wants_settling || may_go_on(conn)) {
             late = run_share(conn, deadline_ms);
             leave_turn(thread, conn);
             if (late) {

@@ -187,6 +187,56 @@ bool rpc_conn_is_kept(const struct rpc_conn *conn);
 #define RPC_DISMISSAL_BYTES 256
 void rpc_too_many_clients_line(char line[RPC_DISMISSAL_BYTES], uint64_t max);
 
+/* ---- connections of messages ----
+ *
+ * HTTP brings one message at a time, each for a session that it names itself, and has its own place for events.  For
+ * a connection that takes messages the functions above hold but for the input, and:
+ *
+ *   rpc_conn_message_add()*  rpc_conn_message_end()  rpc_thread_run()..  until it is not waiting: its output is the reply
+ *   rpc_conn_sent()  rpc_conn_message_taken()  and so on
+ *
+ * It is in a leased session only while a message for it runs, so that the lease runs from the end of that.  A session
+ * that a message has leased is the connection's own afterwards, as long as it is there.  Events wait in the session
+ * for a connection that hears them. */
+
+/* From here on this connection takes messages.  *begun is what has come of a line, *len bytes; good until the next
+ * call. */
+void rpc_conn_take_messages(struct rpc_conn *conn, const char **begun, size_t *len);
+/* Bytes of a message.  false: no memory. */
+bool rpc_conn_message_add(struct rpc_conn *conn, const char *bytes, size_t n);
+/* The message is whole.  `session` is the token of the session it is for, of any length; NULL: the connection's own.
+ * Queues the connection for rpc_thread_run(). */
+void rpc_conn_message_end(struct rpc_conn *conn, const char *session, size_t session_len);
+/* Whether the session was unknown: nothing was run, the reply says so. */
+bool rpc_conn_message_is_lost(const struct rpc_conn *conn);
+/* The word of the last error in the reply; NULL: there is none. */
+const char *rpc_conn_message_error(const struct rpc_conn *conn);
+/* The reply has been taken.  What then wants a run, rpc_conn_wants_run() tells. */
+void rpc_conn_message_taken(struct rpc_conn *conn);
+
+/* The next message subscribes, for as long as the connection is there, which stays in the message's session; when its
+ * reply has been taken, with rpc_conn_begin_stream(), events are all that comes.  Each is a line. */
+void rpc_conn_want_stream(struct rpc_conn *conn);
+void rpc_conn_begin_stream(struct rpc_conn *conn);
+/* The `params` of the event in a line of `len` bytes, newline included. */
+const char *rpc_event_params(const char *line, size_t len, size_t *params_len);
+
+/* A message that has no text: all of the heap in a format of heap.export, in a file without a name.  When there is no
+ * error, rpc_conn_take_file() gives the file, which is the caller's to close; -1: there is none.  false: there is no
+ * such format. */
+bool rpc_conn_ask_export(struct rpc_conn *conn, const char *format);
+int rpc_conn_take_file(struct rpc_conn *conn);
+
+/* An error reply, id null, in a line with newline and NUL; returns its length.  `word` is one of PROTOCOL section 9;
+ * limit: the option that was exceeded, or NULL; `max` 0: none. */
+#define RPC_ERROR_LINE_BYTES 1024
+size_t rpc_error_line(char line[RPC_ERROR_LINE_BYTES], const char *word, const char *message, const char *limit,
+                      uint64_t max);
+
+/* Every figure of `stats` in the text format of Prometheus, malloc'ed, *len bytes; NULL: no memory.  Waits for nothing.
+ * Any thread. */
+char *rpc_service_metrics(struct rpc_service *service, size_t *len);
+
 /* Bytes that crossed sockets, for `stats server`; cheap, any thread. */
 void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out);
 

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* An unfinished line up to here is copied in front of the next read rather than read into. */
 #define PARTIAL_COPY_MAX 16384u
@@ -121,8 +122,8 @@ void conn_list_remove_arrived(struct rpc_thread *thread, struct rpc_conn *conn)
 
 /* ---- life ---- */
 
-/* Bytes came or went.  The coarse clock will do: at a pipeline of one this runs twice a request. */
-static void note_activity(struct rpc_conn *conn)
+/* The coarse clock will do: at a pipeline of one this runs twice a request. */
+void conn_note_activity(struct rpc_conn *conn)
 {
     atomic_store_explicit(&conn->active_ms, slowlog_coarse_ms(), memory_order_relaxed);
     atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
@@ -138,12 +139,13 @@ struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, con
     conn->thread = thread;
     conn->client = client;
     conn->user = user;
+    conn->file = -1;
     conn->transport = peer->transport;
     snprintf(conn->peer, sizeof(conn->peer), "%s", peer->name);
     out_init(&conn->out, 0);
     out_init(&conn->events, 0);
     conn->opened_ms = rpc_now_ms();
-    note_activity(conn);
+    conn_note_activity(conn);
     conn_list_add_arrived(thread, conn);
     atomic_fetch_add_explicit(&thread->service->sessions, 1, memory_order_relaxed);
     return conn;
@@ -160,6 +162,9 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     free(conn->partial);
     out_fini(&conn->out);
     out_fini(&conn->events);
+    if (conn->file >= 0) {
+        close(conn->file);
+    }
     if (conn->arrived.linked) {
         conn_list_remove_arrived(thread, conn);
         atomic_fetch_sub_explicit(&thread->service->sessions, 1, memory_order_relaxed);
@@ -215,8 +220,7 @@ void conn_drop_requests(struct rpc_conn *conn)
 
 /* ---- bytes in ---- */
 
-/* Makes room for n more bytes in the unfinished line's own block. */
-static bool grow_partial(struct rpc_conn *conn, size_t n)
+bool conn_grow_partial(struct rpc_conn *conn, size_t n)
 {
     struct turn_block *old = conn->partial;
     if (old->size - old->used >= n) {
@@ -244,7 +248,7 @@ char *rpc_conn_buffer(struct rpc_conn *conn, size_t suggested, size_t *room)
     conn->reading_prefix = prefix;
     conn->reading_partial = prefix > PARTIAL_COPY_MAX;
     if (conn->reading_partial) {
-        if (!grow_partial(conn, wish)) {
+        if (!conn_grow_partial(conn, wish)) {
             return NULL;
         }
         conn->reading = conn->partial->bytes;
@@ -330,8 +334,7 @@ static bool is_tls_hello(const struct rpc_conn *conn, const char *data, size_t l
     return conn->frame.lines == 0 && !conn->frame.dropping && len >= 2 && data[0] == 0x16 && data[1] == 0x03;
 }
 
-/* After bytes or the end came: the connection waits its turn where it has something to wait for. */
-static void queue(struct rpc_conn *conn)
+void conn_queue(struct rpc_conn *conn)
 {
     if (conn->question != NULL) {
         return;
@@ -361,8 +364,8 @@ void rpc_conn_received(struct rpc_conn *conn, size_t n)
         size_t done = read_lines(conn, data, len);
         keep_partial(conn, data + done, len - done);
     }
-    note_activity(conn);
-    queue(conn);
+    conn_note_activity(conn);
+    conn_queue(conn);
 }
 
 void rpc_conn_received_eof(struct rpc_conn *conn)
@@ -373,7 +376,7 @@ void rpc_conn_received_eof(struct rpc_conn *conn)
         conn->partial->bytes[conn->partial->used] = '\n';
         received_in_partial(conn, conn->partial->used);
     }
-    queue(conn);
+    conn_queue(conn);
 }
 
 /* ---- replies out ---- */
@@ -387,7 +390,7 @@ const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
 void rpc_conn_sent(struct rpc_conn *conn, size_t n)
 {
     conn->sent += n;
-    note_activity(conn);
+    conn_note_activity(conn);
     if (conn->event_bytes > conn_unsent(conn)) {
         conn->event_bytes = conn_unsent(conn);
     }

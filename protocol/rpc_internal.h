@@ -11,6 +11,8 @@
  *   parked.c        requests that wait while the heap works in slices
  *   session.c       sessions: who is in which, leases
  *   event.c         events: who is told, and when
+ *   message.c       connections that bring whole messages instead of lines
+ *   metrics.c       the figures of stats for Prometheus
  *   call.c          what the handlers (method_*.c) share
  *
  * A connection with requests is on its thread's `ready` list; one that the server has to look after is on
@@ -106,6 +108,7 @@ struct rpc_service {
     _Atomic bool has_company; /* another thread has run requests meanwhile */
     char heap_token[RPC_TOKEN_BYTES]; /* tells one heap from the next */
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
+    double started_unix_s; /* the same on the calendar */
     _Atomic uint64_t bytes_in, bytes_out;
     _Atomic uint64_t sessions; /* of connections, those that are on their way to one included, and leased ones */
     pthread_mutex_t mutex;     /* guards what follows */
@@ -195,6 +198,10 @@ struct rpc_conn {
     struct rpc_session *session; /* NULL before it has arrived */
     struct conn_link joined;     /* of the session */
     struct conn_link told;       /* of the thread: its session's events, or its end, are to be looked at */
+    struct rpc_session *home;    /* that it goes back to; NULL: it is there */
+    uint64_t own;                /* number of the leased session that is its own; 0: none, `home` is */
+    unsigned stream_kinds;       /* set of 1 << enum event_kind that it subscribes to itself */
+    _Atomic bool is_deaf;        /* hears no events; its thread writes, GIL or not */
 
     /* for server.clients, and what others do to it; any thread */
     _Atomic uint64_t requests;  /* that have been run */
@@ -212,6 +219,16 @@ struct rpc_conn {
     size_t reading_prefix;      /* how many of the unfinished line are in front of them there */
     bool reading_partial;       /* `reading` is in `partial`, not in the thread's turn */
     bool eof;                   /* nothing comes any more */
+    bool takes_messages;        /* whole messages come, not lines; what follows is of the last one */
+    bool wants_visit;           /* it runs in another session than the connection is in */
+    bool wants_settling;        /* it is over, and the connection may have to leave that session */
+    bool wants_stream;          /* what it subscribes to is the connection's */
+    bool is_unsettled;          /* some of it has run with the GIL */
+    bool is_lost;               /* its session was unknown */
+    enum rpc_error last_error;  /* of its replies; kept up to date for all connections */
+    int file;                   /* of the answer to an export; -1: none */
+    size_t visit_token_len;
+    char visit_token[RPC_TOKEN_BYTES]; /* of the session it is for; 0 bytes: the connection's own */
     bool ends_itself;           /* it has killed itself: what it is owed is sent, then it closes */
 
     /* requests that have not run */
@@ -329,6 +346,21 @@ void thread_release_turn(struct rpc_thread *thread, struct turn *turn);
 /* The first request's deaths are over: ends its reply.  GIL: held. */
 void rpc_finish_parked(struct rpc_conn *conn);
 
+/* ---- rpc_conn.c ---- */
+
+/* Makes room for n more bytes in the unfinished line's own block. */
+bool conn_grow_partial(struct rpc_conn *conn, size_t n);
+/* After input: the connection waits its turn where it has something to wait for. */
+void conn_queue(struct rpc_conn *conn);
+/* Bytes came or went. */
+void conn_note_activity(struct rpc_conn *conn);
+
+/* ---- message.c ---- */
+
+/* Before and after what runs of a connection's message in one go.  GIL: held. */
+void message_begin(struct rpc_conn *conn);
+void message_pause(struct rpc_conn *conn);
+
 /* ---- session.c ---- */
 
 /* A number that a session is found by: its own, or that of one that was merged into it. */
@@ -354,7 +386,8 @@ struct rpc_session {
     struct session_number *numbers; /* all it is found by */
     struct conn_list conns;         /* that are in it, in order of joining */
     struct rpc_session *prev_listener, *next_listener; /* of the book, while `subscribed` */
-    unsigned subscribed;                               /* set of 1 << enum event_kind */
+    unsigned asked;      /* set of 1 << enum event_kind that `subscribe` was asked for */
+    unsigned subscribed; /* that, and what its connections subscribe to themselves */
     struct event_queue waiting;
     bool is_kept;                 /* it held or subscribed to something when that was looked at last */
     char token[RPC_TOKEN_BYTES];  /* "": no lease */
@@ -388,6 +421,10 @@ HEAP_MUST_USE enum heap_error session_close(uint64_t *released, struct call *cal
 HEAP_MUST_USE enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_conn *conn);
 /* Notes whether it holds or subscribes to something, for the idle time limit. */
 void session_note_kept(struct rpc_session *session);
+/* The connection goes into the session that its message is for.  false: there is none. */
+bool session_visit(struct rpc_conn *conn);
+/* Its message is over: it leaves a leased session. */
+void session_settle(struct rpc_conn *conn);
 /* Ends all sessions; all connections must be gone. */
 void session_end_all(struct rpc_service *service);
 
@@ -425,7 +462,10 @@ static inline bool event_is_watched(const struct rpc_service *service, unsigned 
 {
     return (service->book.watched & kinds) != 0;
 }
+/* The session asks for these, and no others. */
 void event_subscribe(struct rpc_service *service, struct rpc_session *session, unsigned kinds);
+/* One of its connections that subscribes itself has come or gone. */
+void event_follow(struct rpc_service *service, struct rpc_session *session);
 /* `clients`; reason NULL: none. */
 void event_client(const struct rpc_conn *conn, const char *what, const char *reason);
 /* `pressure`, if it has changed. */
@@ -453,6 +493,9 @@ void event_catch_up(struct rpc_conn *conn);
 
 /* Reads a line into requests at the end of the connection's. */
 void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line);
+/* A request without text at the end of the connection's, all arguments left out.  NULL: no memory, and the connection
+ * must close. */
+struct request *envelope_add(struct rpc_conn *conn, const struct method *method);
 /* The answer to an over-long line. */
 void envelope_too_long(struct rpc_conn *conn);
 
@@ -484,6 +527,7 @@ struct question {
     bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
     struct out out;
     struct fault fault;
+    int file;                      /* that the answer is about; -1: none */
 };
 
 bool question_desk_init(struct question_desk *desk); /* false: no resources */

@@ -88,6 +88,9 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     store_limits(service, limits);
     service->host = *host;
     service->started_ms = rpc_now_ms();
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    service->started_unix_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     method_index_init(&service->index);
     event_observe_heap(service);
 #if HEAP_DEBUG >= 1

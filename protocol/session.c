@@ -189,6 +189,9 @@ static void join(struct rpc_session *session, struct rpc_conn *conn)
     conn->session = session;
     conn_list_add_joined(&session->conns, conn);
     atomic_store_explicit(&conn->is_kept, session->is_kept, memory_order_relaxed);
+    if (conn->stream_kinds != 0) {
+        event_follow(conn->thread->service, session);
+    }
     if (service->book.acting == conn) {
         heap_set_creator(service->heap, session->heap);
     }
@@ -215,6 +218,9 @@ static void leave(struct rpc_conn *conn)
     bool was_first = session->conns.first == conn;
     conn_list_remove_joined(&session->conns, conn);
     conn->session = NULL;
+    if (conn->stream_kinds != 0) {
+        event_follow(conn->thread->service, session);
+    }
     if (session->conns.first == NULL && session->token[0] != '\0') {
         session->ends_ms = rpc_now_ms() + session->lease_ms;
         plan_look(conn->thread->service, session->ends_ms);
@@ -238,9 +244,67 @@ void session_admit(struct rpc_thread *thread)
     }
 }
 
+/* ---- visits ----
+ *
+ * A connection that takes messages has a session of its own, its home, and goes into another one while a message for
+ * that runs.  A home without its connection is in the book all the same. */
+
+/* Back from a visit.  What was visited ends if nobody else is in it and it has no lease. */
+static void go_home(struct rpc_conn *conn)
+{
+    struct rpc_session *visited = conn->session, *home = conn->home;
+    if (home == NULL) {
+        return;
+    }
+    conn->home = NULL;
+    leave(conn);
+    if (visited->conns.first == NULL && visited->token[0] == '\0') {
+        end(conn->thread->service, visited, NULL);
+    }
+    join(home, conn);
+}
+
+bool session_visit(struct rpc_conn *conn)
+{
+    struct rpc_service *service = conn->thread->service;
+    struct rpc_session *host;
+    if (conn->visit_token_len > 0) {
+        host = session_find_token(service, conn->visit_token, conn->visit_token_len);
+        if (host == NULL) {
+            return false;
+        }
+    } else {
+        host = session_find(service, conn->own);
+        conn->own = host == NULL ? 0 : conn->own;
+    }
+    if (host == conn->session) {
+        return true;
+    }
+    go_home(conn);
+    if (host != NULL && host != conn->session) {
+        conn->home = conn->session;
+        leave(conn);
+        join(host, conn);
+    }
+    return true;
+}
+
+void session_settle(struct rpc_conn *conn)
+{
+    struct rpc_session *session = conn->session, *fresh;
+    if (conn->home != NULL) {
+        go_home(conn);
+    } else if (session->token[0] != '\0' && (fresh = create_another(conn->thread->service)) != NULL) {
+        conn->own = session->number;
+        leave(conn);
+        join(fresh, conn);
+    }
+}
+
 void session_bury(struct rpc_conn *conn)
 {
     struct rpc_service *service = conn->thread->service;
+    go_home(conn);
     struct rpc_session *session = conn->session;
     conn_list_remove_told(conn->thread, conn);
     leave(conn);
@@ -284,7 +348,7 @@ void session_look_at_leases(struct rpc_service *service)
     struct rpc_session *next;
     for (struct rpc_session *session = service->book.first; session != NULL; session = next) {
         next = session->next;
-        if (session->conns.first != NULL) {
+        if (session->conns.first != NULL || session->token[0] == '\0') {
             continue;
         }
         if (session->ends_ms <= now) {
@@ -324,9 +388,10 @@ enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to)
     if (error != HEAP_OK) {
         return error;
     }
-    move_numbers(to, from, atomic_load_explicit(&conn->requests, memory_order_relaxed) <= 1);
+    bool is_fresh = from->token[0] == '\0' && atomic_load_explicit(&conn->requests, memory_order_relaxed) <= 1;
+    move_numbers(to, from, is_fresh);
     event_queue_move(service, &to->waiting, &from->waiting);
-    event_subscribe(service, to, to->subscribed | from->subscribed);
+    event_subscribe(service, to, to->asked | from->asked);
     while (from->conns.first != NULL) {
         struct rpc_conn *moved = from->conns.first;
         conn_list_remove_joined(&from->conns, moved);
