@@ -13,11 +13,16 @@ ONLY      ?=
 # for `make fuzz`: a target of tests/fuzz/, or all, and how long each runs
 TARGET    ?= all
 SECONDS   ?= 60
+# where the C sources of llhttp are, and its header below its folder
+LLHTTP    ?= /usr/share/llhttp
+LLHTTP_INCLUDE ?= /usr/share/include
 # 1: show the commands
 V         ?=
 # Nothing below needs touching.
 
 # libuv: loops, sockets, signals, threads.  jansson: JSON off the hot path, in the client and the tests.
+# llhttp: parses HTTP; it comes as C sources, which are compiled in: Debian packs no library of it, and a parser that
+# all of node's users test is safer than a new one.
 # libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
 Q := $(if $(V),,@)
 say = @printf '  %-5s %s\n' $(1) $(2)
@@ -50,6 +55,7 @@ PROTOCOL_OBJECTS := $(call objects,protocol)
 SERVER_OBJECTS   := $(call objects,server)
 CLIENT_LIB       := $(B)/client/heapd_client.o
 HEAPCTL_OBJECTS  := $(filter-out $(CLIENT_LIB),$(call objects,client))
+LLHTTP_OBJECTS   := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
 SUPPORT_OBJECTS  := $(call objects,tests/support)
 UNIT_TESTS        := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 INTEGRATION_TESTS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/integration/test_*.c))
@@ -65,6 +71,7 @@ all: programs ## build build/heapd and build/heapctl (the default)
 programs: $(B)/heapd $(B)/heapctl
 
 $(B)/libheap.a: $(HEAP_OBJECTS)
+$(B)/libllhttp.a: $(LLHTTP_OBJECTS)
 $(B)/libprotocol.a: $(PROTOCOL_OBJECTS)
 $(B)/libsupport.a: $(SUPPORT_OBJECTS)
 $(B)/libheapdclient.a: $(CLIENT_LIB)
@@ -72,12 +79,19 @@ $(B)/%.a:
 	@rm -f $@
 	$(Q)ar rcs $@ $^
 
-$(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a
+$(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lm
 $(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
+
+# Strict: what llhttp forgives by default is how requests are smuggled past proxies.  Its warnings are not ours.
+$(B)/llhttp/%.o: $(LLHTTP)/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(filter-out -W%,$(CFLAGS_ALL)) -w -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)/llhttp -c -o $@ $<
+$(B)/server/%.o $(B)/tests/unit/%.o: CFLAGS_ALL += -DLLHTTP_STRICT_MODE=1 -isystem $(LLHTTP_INCLUDE)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -96,7 +110,8 @@ $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -lz -lm
 # The daemon with a clock around each hold of the GIL.
-$(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a
+$(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a \
+    $(B)/libllhttp.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
 

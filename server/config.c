@@ -24,6 +24,7 @@
 
 enum option_kind {
     OPTION_ADDRESSES, /* of listen */
+    OPTION_HOSTS,     /* of allow_hosts */
     OPTION_NUMBER,    /* unsigned */
     OPTION_SIZE,      /* uint64_t, with k, m, g; the kinds from here to OPTION_SECONDS are limits, 0: none */
     OPTION_COUNT,     /* uint64_t */
@@ -72,6 +73,9 @@ static const struct option options[] = {
     {name, KIND_##unit, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(limits.member), 0, largest, NULL, doc},
     RPC_LIMIT_MAP(X)
 #undef X
+        {"allow-host", OPTION_HOSTS, PLACE_ANYWHERE, MEMBER(allow_hosts), 0, 0, NULL,
+         "a name that HTTP requests may have as their Host, besides the listening addresses and localhost; may be "
+         "repeated"},
         {"export-dir", OPTION_FOLDER, PLACE_ANYWHERE, MEMBER(export_dir), 0, 0, NULL,
          "the folder in which heap.export may write files (default: it may not)"},
     {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
@@ -194,8 +198,25 @@ static bool add_address(struct config *config, const char *text, const char *whe
     return true;
 }
 
-/* Addresses with commas between them, spaces around them. */
-static bool add_addresses(struct config *config, const struct given *given, struct reason *reason)
+/* One more name for HTTP, perhaps with a port. */
+static bool add_host(struct config *config, const char *text, const char *where, struct reason *reason)
+{
+    size_t len = strlen(text);
+    bool is_name = len > 0 && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]") == len;
+    if (config->allow_host_count == CONFIG_HOSTS_MAX) {
+        return reason_set(reason, "%s: more than %u names", where, CONFIG_HOSTS_MAX);
+    }
+    if (!is_name || len >= CONFIG_HOST_BYTES) {
+        return reason_set(reason, "%s: '%.100s' is no host; allowed: a name or an address, such as heap.example.com, "
+                          "without http:// and without a path", where, text);
+    }
+    memcpy(config->allow_hosts[config->allow_host_count++], text, len + 1);
+    return true;
+}
+
+/* Items with commas between them, spaces around them. */
+static bool add_items(struct config *config, const struct given *given, struct reason *reason,
+                      bool (*add)(struct config *config, const char *text, const char *where, struct reason *reason))
 {
     const char *p = given->value;
     for (;;) {
@@ -206,7 +227,7 @@ static bool add_addresses(struct config *config, const struct given *given, stru
             trimmed--;
         }
         snprintf(text, sizeof text, "%.*s", (int)(trimmed < sizeof text ? trimmed : sizeof text - 1), p);
-        if (!add_address(config, text, given->where, reason)) {
+        if (!add(config, text, given->where, reason)) {
             return false;
         }
         if (p[len] == '\0') {
@@ -241,7 +262,9 @@ static bool apply(struct config *config, const struct given *given, struct reaso
     uint64_t number;
     switch (given->option->kind) {
     case OPTION_ADDRESSES:
-        return add_addresses(config, given, reason);
+        return add_items(config, given, reason, add_address);
+    case OPTION_HOSTS:
+        return add_items(config, given, reason, add_host);
     case OPTION_NUMBER:
         if (!read_number(&number, given, reason)) {
             return false;
@@ -351,7 +374,7 @@ static const char *environment_value(const struct option *option, char name[64])
 
 static bool read_environment(struct config *config, struct reason *reason)
 {
-    size_t listened = config->listen_count;
+    size_t listened = config->listen_count, hosted = config->allow_host_count;
     for (size_t i = 0; i < OPTION_COUNT_ALL; i++) {
         char name[64];
         struct given given = {&options[i], environment_value(&options[i], name), name};
@@ -360,6 +383,9 @@ static bool read_environment(struct config *config, struct reason *reason)
         }
         if (options[i].kind == OPTION_ADDRESSES && listened > 0) {
             config->listen_count = 0;
+        }
+        if (options[i].kind == OPTION_HOSTS && hosted > 0) {
+            config->allow_host_count = 0;
         }
         if (!apply(config, &given, reason)) {
             return false;
@@ -421,7 +447,7 @@ static bool scan_flags(struct config *config, int argc, char *const argv[], stru
 
 static bool read_flags(struct config *config, int argc, char *const argv[], struct reason *reason)
 {
-    bool listened = false;
+    bool listened = false, hosted = false;
     for (int i = 1; i < argc;) {
         char where[64];
         struct given given;
@@ -431,6 +457,10 @@ static bool read_flags(struct config *config, int argc, char *const argv[], stru
         if (given.option->kind == OPTION_ADDRESSES && !listened) {
             config->listen_count = 0;
             listened = true;
+        }
+        if (given.option->kind == OPTION_HOSTS && !hosted) {
+            config->allow_host_count = 0;
+            hosted = true;
         }
         if (!apply(config, &given, reason)) {
             return false;
@@ -489,6 +519,21 @@ static void tell_addresses(const struct config *config, struct rpc_option *row,
     }
 }
 
+static void tell_hosts(const struct config *config, struct rpc_option *row,
+                       void (*tell)(void *arg, const struct rpc_option *option), void *arg)
+{
+    row->kind = RPC_OPTION_ITEM;
+    for (size_t i = 0; i < config->allow_host_count; i++) {
+        row->text = config->allow_hosts[i];
+        tell(arg, row);
+    }
+    if (config->allow_host_count == 0) {
+        row->kind = RPC_OPTION_TEXT;
+        row->text = NULL;
+        tell(arg, row);
+    }
+}
+
 void config_each(const struct config *config, void (*row)(void *arg, const struct rpc_option *option), void *arg)
 {
     for (size_t i = 0; i < OPTION_COUNT_ALL; i++) {
@@ -498,6 +543,9 @@ void config_each(const struct config *config, void (*row)(void *arg, const struc
         switch (option->kind) {
         case OPTION_ADDRESSES:
             tell_addresses(config, &told, row, arg);
+            continue;
+        case OPTION_HOSTS:
+            tell_hosts(config, &told, row, arg);
             continue;
         case OPTION_NUMBER:
             told.kind = RPC_OPTION_NUMBER;
@@ -552,7 +600,7 @@ static void write_wrapped(FILE *out, const char *text, size_t indent)
 static void argument_text(const struct option *option, char *text, size_t size)
 {
     static const char *const arguments[] = {
-        [OPTION_ADDRESSES] = "ADDR",  [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
+        [OPTION_ADDRESSES] = "ADDR",  [OPTION_HOSTS] = "NAME", [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
         [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_FOLDER] = "DIR", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {

@@ -25,6 +25,10 @@
 /* Of a folder's path, with its NUL. */
 #define CONFIG_PATH_BYTES 1024u
 
+/* Names for --allow-host, and bytes of one, with its NUL. */
+#define CONFIG_HOSTS_MAX 16u
+#define CONFIG_HOST_BYTES 256u
+
 /* What the command line asks for. */
 enum config_action {
     CONFIG_RUN,
@@ -41,6 +45,8 @@ struct config {
     unsigned log_level;       /* enum log_level */
     unsigned log_format;      /* enum log_format */
     char export_dir[CONFIG_PATH_BYTES]; /* where heap.export may write; "": nowhere */
+    char allow_hosts[CONFIG_HOSTS_MAX][CONFIG_HOST_BYTES]; /* names that HTTP may mean us by, besides the addresses */
+    size_t allow_host_count;
     uint64_t slowlog_us;      /* requests that take so long are noted */
     struct rpc_limits limits; /* max_memory 0: no limit was wanted */
     const char *file;         /* --config; NULL: none */

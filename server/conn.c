@@ -5,10 +5,12 @@
  *                      |     |  ^     unread replies > 1 MiB, or         |
  *                      |     v  |     requests that wait for a run       |
  *                      |  not reading                                    |
+ *                      |                                                 |
+ *                      |  first line is HTTP: the same through http.c    |
  *                      +-----|-------------|---------------|-------------+
- *        end of input, or    |             |  first line   |  reset, time limit,
- *        the daemon stops    v             v  is HTTP      |  max-output, no memory
- *                          ENDED        REFUSED            |
+ *        end of input, or    |   HTTP is   |               |  reset, time limit,
+ *        the daemon stops    v   over      v               |  max-output, no memory
+ *                          ENDED        LINGERING          |
  *             answers what  |              | throws input  |
  *             was received  |  all sent    | away          |
  *                           v              v  end, 1 s     v
@@ -19,12 +21,12 @@
  *
  *   OPEN      rpc is there.  is_reading says whether libuv reads.
  *   ENDED     is_ended.  Never reads again; conn_flush() closes when nothing is owed.
- *   REFUSED   is_ended, rpc is NULL, reads.  An answer was sent and our side closed; waits for the other side,
+ *   LINGERING is_ended, rpc is NULL, reads.  An answer was sent and our side closed; waits for the other side,
  *             because closing with unread bytes would reset the connection under that answer, and closing
  *             at once looks to some clients as if they had never been connected.  conn_dismiss() begins here.
  *   CLOSING   is_closing, rpc is NULL, on no list.  Only libuv still knows it; write callbacks may come.
  *
- * The session ends with rpc_conn_destroy(), on the way into REFUSED or CLOSING; memory is freed in
+ * The session ends with rpc_conn_destroy(), on the way into LINGERING or CLOSING; memory is freed in
  * on_closed() and nowhere else.
  *
  * Writing: what the socket takes is written from the replies in place.  When it takes no more, a copy of the
@@ -35,6 +37,7 @@
  */
 #include "conn.h"
 
+#include "http.h"
 #include "io_thread.h"
 #include "peer.h"
 #include "server.h"
@@ -48,24 +51,13 @@
 #define WAITING_WRITE_BYTES 8192u
 /* A client with replies above max-output has so long to take some of them. */
 #define STUCK_MS 1000u
-/* How long a refused connection may go on talking. */
-#define REFUSED_MS 1000u
+/* How long a connection may go on talking when its last answer was sent. */
+#define LINGER_MS 1000u
 /* So many connections that were turned away may linger on a loop; the files set aside at the start cover them.
  */
 #define DISMISSED_MAX 16u
 /* A silent TCP peer that owes an acknowledgement is looked at after this. */
 #define UNHEARD_MS 30000u
-
-static const char http_reply[] = "HTTP/1.1 501 Not Implemented\r\n"
-                                 "Content-Type: text/plain\r\n"
-                                 "Content-Length: 57\r\n"
-                                 "Connection: close\r\n"
-                                 "\r\n"
-                                 "This port speaks JSON-RPC 2.0, one message a line.\n"
-                                 "(501)\n";
-_Static_assert(sizeof "This port speaks JSON-RPC 2.0, one message a line.\n"
-                      "(501)\n" == 57 + 1,
-               "Content-Length counts the body");
 
 /* ---- close ---- */
 
@@ -78,6 +70,8 @@ static void on_closed(uv_handle_t *handle)
 static void end_session(struct conn *conn, const char *why)
 {
     if (conn->rpc != NULL) {
+        http_destroy(conn->http);
+        conn->http = NULL;
         rpc_conn_destroy(conn->rpc, why);
         conn->rpc = NULL;
         io_thread_want_run(conn->thread);
@@ -113,10 +107,16 @@ struct waiting_write {
     char bytes[WAITING_WRITE_BYTES];
 };
 
+/* What is to be sent. */
+static const char *output_of(const struct conn *conn, size_t *len)
+{
+    return conn->http != NULL ? http_output(conn->http, len) : rpc_conn_output(conn->rpc, len);
+}
+
 /* Bytes have gone out. */
 static void count_sent(struct conn *conn, size_t n)
 {
-    rpc_conn_sent(conn->rpc, n);
+    conn->http != NULL ? http_sent(conn->http, n) : rpc_conn_sent(conn->rpc, n);
     conn->thread->bytes_out += n;
     conn->active_ms = uv_now(&conn->thread->loop);
     conn->has_sent = true;
@@ -166,7 +166,7 @@ static bool write_when_possible(struct conn *conn, const char *bytes, size_t len
 static bool send_output(struct conn *conn)
 {
     size_t len;
-    const char *bytes = rpc_conn_output(conn->rpc, &len);
+    const char *bytes = output_of(conn, &len);
     if (len == 0 || conn->is_writing) {
         return true;
     }
@@ -183,26 +183,12 @@ static bool send_output(struct conn *conn)
     }
     if (sent > 0) {
         count_sent(conn, sent);
-        bytes = rpc_conn_output(conn->rpc, &len);
+        bytes = output_of(conn, &len);
     }
     return write_when_possible(conn, bytes, len);
 }
 
 /* ---- read ---- */
-
-/* Answers a connection that speaks HTTP, and will hear no more of it. */
-static void refuse_http(struct conn *conn)
-{
-    uv_buf_t buf = uv_buf_init((char *)(uintptr_t)http_reply, sizeof http_reply - 1);
-    log_write(&conn->thread->server->log, LOG_WARNING, "client %llu speaks HTTP: refused",
-              (unsigned long long)conn->client);
-    conn->is_ended = true;
-    conn->active_ms = uv_now(&conn->thread->loop);
-    end_session(conn, "speaks HTTP");
-    (void)!uv_try_write(&conn->handle.stream, &buf, 1);
-    shutdown(file_of(conn), SHUT_WR);
-    io_thread_look_soon(conn->thread);
-}
 
 static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -213,6 +199,9 @@ static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     if (conn->rpc == NULL) {
         bytes = thread->discard;
         room = sizeof thread->discard;
+    } else if (thread->read_budget > 0 && conn->http != NULL) {
+        bytes = thread->http_input;
+        room = sizeof thread->http_input;
     } else if (thread->read_budget > 0) {
         bytes = rpc_conn_buffer(conn->rpc, suggested, &room);
     }
@@ -237,6 +226,18 @@ static void stop_reading(struct conn *conn)
     }
 }
 
+/* The connection turns out to speak HTTP. */
+static void begin_http(struct conn *conn, const char *bytes, size_t n)
+{
+    log_write(&conn->thread->server->log, LOG_DEBUG, "client %llu speaks HTTP", (unsigned long long)conn->client);
+    conn->http = http_create(conn, bytes, n);
+    if (conn->http == NULL) {
+        conn_close(conn, LOG_WARNING, "no memory for HTTP");
+        return;
+    }
+    conn_flush(conn);
+}
+
 static void on_bytes(struct conn *conn, const char *bytes, size_t n)
 {
     struct io_thread *thread = conn->thread;
@@ -248,8 +249,13 @@ static void on_bytes(struct conn *conn, const char *bytes, size_t n)
     thread->read_budget -= n < thread->read_budget ? n : thread->read_budget;
     conn->active_ms = uv_now(&thread->loop);
     conn->has_spoken = true;
+    if (conn->http != NULL) {
+        http_received(conn->http, bytes, n);
+        conn_flush(conn);
+        return;
+    }
     if (first_line_is_http(&conn->first_line, bytes, n)) {
-        refuse_http(conn);
+        begin_http(conn, bytes, n);
         return;
     }
     rpc_conn_received(conn->rpc, n);
@@ -262,7 +268,12 @@ static void on_end(struct conn *conn)
     stop_reading(conn);
     conn->is_ended = true;
     if (conn->rpc == NULL) {
-        conn_close(conn, LOG_DEBUG, "refused");
+        conn_close(conn, LOG_DEBUG, "it was given time to read the last answer");
+        return;
+    }
+    if (conn->http != NULL) {
+        http_received_end(conn->http);
+        conn_flush(conn);
         return;
     }
     rpc_conn_received_eof(conn->rpc);
@@ -319,12 +330,57 @@ static bool is_crowded(const struct conn *conn, size_t unsent)
     return unsent > RPC_OUTPUT_HIGH_BYTES / 2 || is_above_limit(conn, 2 * rpc_conn_unread(conn->rpc));
 }
 
+/* Our side is closed, and the client is given the time to read what was sent: to close with unread bytes would reset
+ * the connection under that. */
+static void linger(struct conn *conn, const char *why)
+{
+    conn->is_ended = true;
+    conn->active_ms = uv_now(&conn->thread->loop);
+    end_session(conn, why);
+    shutdown(file_of(conn), SHUT_WR);
+    io_thread_look_soon(conn->thread);
+    start_reading(conn);
+}
+
+/* conn_flush() of one that speaks HTTP. */
+static void flush_http(struct conn *conn)
+{
+    size_t unsent;
+    bool has_ended = conn->is_ended;
+    http_turn(conn->http);
+    if (http_must_close(conn->http)) {
+        conn_close(conn, LOG_WARNING, "no memory for HTTP");
+        return;
+    }
+    if (!send_output(conn)) {
+        return;
+    }
+    http_output(conn->http, &unsent);
+    if (http_is_over(conn->http) && unsent == 0) {
+        has_ended ? conn_close(conn, LOG_DEBUG, "end of input") : linger(conn, "its last request was answered");
+        return;
+    }
+    rpc_conn_resume(conn->rpc);
+    if (rpc_conn_wants_run(conn->rpc)) {
+        io_thread_want_run(conn->thread);
+    }
+    if (http_wants_input(conn->http)) {
+        start_reading(conn);
+    } else {
+        stop_reading(conn);
+    }
+}
+
 void conn_flush(struct conn *conn)
 {
     size_t unsent;
     const char *why = rpc_conn_must_close(conn->rpc);
     if (why != NULL) {
         conn_close(conn, LOG_WARNING, why);
+        return;
+    }
+    if (conn->http != NULL) {
+        flush_http(conn);
         return;
     }
     if (!send_output(conn)) {
@@ -358,11 +414,14 @@ void conn_flush(struct conn *conn)
 void conn_drain(struct conn *conn)
 {
     conn->is_draining = true;
-    conn->is_ended = true;
     if (conn->rpc == NULL) {
         conn_close(conn, LOG_DEBUG, "the daemon stops");
         return;
     }
+    if (conn->http != NULL) {
+        http_drain(conn->http);
+    }
+    conn->is_ended = true;
     conn_flush(conn);
 }
 
@@ -384,6 +443,21 @@ static bool is_peer_gone(struct conn *conn, uint64_t silent_ms)
     return conn->has_sent && peer_is_gone(file_of(conn));
 }
 
+/* The same of one that speaks HTTP. */
+static void check_http(struct conn *conn, uint64_t now, uint64_t idle_ms)
+{
+    uint64_t silent_ms = now - conn->active_ms;
+    bool is_kept = rpc_conn_is_kept(conn->rpc) || http_is_kept(conn->http);
+    if (idle_ms != 0 && silent_ms >= idle_ms && !is_kept) {
+        conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
+    } else if (is_peer_gone(conn, silent_ms)) {
+        conn_close(conn, LOG_INFO, "its peer is gone without a word");
+    } else {
+        http_check_time(conn->http, now, silent_ms);
+        conn_flush(conn);
+    }
+}
+
 void conn_check_silence(struct conn *conn, uint64_t now)
 {
     struct server *server = conn->thread->server;
@@ -391,9 +465,11 @@ void conn_check_silence(struct conn *conn, uint64_t now)
     uint64_t idle_ms = 1000 * atomic_load_explicit(&server->idle_timeout_s, memory_order_relaxed);
     uint64_t silent_ms = now - conn->active_ms;
     if (conn->rpc == NULL) {
-        if (silent_ms >= REFUSED_MS) {
-            conn_close(conn, LOG_DEBUG, "refused");
+        if (silent_ms >= LINGER_MS) {
+            conn_close(conn, LOG_DEBUG, "it was given time to read the last answer");
         }
+    } else if (conn->http != NULL) {
+        check_http(conn, now, idle_ms);
     } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
         conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
     } else if (idle_ms != 0 && silent_ms >= idle_ms && !rpc_conn_is_kept(conn->rpc)) {

@@ -17,7 +17,8 @@ struct conn {
     struct conn *prev, *next; /* of the thread; void when closing */
     struct io_thread *thread;
     struct conn *next_resting; /* of the thread; void unless is_resting */
-    struct rpc_conn *rpc;      /* NULL: refused or closing */
+    struct rpc_conn *rpc;      /* NULL: lingering or closing */
+    struct http *http;         /* NULL: it speaks lines, as far as is known; void without rpc */
     union {
         uv_handle_t any;
         uv_stream_t stream;

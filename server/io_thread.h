@@ -56,6 +56,7 @@ struct io_thread {
     size_t read_budget;           /* bytes that this turn may still read */
     uint64_t bytes_in, bytes_out; /* of this turn */
     char discard[4096];           /* what refused connections say is read into here */
+    char http_input[65536];       /* what those say that speak HTTP */
 
     _Atomic unsigned load;    /* connections, those on their way included; any thread reads */
     _Atomic bool stop_wanted; /* any thread sets it */

@@ -102,6 +102,7 @@ static void use_limits(struct server *server, const struct rpc_limits *limits)
     atomic_store(&server->idle_timeout_s, limits->idle_timeout);
     atomic_store(&server->first_byte_timeout_s, limits->first_byte_timeout);
     atomic_store(&server->max_output, limits->max_output);
+    atomic_store(&server->max_request, limits->max_request);
 }
 
 /* Takes over what may change while the daemon runs; the service's limits, which this fits to the machine, are

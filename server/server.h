@@ -58,7 +58,8 @@ struct server {
     _Atomic uint64_t connections;                          /* open now */
     _Atomic uint64_t accepted;                             /* ever; the last one's number */
     _Atomic uint64_t idle_timeout_s, first_byte_timeout_s; /* 0: never */
-    _Atomic uint64_t max_output;                           /* bytes; 0: no limit */
+    _Atomic uint64_t max_output, max_request;              /* bytes; 0: no limit */
+    _Atomic unsigned exports;                              /* over HTTP, whose files are there */
 };
 
 /* Runs the daemon with this configuration until it is told to stop.  Returns the exit code. */
