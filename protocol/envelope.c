@@ -580,7 +580,7 @@ void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
 
 struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
 {
-    static const char no_id[] = "0";
+    static const char no_id[TURN_PADDING] = "0"; /* what reads ids may read on */
     struct request *request = new_request(conn->thread->turn, method->param_count);
     if (request == NULL) {
         conn_must_close(conn, "no memory for its requests");
@@ -588,7 +588,7 @@ struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
     }
     request->method = method;
     request->id = no_id;
-    request->id_len = strlen(no_id);
+    request->id_len = 1;
     memset(request->args, 0, method->param_count * sizeof(request->args[0]));
     enqueue(conn, &(struct chain){request, request, 1});
     return request;

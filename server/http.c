@@ -62,7 +62,7 @@ struct http {
     enum http_problem problem;    /* of the request; HTTP_FINE: none so far */
     uint64_t began_ms;            /* loop time of its first byte */
     uint64_t head_bytes, body_bytes, body_fed; /* so far; fed: with the framing of chunks */
-    bool is_head_whole, is_whole;
+    bool is_head_whole, is_in_trailer, is_whole;
     bool is_draining; /* nothing follows the request under way */
     bool has_ended;   /* the client sends nothing more */
     struct buffer in, out;
@@ -147,6 +147,18 @@ static int on_body(llhttp_t *parser, const char *bytes, size_t n)
     return http->problem == HTTP_FINE ? 0 : -1;
 }
 
+/* Behind the last chunk come lines, as in a head. */
+static int on_chunk_header(llhttp_t *parser)
+{
+    struct http *http = parser->data;
+    if (parser->content_length > 0) {
+        return 0;
+    }
+    http->guard = HTTP_GUARD_TRAILER;
+    http->is_in_trailer = true;
+    return HPE_PAUSED;
+}
+
 static int on_message_complete(llhttp_t *parser)
 {
     struct http *http = parser->data;
@@ -161,6 +173,7 @@ static const llhttp_settings_t settings = {
     .on_header_value_complete = on_header_value_complete,
     .on_headers_complete = on_headers_complete,
     .on_body = on_body,
+    .on_chunk_header = on_chunk_header,
     .on_message_complete = on_message_complete,
 };
 
@@ -170,6 +183,7 @@ static size_t execute(struct http *http, const char *bytes, size_t n)
 {
     llhttp_errno_t error = llhttp_execute(&http->parser, bytes, n);
     if (error == HPE_PAUSED) {
+        llhttp_resume(&http->parser);
         return (size_t)(llhttp_get_error_pos(&http->parser) - bytes);
     }
     if (error != HPE_OK && http->problem == HTTP_FINE) {
@@ -213,7 +227,8 @@ static void answer_problem(struct http *http, enum http_problem problem)
     uint64_t max = problem == HTTP_TOO_LARGE        ? max_request(http)
                    : problem == HTTP_HEAD_TOO_LARGE ? HTTP_HEAD_BYTES_MAX
                                                     : 0;
-    manner.close |= !http->is_whole || problem == HTTP_BAD_LENGTH;
+    bool is_misread = http_problem_status(problem) == 400 && problem != HTTP_BAD_QUERY;
+    manner.close |= !http->is_whole || is_misread || problem == HTTP_HEAD_TOO_LARGE;
     http_answer_problem(&http->out, manner, problem, http_request_allow(http->request), max);
     end_request(http, manner.close);
 }
@@ -403,7 +418,7 @@ static bool begin_request(struct http *http)
     http->guard = (struct http_guard){0};
     http->problem = HTTP_FINE;
     http->head_bytes = http->body_bytes = http->body_fed = 0;
-    http->is_head_whole = http->is_whole = false;
+    http->is_head_whole = http->is_in_trailer = http->is_whole = false;
     http->began_ms = uv_now(&http->conn->thread->loop);
     llhttp_init(&http->parser, HTTP_REQUEST, &settings);
     http->parser.data = http;
@@ -449,8 +464,15 @@ static size_t consume_head(struct http *http, const char *bytes, size_t n)
 
 static size_t consume_body(struct http *http, const char *bytes, size_t n)
 {
-    size_t used = execute(http, bytes, n);
+    bool is_bad = false;
+    if (http->is_in_trailer) {
+        is_bad = http_guard_look(&http->guard, bytes, n, &n) == HTTP_GUARD_BAD;
+    }
+    size_t used = is_bad ? n : execute(http, bytes, n);
     http->body_fed += used;
+    if (is_bad && http->problem == HTTP_FINE) {
+        http->problem = HTTP_BAD_REQUEST;
+    }
     if (http->problem == HTTP_FINE &&
         http->body_fed > HTTP_HEAD_BYTES_MAX + http->body_bytes + FRAMING_MAX * http->body_bytes) {
         http->problem = HTTP_BAD_REQUEST;

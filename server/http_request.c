@@ -36,7 +36,7 @@ void http_request_add_value(struct http_request *request, const char *bytes, siz
 
 /* ---- header lines ---- */
 
-static void fail(struct http_request *request, enum http_problem problem)
+static void note_problem(struct http_request *request, enum http_problem problem)
 {
     if (request->problem == HTTP_FINE) {
         request->problem = problem;
@@ -46,7 +46,7 @@ static void fail(struct http_request *request, enum http_problem problem)
 static void take_host(struct http_request *request, const char *value)
 {
     if (request->has_host) {
-        fail(request, HTTP_BAD_HOST);
+        note_problem(request, HTTP_BAD_HOST);
     }
     request->has_host = true;
     snprintf(request->host, sizeof request->host, "%s", value);
@@ -73,14 +73,14 @@ static void take_type(struct http_request *request, const char *value)
 static void take_content_encoding(struct http_request *request, const char *value)
 {
     if (strcasecmp(value, "identity") != 0) {
-        fail(request, HTTP_WRONG_TYPE);
+        note_problem(request, HTTP_WRONG_TYPE);
     }
 }
 
 static void take_length(struct http_request *request, const char *value)
 {
     if (request->has_length || request->has_encoding || !http_read_length(&request->length, value)) {
-        fail(request, HTTP_BAD_LENGTH);
+        note_problem(request, HTTP_BAD_LENGTH);
     }
     request->has_length = true;
 }
@@ -88,7 +88,7 @@ static void take_length(struct http_request *request, const char *value)
 static void take_encoding(struct http_request *request, const char *value)
 {
     if (request->has_length || request->has_encoding || strcasecmp(value, "chunked") != 0) {
-        fail(request, HTTP_BAD_LENGTH);
+        note_problem(request, HTTP_BAD_LENGTH);
     }
     request->has_encoding = true;
 }
@@ -101,7 +101,7 @@ static void take_expect(struct http_request *request, const char *value)
 static void take_session(struct http_request *request, const char *value)
 {
     if (request->has_session) {
-        fail(request, HTTP_BAD_REQUEST);
+        note_problem(request, HTTP_BAD_REQUEST);
     }
     request->has_session = true;
     snprintf(request->session, sizeof request->session, "%s", value);
@@ -110,7 +110,7 @@ static void take_session(struct http_request *request, const char *value)
 static void take_authorization(struct http_request *request, const char *value)
 {
     if (*request->bearer != '\0') {
-        fail(request, HTTP_BAD_REQUEST);
+        note_problem(request, HTTP_BAD_REQUEST);
     }
     if (strncasecmp(value, "Bearer ", 7) == 0) {
         snprintf(request->bearer, sizeof request->bearer, "%s", value + 7 + strspn(value + 7, " "));
@@ -150,6 +150,9 @@ static const char *finish_value(struct http_request *request)
 void http_request_end_header(struct http_request *request)
 {
     const char *value = finish_value(request);
+    if (request->name_len == 0) {
+        note_problem(request, HTTP_BAD_REQUEST);
+    }
     for (size_t i = 0; i < sizeof HEADERS / sizeof HEADERS[0]; i++) {
         if (strlen(HEADERS[i].name) == request->name_len &&
             strncasecmp(HEADERS[i].name, request->name, request->name_len) == 0) {
@@ -158,7 +161,7 @@ void http_request_end_header(struct http_request *request)
     }
     request->name_len = request->value_len = 0;
     if (++request->headers > HTTP_HEADERS_MAX) {
-        fail(request, HTTP_HEAD_TOO_LARGE);
+        note_problem(request, HTTP_HEAD_TOO_LARGE);
     }
 }
 

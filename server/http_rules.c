@@ -224,15 +224,18 @@ enum http_guard_state http_guard_look(struct http_guard *guard, const char *byte
         if (guard->is_after_cr != (c == '\n')) {
             return HTTP_GUARD_BAD; /* one without the other */
         }
+        bool is_space = c == ' ' || c == '\t', may_be_space = guard->has_headers || !guard->is_after_space;
+        guard->is_after_space = is_space;
         if (c == '\r') {
             guard->is_after_cr = true;
         } else if (c == '\n') {
             bool is_end = guard->has_line && !guard->is_in_line;
+            guard->has_headers = guard->has_line;
             guard->is_after_cr = guard->is_in_line = false;
             if (is_end) {
                 return HTTP_GUARD_END;
             }
-        } else if ((c < ' ' && c != '\t') || c == 0x7f || (!guard->is_in_line && (c == ' ' || c == '\t'))) {
+        } else if ((c < ' ' && c != '\t') || c == 0x7f || (is_space && !(guard->is_in_line && may_be_space))) {
             return HTTP_GUARD_BAD;
         } else {
             guard->has_line = guard->is_in_line = true;

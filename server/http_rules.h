@@ -51,16 +51,21 @@ bool http_query_value(char *value, size_t size, const char *query, const char *n
  *
  * Programs differ in what they take for the end of a line or of a head, which is how requests are smuggled past one
  * to another.  So a head is looked at before it is parsed: lines end in \r\n and in nothing else, none begins with a
- * space, and there are no control characters. */
+ * space, there are no control characters, and the words of the first line have one space between them.  The lines
+ * behind the last chunk of a body are looked at in the same way. */
 
 enum http_guard_state { HTTP_GUARD_MORE, HTTP_GUARD_END, HTTP_GUARD_BAD };
 
 /* All zero: nothing has come. */
 struct http_guard {
-    bool has_line;     /* the request line has begun */
+    bool has_line;     /* the first line has begun */
+    bool has_headers;  /* it is over */
     bool is_in_line;   /* something has come of the line */
-    bool is_after_cr;
+    bool is_after_cr, is_after_space;
 };
+
+/* For the lines behind the last chunk, of which there may be none. */
+#define HTTP_GUARD_TRAILER ((struct http_guard){.has_line = true, .has_headers = true})
 
 /* Looks at the next bytes of a head, up to its end; *used is how many belong to it. */
 enum http_guard_state http_guard_look(struct http_guard *guard, const char *bytes, size_t n, size_t *used);
