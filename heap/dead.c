@@ -40,7 +40,7 @@ void dead_append(struct heap *heap, struct container *c)
 /* On the list at once, with nothing to refer to yet; NULL: no memory. */
 static struct container *stub_create(struct heap *heap, enum heap_type type, uint32_t bytes)
 {
-    struct container *stub = object_container_create(heap, type, bytes);
+    struct container *stub = object_stub_create(heap, type, bytes);
     if (stub != NULL) {
         stub->head.refcount = 0;
         heap->freed_pending--; /* nobody is to hear of it */
@@ -168,7 +168,7 @@ bool dead_slice(struct heap *heap, struct slice *slice)
             take_apart(heap, &ring, slice);
         } else if (ring.count > 0) {
             ring_pop(heap, &ring);
-        } else if (heap->finalizers.dying.first != NULL) {
+        } else if (finalizer_is_due(heap)) {
             finalizer_run_dying(heap);
             slice_spend(slice, 1, 0);
         } else {
@@ -178,7 +178,7 @@ bool dead_slice(struct heap *heap, struct slice *slice)
     while (ring.count > 0) {
         ring_pop(heap, &ring);
     }
-    return heap->dead_head == 0 && heap->finalizers.dying.first == NULL;
+    return heap->dead_head == 0 && !finalizer_is_due(heap);
 }
 
 void dead_drain(struct heap *heap)
@@ -200,7 +200,7 @@ static inline uint64_t take_freed(struct heap *heap)
 uint64_t heap_settle(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    if (unlikely(heap->dead_head != 0 || heap->finalizers.dying.first != NULL)) {
+    if (unlikely(heap->dead_head != 0 || finalizer_is_due(heap))) {
         dead_drain(heap);
     }
     return take_freed(heap);
@@ -209,7 +209,7 @@ uint64_t heap_settle(struct heap *heap)
 bool heap_settle_slice(uint64_t *freed, struct heap *heap, struct heap_dying *dying)
 {
     GIL_ASSERT_HELD(heap);
-    if (unlikely(heap->dead_head != 0 || heap->finalizers.dying.first != NULL)) {
+    if (unlikely(heap->dead_head != 0 || finalizer_is_due(heap))) {
         struct slice slice;
         slice_begin(&slice, &heap->slices, heap->slices.us);
         if (!dead_slice(heap, &slice)) {

@@ -297,9 +297,9 @@ static void clear_object(struct heap *heap, uint32_t ref)
     }
 }
 
-/* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not.
- */
-static void finalizer_run(struct heap *heap, struct finalizer *record)
+/* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not, nor is
+ * one when the name could not be bound the first time. */
+static void finalizer_run(struct heap *heap, struct finalizer *record, bool binds)
 {
     uint32_t ref = record->target;
     record->done = true;
@@ -308,10 +308,12 @@ static void finalizer_run(struct heap *heap, struct finalizer *record)
     if (record->clear) {
         clear_object(heap, ref);
     }
-    if (record->name_len > 0) {
+    bool is_bound = false;
+    if (record->name_len > 0 && binds) {
         /* Benign when it fails: the object dies, and whoever set the finalizer is told. */
-        (void)!name_bind(heap, record->texts + record->token_len, record->name_len, ref);
+        is_bound = name_bind(heap, record->texts + record->token_len, record->name_len, ref) == HEAP_OK;
     }
+    lasting_tell(heap, HEAP_EFFECT_FINALIZED, ref, is_bound);
 }
 
 /* ---- death by refcount ---- */
@@ -353,7 +355,7 @@ void finalizer_run_dying(struct heap *heap)
         return; /* somebody has found it, by its id or a weakref, while it waited */
     }
     object_incref(heap, ref);
-    finalizer_run(heap, record);
+    finalizer_run(heap, record, true);
     if (o->refcount == 1) {
         tell(heap, record, false);
     } else if (heap->finalizers.judging) {
@@ -364,6 +366,17 @@ void finalizer_run_dying(struct heap *heap)
             gc_renew(heap, ref);
         }
     }
+    object_decref(heap, ref);
+}
+
+/* The first time it was dying, or condemned; in the replay it is dying, or only about to be swept. */
+void finalizer_replay(struct heap *heap, uint32_t ref, bool binds)
+{
+    struct finalizer *record = record_of(heap, ref);
+    leave_place(heap, record);
+    object_incref(heap, ref);
+    finalizer_run(heap, record, binds);
+    record->told = true;
     object_decref(heap, ref);
 }
 
@@ -488,7 +501,7 @@ bool finalizer_run_judged(struct heap *heap)
         uint32_t ref = record->target;
         move_to(heap, record, PLACE_RAN);
         object_incref(heap, ref);
-        finalizer_run(heap, record);
+        finalizer_run(heap, record, true);
         object_decref(heap, ref);
     }
     return record != NULL;

@@ -34,6 +34,7 @@ static inline __attribute__((always_inline)) void gc_strip_end(struct heap *heap
         finalizer_forget(heap, object_ref(heap, c));
     }
     if (c->handle != 0) {
+        lasting_tell(heap, HEAP_EFFECT_SWEPT, object_ref(heap, c), false);
         handle_release(heap, object_ref(heap, c));
     }
     if (c->head.type != HEAP_T_CLASS) {

@@ -79,6 +79,7 @@ bool gc_weakrefs_slice(struct heap *heap, struct slice *slice)
         } else {
             if (o->type == HEAP_T_WEAKREF) { /* dead, too, should it be brought back */
                 visit_before_change(heap, ref);
+                lasting_tell(heap, HEAP_EFFECT_UNAIMED, ref, false);
                 weakref_unlink(heap, (struct weakref *)object_at(heap, ref));
             }
             if (o->flags & FLAG_FINALIZER) {
@@ -134,6 +135,14 @@ bool gc_save_slice(struct heap *heap, struct slice *slice)
     return is_walked(gc);
 }
 
+/* Of these a journal hears. */
+static void tell_kept(struct heap *heap, const uint32_t *refs, uint64_t count)
+{
+    for (uint64_t i = 0; heap->lasting.is_on && i < count; i++) {
+        lasting_tell_now(heap, HEAP_EFFECT_KEPT, refs[i], false);
+    }
+}
+
 /* gc_keep_slice -- what has been saved appears in gc.garbage, which has room unless it was emptied meanwhile. */
 bool gc_keep_slice(struct heap *heap, struct slice *slice)
 {
@@ -144,6 +153,7 @@ bool gc_keep_slice(struct heap *heap, struct slice *slice)
         HEAP_ASSERT(garbage->len == 0);
         pymalloc_table_free(&heap->pm, garbage->refs, garbage->room * sizeof *garbage->refs);
         memmove(gc->saved.refs, gc->saved.refs + gc->next, left * sizeof *gc->saved.refs);
+        tell_kept(heap, gc->saved.refs, left);
         *garbage = gc->saved;
         garbage->len = left;
         gc->saved = (struct garbage){0};
@@ -151,6 +161,7 @@ bool gc_keep_slice(struct heap *heap, struct slice *slice)
     }
     while (gc->next < gc->saved.len && !slice->is_over) {
         uint32_t count = gc->saved.len - gc->next < 256 ? (uint32_t)gc->saved.len - gc->next : 256;
+        tell_kept(heap, gc->saved.refs + gc->next, count);
         memcpy(garbage->refs + garbage->len, gc->saved.refs + gc->next, count * sizeof *garbage->refs);
         garbage->len += count;
         gc->next += count;

@@ -33,12 +33,22 @@ struct handle_table {
     uint32_t leaf_count, leaf_room;
     uint32_t used;                   /* slots 1..used have been given */
     uint32_t first, last, waiting;   /* the queue of free slots */
+    uint32_t generation_first, generation_end; /* new ids have one from the first on and below the end */
+    bool wants_generations;          /* the end is near */
     struct map32 atoms;              /* atom -> slot */
 };
+
+/* Generations before the end at which one that is further away is asked for. */
+#define GENERATIONS_LEFT 8u
 
 static inline struct handle_entry *entry_at(const struct handle_table *table, uint32_t slot)
 {
     return &table->leaves[slot >> LEAF_SHIFT][slot & (ENTRIES_PER_LEAF - 1)];
+}
+
+static uint64_t id_of_slot(const struct heap *heap, uint32_t slot)
+{
+    return (uint64_t)entry_at(heap->handles, slot)->generation << 32 | slot;
 }
 
 /* ---- life of the table ---- */
@@ -48,6 +58,7 @@ bool handle_init(struct heap *heap)
     heap->handles = pymalloc_table_alloc(&heap->pm, sizeof *heap->handles);
     if (heap->handles != NULL) {
         map32_init(&heap->handles->atoms, &heap->pm);
+        heap->handles->generation_end = HEAP_GENERATION_END;
     }
     return heap->handles != NULL;
 }
@@ -88,24 +99,68 @@ static bool add_leaf(struct heap *heap, struct handle_table *table)
 
 /* ---- slots ---- */
 
-/* A slot that nothing has; 0: no memory. */
-static uint32_t take_slot(struct heap *heap)
+/* A slot that was never used; 0: no memory. */
+static uint32_t add_slot(struct heap *heap, struct handle_table *table)
 {
-    struct handle_table *table = heap->handles;
-    if (table->waiting > WAITING_MIN) {
-        uint32_t slot = table->first;
-        table->first = entry_at(table, slot)->next;
-        table->waiting--;
-        entry_at(table, slot)->next = 0;
-        return slot;
-    }
     if (table->used == UINT32_MAX) {
         return 0;
     }
     if ((table->used + 1) >> LEAF_SHIFT >= table->leaf_count && !add_leaf(heap, table)) {
         return 0;
     }
-    return ++table->used;
+    uint32_t slot = ++table->used;
+    entry_at(table, slot)->generation = table->generation_first;
+    return slot;
+}
+
+/* Whether the slot that waits longest may be given; it may not while its generation is not below the end. */
+static bool may_give_first(struct handle_table *table)
+{
+    if (table->waiting <= WAITING_MIN) {
+        return false;
+    }
+    uint32_t generation = entry_at(table, table->first)->generation;
+    if (unlikely(generation + GENERATIONS_LEFT >= table->generation_end)) {
+        table->wants_generations = table->generation_end < HEAP_GENERATION_END;
+    }
+    return generation < table->generation_end;
+}
+
+/* A slot that nothing has; 0: no memory. */
+static uint32_t take_slot(struct heap *heap)
+{
+    struct handle_table *table = heap->handles;
+    if (unlikely(heap->lasting.replays)) {
+        return replay_take_slot(heap);
+    }
+    if (!may_give_first(table)) {
+        return add_slot(heap, table);
+    }
+    uint32_t slot = table->first;
+    table->first = entry_at(table, slot)->next;
+    table->waiting--;
+    entry_at(table, slot)->next = 0;
+    return slot;
+}
+
+uint32_t handle_claim_slot(struct heap *heap, uint64_t id)
+{
+    struct handle_table *table = heap->handles;
+    uint32_t slot = (uint32_t)id;
+    if (slot == 0 || id >> 32 > GENERATION_LAST) {
+        return 0;
+    }
+    while (table->used < slot) {
+        if (add_slot(heap, table) == 0) {
+            return 0;
+        }
+    }
+    struct handle_entry *entry = entry_at(table, slot);
+    if (entry->ref != 0) {
+        return 0;
+    }
+    entry->generation = (uint32_t)(id >> 32);
+    return slot;
 }
 
 /* An id more (1) or less (-1) counts in the bytes of the object's type. */
@@ -119,15 +174,10 @@ static void count_id(struct heap *heap, const struct object *o, int64_t ids)
     }
 }
 
-static void return_slot(struct handle_table *table, uint32_t slot)
+/* A free slot, of which the next generation is the one it has, waits behind the others. */
+static void queue_slot(struct handle_table *table, uint32_t slot)
 {
-    struct handle_entry *entry = entry_at(table, slot);
-    entry->ref = 0;
-    if (entry->generation == GENERATION_LAST) {
-        return; /* retired */
-    }
-    entry->generation++;
-    entry->next = 0;
+    entry_at(table, slot)->next = 0;
     if (table->waiting == 0) {
         table->first = slot;
     } else {
@@ -135,6 +185,48 @@ static void return_slot(struct handle_table *table, uint32_t slot)
     }
     table->last = slot;
     table->waiting++;
+}
+
+/* The slot is free. */
+static void return_slot(struct heap *heap, struct handle_table *table, uint32_t slot)
+{
+    struct handle_entry *entry = entry_at(table, slot);
+    entry->ref = 0;
+    if (unlikely(heap->lasting.replays) || entry->generation == GENERATION_LAST) {
+        return; /* for handle_requeue(), or retired */
+    }
+    entry->generation++;
+    if (unlikely(entry->generation < table->generation_first)) {
+        entry->generation = table->generation_first;
+    }
+    queue_slot(table, slot);
+}
+
+void handle_requeue(struct heap *heap)
+{
+    struct handle_table *table = heap->handles;
+    table->waiting = 0;
+    for (uint32_t slot = 1; slot <= table->used; slot++) {
+        struct handle_entry *entry = entry_at(table, slot);
+        if (entry->ref == 0) {
+            entry->generation = table->generation_first;
+            queue_slot(table, slot);
+        }
+    }
+}
+
+void heap_set_id_generations(struct heap *heap, uint32_t first, uint32_t end)
+{
+    GIL_ASSERT_HELD(heap);
+    HEAP_ASSERT(first < end && end <= HEAP_GENERATION_END);
+    heap->handles->generation_first = first;
+    heap->handles->generation_end = end;
+    heap->handles->wants_generations = false;
+}
+
+bool heap_wants_generations(const struct heap *heap)
+{
+    return heap->handles->wants_generations;
 }
 
 uint32_t handle_slot_if_any(const struct heap *heap, uint32_t ref)
@@ -159,6 +251,9 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     if (slot != 0) {
         return slot;
     }
+    if (unlikely(heap->lasting.notes) && !lasting_reserve(heap)) {
+        return 0;
+    }
     if (ref_is_atom(ref)) {
         atom_slot = map32_put(&heap->handles->atoms, ref);
         if (atom_slot == NULL) {
@@ -180,6 +275,9 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     if (!object_is_immortal(o)) {
         count_id(heap, o, 1);
     }
+    if (unlikely(heap->lasting.notes)) {
+        lasting_note(heap, id_of_slot(heap, slot));
+    }
     return slot;
 }
 
@@ -195,7 +293,7 @@ void handle_release(struct heap *heap, uint32_t ref)
     } else {
         ((struct container *)o)->handle = 0;
     }
-    return_slot(heap->handles, slot);
+    return_slot(heap, heap->handles, slot);
     count_id(heap, o, -1);
 }
 
@@ -238,11 +336,6 @@ uint32_t handle_roots(const struct heap *heap, uint32_t slot)
 
 /* ---- ids ---- */
 
-static uint64_t id_of_slot(const struct heap *heap, uint32_t slot)
-{
-    return (uint64_t)entry_at(heap->handles, slot)->generation << 32 | slot;
-}
-
 enum heap_error heap_id(uint64_t *id, struct heap *heap, heap_ref obj)
 {
     GIL_ASSERT_HELD(heap);
@@ -270,6 +363,11 @@ static inline uint32_t ref_of_id(const struct heap *heap, uint64_t id)
     }
     const struct handle_entry *entry = entry_at(heap->handles, slot);
     return entry->generation == id >> 32 ? entry->ref : 0;
+}
+
+uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id)
+{
+    return ref_of_id(heap, id);
 }
 
 heap_ref heap_find(struct heap *heap, uint64_t id)

@@ -148,6 +148,7 @@ void heap_destroy(struct heap *heap)
     garbage_fini(heap);
     map32_fini(&heap->hashes);
     marks_fini(heap);
+    lasting_fini(heap);
     gc_fini(heap);
     heap->signature = 0;
     heap_leave(heap);

@@ -764,6 +764,53 @@ void heap_stats(struct heap_stats *stats, const struct heap *heap);
 void heap_stats_classes(const struct heap *heap,
                         void (*row)(void *arg, const char *class_name, uint64_t objects, uint64_t bytes), void *arg);
 
+/* ---- what lasts ----
+ *
+ * A journal keeps the requests that changed the heap, and replays them into an empty one.  From the heap it needs three
+ * things: that what a replayed request makes gets the ids it had, so containers get theirs when they are made, and the
+ * heap notes each new one; that what no request did, a collection or a finalizer, is told in order, as effects; and that the replayed heap does nothing of that kind by itself. */
+
+enum heap_effect {
+    HEAP_EFFECT_FINALIZED, /* the object's finalizer has run; is_bound: and bound its name */
+    HEAP_EFFECT_UNAIMED,   /* the weakref is dead, because a collection condemned its target or itself */
+    HEAP_EFFECT_SWEPT,     /* the container is gone: a collection has condemned it */
+    HEAP_EFFECT_KEPT,      /* the container has been put into gc.garbage instead */
+};
+struct heap_journal {
+    void *arg;
+    void (*effect)(void *arg, enum heap_effect effect, uint64_t id, bool is_bound); /* must not call the heap */
+};
+/* From now on; of a heap in which nothing lives but what was replayed.  `journal` is copied. */
+void heap_set_journal(struct heap *heap, const struct heap_journal *journal);
+/* Notes new ids, in order, from now on, and forgets those noted before; or does so no more. */
+void heap_note_ids(struct heap *heap, bool notes);
+/* Those noted; good until the next call. */
+const uint64_t *heap_noted_ids(const struct heap *heap, size_t *count);
+/* The objects that have them lose them, as far as they live and nobody has put the id to use: what gave the ids has
+ * failed. */
+void heap_take_ids_back(struct heap *heap);
+
+/* An id is a generation times 2^32 and more.  New ids have a generation of `first` at least and below `end`, which must
+ * be more; so ids of an earlier life are not given again, if those were below `first`. */
+#define HEAP_GENERATION_END (1u << 21)
+void heap_set_id_generations(struct heap *heap, uint32_t first, uint32_t end);
+/* Whether ids are about to reach `end`, from which on they take more memory. */
+bool heap_wants_generations(const struct heap *heap);
+
+/* Replaying: ids are those that heap_replay_ids() gives, finalizers run when heap_replay_effect() says so, no event is
+ * told, and nothing is collected.  heap_replay_end() lets the heap give ids of its own again. */
+void heap_replay_begin(struct heap *heap);
+void heap_replay_end(struct heap *heap);
+/* The next objects that need an id get these, in order; `ids` is the caller's. */
+void heap_replay_ids(struct heap *heap, const uint64_t *ids, size_t count);
+/* How many of them have not been given. */
+size_t heap_replay_ids_left(const struct heap *heap);
+/* Happens again.  false: it cannot have happened, because there is no such object. */
+HEAP_MUST_USE bool heap_replay_effect(struct heap *heap, enum heap_effect effect, const uint64_t *ids, size_t count,
+                                      bool is_bound);
+/* A session of that number, which none has; later ones get higher numbers.  NULL: no memory. */
+HEAP_MUST_USE struct heap_session *heap_replay_session(struct heap *heap, uint64_t number);
+
 /* ---- the referee ---- */
 
 /* Recounts every reference and walks every arena, pool, free list, generation and table; settles first.

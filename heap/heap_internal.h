@@ -231,6 +231,19 @@ struct finalizer_table {
 #define SMALL_INT_MAX 256
 #define SMALL_INTS (SMALL_INT_MAX - SMALL_INT_MIN + 1)
 
+/* What lasting.c keeps for a journal, and replay.c of one that is replayed. */
+struct lasting {
+    bool is_on;     /* containers get ids when they are made, and effects are told */
+    bool notes;     /* new ids are noted */
+    bool replays;   /* ids are given[], nothing happens by itself */
+    struct heap_journal journal;
+    uint64_t *ids;  /* noted */
+    size_t count, room;
+    const uint64_t *given; /* while it replays */
+    size_t given_count, given_at;
+    void (*event)(void *arg, const struct heap_event *event); /* the observer's, while it replays */
+};
+
 struct heap {
     uint64_t signature; /* HEAP_SIGNATURE while the heap lives */
     struct pymalloc pm;
@@ -256,6 +269,7 @@ struct heap {
 
     struct heap_limits limits;
     struct heap_observer observer;
+    struct lasting lasting;
     uint64_t creator;    /* number of the session that makes objects now */
     struct marks *marks; /* mark.c; NULL: there was never a mark */
     struct visit *visit; /* the walk under way (visit.h); NULL: none */
@@ -321,9 +335,10 @@ static inline void object_count_made(struct heap *heap, const struct object *o, 
     counter_add(&heap->type_bytes[type], object_block_rounded(bytes));
 }
 
-/* A container of `bytes` (at most 512), refcount 1, untracked, body zeroed, counted as made; NULL: HEAP_MEMORY.
+/* A container of `bytes` (at most 512), refcount 1, untracked, body zeroed, counted as made; NULL: HEAP_MEMORY.  For
+ * what is no object to others: without an id even where there is a journal.
  * Inline, here and below: where type and bytes are constants a third of it is left. */
-static inline struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+static inline struct container *object_stub_create(struct heap *heap, enum heap_type type, uint32_t bytes)
 {
     struct container *c = pymalloc_alloc(&heap->pm, POOL_CONTAINER, size_class(bytes));
     if (unlikely(c == NULL)) {
@@ -335,6 +350,15 @@ static inline struct container *object_container_create(struct heap *heap, enum 
     object_count_made(heap, &c->head, type, bytes);
     gc_count_made(&heap->gc);
     return c;
+}
+
+/* The container, of so many bytes, with an id; NULL: there was no memory for that, and it is gone.  lasting.c */
+struct container *lasting_container(struct heap *heap, struct container *c, uint32_t bytes);
+/* The same for an object. */
+static inline struct container *object_container_create(struct heap *heap, enum heap_type type, uint32_t bytes)
+{
+    struct container *c = object_stub_create(heap, type, bytes);
+    return unlikely(heap->lasting.is_on) && c != NULL ? lasting_container(heap, c, bytes) : c;
 }
 
 /* An atom of `bytes` (at most 512), refcount 1, body undefined; NULL: HEAP_MEMORY. */
@@ -549,6 +573,12 @@ void finalizer_fini(struct heap *heap);
 /* The refcount of an object with FLAG_FINALIZER has become 0.  true: it stays as it is until finalizer_run_dying()
  * comes to it.  false: it has no finalizer any more and dies now. */
 HEAP_MUST_USE bool finalizer_before_death(struct heap *heap, uint32_t ref);
+/* Whether one waits to be run.  While a journal is replayed that says when. */
+static inline bool finalizer_is_due(const struct heap *heap)
+{
+    return heap->finalizers.dying.first != NULL && !heap->lasting.replays;
+}
+void finalizer_replay(struct heap *heap, uint32_t ref, bool binds); /* runs, whatever it waits for */
 void finalizer_run_dying(struct heap *heap); /* of the first of heap->finalizers.dying, which is there */
 /* Steps of a collection that has condemned objects.  First for each that has FLAG_FINALIZER. */
 void finalizer_judge(struct heap *heap, uint32_t ref);
@@ -581,6 +611,21 @@ void debug_say_stop(struct heap *heap, const struct heap_collection *done);
 
 #define HANDLE_BYTES HEAP_ID_BYTES /* of an id's entry; counted with the object */
 
+/* lasting.c, replay.c */
+void lasting_fini(struct heap *heap);
+HEAP_MUST_USE bool lasting_reserve(struct heap *heap); /* room to note one id more; false: no memory */
+void lasting_note(struct heap *heap, uint64_t id);
+void lasting_tell_now(struct heap *heap, enum heap_effect effect, uint32_t ref, bool is_bound);
+/* Something has happened to an object with an id that no request has asked for. */
+static inline void lasting_tell(struct heap *heap, enum heap_effect effect, uint32_t ref, bool is_bound)
+{
+    if (unlikely(heap->lasting.is_on)) {
+        lasting_tell_now(heap, effect, ref, is_bound);
+    }
+}
+/* The slot of the next id of a replay, made ready for it; 0: there is none. */
+uint32_t replay_take_slot(struct heap *heap);
+
 bool handle_init(struct heap *heap);
 void handle_fini(struct heap *heap);
 /* The slot of an object, made when there is none; 0: no memory. */
@@ -594,6 +639,10 @@ void handle_root_drop(struct heap *heap, uint32_t slot, uint32_t n);
 uint32_t handle_roots(const struct heap *heap, uint32_t slot);
 /* The object died: its id is void for ever. */
 void handle_release(struct heap *heap, uint32_t ref);
+uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id); /* whatever is dying; 0: none */
+/* The slot of an id, unused so far, is ready to be given; 0: it is in use, or there is no memory. */
+uint32_t handle_claim_slot(struct heap *heap, uint64_t id);
+void handle_requeue(struct heap *heap); /* all free slots wait to be given again */
 uint32_t handle_count(const struct heap *heap); /* slots ever used: 1..count are valid to ask */
 uint32_t handle_check(struct heap *heap, FILE *why);
 

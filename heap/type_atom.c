@@ -326,7 +326,7 @@ bool atoms_create_immortals(struct heap *heap)
              keep_text(heap, &heap->byte1[c], HEAP_T_BYTES, &byte, 1);
     }
     if (ok) {
-        struct container *empty = object_container_create(heap, HEAP_T_TUPLE, sizeof(struct tuple));
+        struct container *empty = object_stub_create(heap, HEAP_T_TUPLE, sizeof(struct tuple));
         ok = keep(heap, &heap->empty_tuple, empty != NULL ? HEAP_OK : HEAP_MEMORY,
                   empty != NULL ? object_ref(heap, empty) : 0);
     }

@@ -115,16 +115,25 @@ static bool values_make_room(struct heap *heap, struct instance *i, uint32_t wan
     return true;
 }
 
+/* Where there is a journal, with its id: only now, because that counts in the bytes of its class. */
+static struct instance *with_id(struct heap *heap, struct instance *i, uint32_t bytes)
+{
+    if (unlikely(heap->lasting.is_on) && i != NULL) {
+        i = (struct instance *)lasting_container(heap, &i->head, bytes);
+    }
+    return i;
+}
+
 /* An instance with slots, which needs no room to grow.  NULL: no memory. */
 static struct instance *create_slotted(struct heap *heap, const struct shape *root)
 {
-    struct instance *i = (struct instance *)object_container_create(
-        heap, HEAP_T_INSTANCE, (uint32_t)sizeof(struct container) + 4 * root->count);
+    uint32_t bytes = (uint32_t)sizeof(struct container) + 4 * root->count;
+    struct instance *i = (struct instance *)object_stub_create(heap, HEAP_T_INSTANCE, bytes);
     if (i != NULL) {
         i->head.head.flags = FLAG_SLOTTED;
         i->head.head.n = (uint16_t)root->number;
     }
-    return i;
+    return with_id(heap, i, bytes);
 }
 
 /* An instance of the root shape with room for `wanted` values, or for three when so many do not fit a block, and
@@ -136,13 +145,13 @@ static struct instance *create_growing(struct heap *heap, const struct shape *ro
         more = spare > 0 && more < ROOM_LEAST ? ROOM_LEAST : more;
         inside = inside_room(more <= INSTANCE_INSIDE_MAX ? more : INSTANCE_INSIDE_MAX);
     }
-    struct instance *i = (struct instance *)object_container_create(heap, HEAP_T_INSTANCE,
-                                                                    INSTANCE_HEAD_BYTES + 4 * inside);
+    uint32_t bytes = INSTANCE_HEAD_BYTES + 4 * inside;
+    struct instance *i = (struct instance *)object_stub_create(heap, HEAP_T_INSTANCE, bytes);
     if (i != NULL) {
         i->head.head.n = (uint16_t)inside;
         i->u.in.shape = root->number;
     }
-    return i;
+    return with_id(heap, i, bytes);
 }
 
 enum heap_error heap_instance_create(heap_ref *instance, struct heap *heap, heap_ref class, uint32_t room)

@@ -218,6 +218,7 @@ void weakref_clear_first(struct heap *heap, uint32_t target,
     uint32_t ref = *map32_find(&heap->weakrefs, target);
     struct weakref *w = weakref_at(heap, ref);
     visit_before_change(heap, ref);
+    lasting_tell(heap, HEAP_EFFECT_UNAIMED, ref, false);
     weakref_unlink(heap, w);
     if (w->head.head.n == WEAKREF_NOTIFY && heap->observer.event != NULL &&
         (condemned == NULL || !condemned(heap, ref))) {

@@ -115,6 +115,14 @@ enum method_role {
     ROLE_ADMIN  /* the daemon's own affairs */
 };
 
+/* What a journal keeps of a method's requests, so that what they did is there after a restart. */
+enum method_lasts {
+    LASTS_NOT,       /* nothing: it changes nothing that a restart would not forget */
+    LASTS,           /* each that succeeds is repeated */
+    LASTS_IF_SEEN,   /* it is, if it gave a hold or an id to what it shows */
+    LASTS_BY_EFFECTS /* what it does is told as effects, as if nobody had asked for it */
+};
+
 struct method {
     const char *name;
     const char *group; /* the heading it stands below in WIRE.md */
@@ -123,6 +131,7 @@ struct method {
     method_asks *asks;   /* NULL: never a question */
     bool needs_gil;
     enum method_role role;
+    enum method_lasts lasts;
     unsigned param_count;
     struct param params[METHOD_PARAMS_MAX];
     const char *doc;            /* one sentence */

@@ -106,6 +106,8 @@ bool method_finalizer_clear(struct call *call);
 /* method_stats.c */
 bool method_stats(struct call *call);
 extern const char *const METHOD_STATS_SECTIONS[];
+/* Whether it is only about the section `server`, which is there before the heap. */
+bool method_stats_is_server(const method_arg *args);
 
 /* method_heap.c */
 bool method_heap_check(struct call *call);

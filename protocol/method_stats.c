@@ -232,6 +232,11 @@ const char *const METHOD_STATS_SECTIONS[SECTION_COUNT + 1] = {
 #undef X
         NULL};
 
+bool method_stats_is_server(const method_arg *args)
+{
+    return arg_given(&args[0]) && SECTIONS[args[0].integer].make == server_section;
+}
+
 bool method_stats(struct call *call)
 {
     struct figures figures = {.service = call->service};

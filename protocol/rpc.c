@@ -15,6 +15,7 @@
  * error takes its place; so a reply is whole or not there.  The replies of a batch grow into one line, and
  * a connection never rests within one.
  */
+#include "method_handlers.h"
 #include "rpc_internal.h"
 
 #include <stdlib.h>
@@ -262,6 +263,12 @@ static inline struct call call_of(struct rpc_conn *conn)
     };
 }
 
+/* The handler once; a journal keeps what it did. */
+static inline bool attempt(struct call *call, const struct request *request)
+{
+    return likely(!call->service->journal.is_on) ? reply_attempt(call, request) : journal_attempt(call, request);
+}
+
 /* There was no memory: after a full collection the handler gets another chance, at once or when that is over. */
 static bool try_for_room(struct call *call, const struct request *request)
 {
@@ -271,7 +278,7 @@ static bool try_for_room(struct call *call, const struct request *request)
     }
     enum heap_progress progress = heap_collect_begin(&collection, call->heap, 2, true);
     if (progress == HEAP_DONE) {
-        return reply_attempt(call, request);
+        return attempt(call, request);
     }
     call->has_begun_collection = progress == HEAP_GOES_ON;
     return call_wait(call, HEAP_WAIT_COLLECTION, call->stage);
@@ -280,7 +287,7 @@ static bool try_for_room(struct call *call, const struct request *request)
 /* Runs the handler of a request that needs the GIL.  Sets call->wait or call->park where it goes on later. */
 static bool run_handler(struct call *call, const struct request *request)
 {
-    bool done = reply_attempt(call, request);
+    bool done = attempt(call, request);
     if (unlikely(!done) && call->wait == HEAP_WAIT_NOTHING && call->fault->error == RPC_MEMORY_ERROR) {
         done = try_for_room(call, request);
     }
@@ -474,7 +481,7 @@ static void take_answers(struct rpc_thread *thread)
  * between lines, so that a batch is one piece. */
 static bool may_go_on(struct rpc_conn *conn)
 {
-    if (conn_is_waiting(conn)) {
+    if (conn_is_waiting(conn) || conn_is_dammed(conn)) {
         return false;
     }
     bool is_over = conn->must_close != NULL || (conn_is(&conn->is_killed) && !conn_line_is_open(conn));
@@ -512,7 +519,7 @@ static void compact_output(struct rpc_conn *conn)
 /* After the connection's share: is it done, or does it wait for the next run? */
 static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
 {
-    if (conn->first == NULL || conn_is_waiting(conn)) {
+    if (conn->first == NULL || conn_is_waiting(conn) || conn_is_dammed(conn)) {
         conn_list_remove_ready(thread, conn);
     }
     atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
@@ -735,6 +742,9 @@ static void run_with_heap(struct rpc_thread *thread)
     }
     look_at_told(thread);
     claim_work(thread);
+    if (thread->service->journal.is_on) {
+        journal_hand_over(thread->service);
+    }
     thread->service->book.running = NULL;
     heap_leave(heap);
 }
@@ -783,6 +793,9 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
         atomic_store_explicit(&service->stepper, NULL, memory_order_relaxed);
         claim_work(thread); /* a reply that is finished may have set off a collection */
     }
+    if (service->journal.is_on) {
+        journal_hand_over(service);
+    }
     service->book.running = NULL;
     heap_leave(service->heap);
     park_wake_others(thread);
@@ -811,12 +824,73 @@ static void change_turn(struct rpc_thread *thread)
     }
 }
 
+/* ---- loading ---- */
+
+/* What may be asked while a journal is replayed: it needs neither the heap nor a session. */
+static bool may_run_while_loading(const struct request *request)
+{
+    const struct method *method = request->method;
+    return method == NULL || method->handler == method_ping ||
+           (method->handler == method_stats && method_stats_is_server(request->args));
+}
+
+/* The connection's first request, when the heap is not there yet. */
+static void run_first_while_loading(struct rpc_conn *conn)
+{
+    const struct request *request = conn->first;
+    if (may_run_while_loading(request) || batch_is_full(conn, request)) {
+        run_first(conn);
+        return;
+    }
+    if (!is_within_batch(request)) {
+        conn->line_start = conn->out.len;
+        conn->batch_replies = 0;
+    }
+    count_request(conn, request);
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        begin_reply(conn, request);
+    }
+    fault_set(&conn->thread->fault, RPC_UNAVAILABLE,
+              "the daemon is loading what it has kept; `ping` and `stats` of section `server` answer, try again soon");
+    send_fault(conn, request, conn->out.len);
+    finish_first(conn);
+}
+
+/* Requests are answered in order; connections come into their sessions, and leave them, when all is loaded. */
+static void run_while_loading(struct rpc_thread *thread)
+{
+    struct rpc_conn *next;
+    thread->waited = 0;
+    thread->began = slowlog_ticks();
+    for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
+        next = conn->ready.next;
+        compact_output(conn);
+        conn->unsent_before = conn_unsent(conn);
+        while (may_go_on(conn)) {
+            run_first_while_loading(conn);
+        }
+        leave_turn(thread, conn);
+    }
+    change_turn(thread);
+}
+
+/* ---- the whole of it ---- */
+
 bool rpc_thread_run(struct rpc_thread *thread)
 {
+    struct journal *journal = &thread->service->journal;
+    if (conn_is(&journal->is_loading)) {
+        run_while_loading(thread);
+        return thread->ready.first != NULL;
+    }
+    journal_look_at_fences(thread);
     if (run_without_heap(thread) || has_to_catch_up(thread)) {
         run_with_heap(thread);
     }
     take_answers(thread);
+    if (journal->is_on) {
+        journal_catch_up(thread->service);
+    }
     change_turn(thread);
     return thread->ready.first != NULL;
 }

@@ -164,13 +164,15 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us);
 struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
 
 /* The replies that may be sent, in one piece; valid until the next call on this connection.  A batch under way
- * is held back, so that its line is one piece. */
-const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len);
+ * is held back, so that its line is one piece, and so is what is not durable yet, where that is promised. */
+const char *rpc_conn_output(struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
 /* Bytes of replies that may be sent and are not; events are not counted. */
 size_t rpc_conn_unread(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
+/* Whether replies wait until what they tell is durable. */
+bool rpc_conn_is_kept_back(const struct rpc_conn *conn);
 /* Whether requests of it have not run: read no more of it until they have. */
 bool rpc_conn_is_waiting(const struct rpc_conn *conn);
 /* Whether the next rpc_thread_run() has something to do for it.  Waiting for a question's answer is none. */
@@ -239,6 +241,75 @@ char *rpc_service_metrics(struct rpc_service *service, size_t *len);
 
 /* Bytes that crossed sockets, for `stats server`; cheap, any thread. */
 void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out);
+
+/* ---- what lasts: the service's part of --data-dir ----
+ *
+ * A journal is files of lines (journal_line.h says what stands in them), which the host reads and writes:
+ *
+ *     rpc_journal_begin()     before threads run: requests are answered `unavailable` until all is loaded
+ *     rpc_journal_load()      each file, oldest first, by one thread; it holds the GIL all the time
+ *     rpc_journal_open()      the heap is as it was: sessions without a lease end, a collection runs.  What that did,
+ *                             and all that follows, is for a new file
+ *     rpc_journal_start()     requests are answered
+ *     rpc_journal_take()      what is to be written next; then rpc_journal_durable() when it is on disk
+ */
+
+/* Called with the GIL held. */
+struct rpc_journal_sink {
+    void *arg;
+    void (*wake)(void *arg); /* there is something to take */
+};
+/* Replies wait until what they tell is durable, or not.  `heap`: the string of a heap that is loaded; NULL: of a new
+ * one.  false: no memory. */
+bool rpc_journal_begin(struct rpc_service *service, const struct rpc_journal_sink *sink, bool keeps_back,
+                       const char *heap);
+
+/* The first line of a file, read by itself. */
+#define RPC_JOURNAL_HEAP_BYTES 33
+struct rpc_journal_header {
+    char heap[RPC_JOURNAL_HEAP_BYTES];
+    uint64_t number;
+};
+/* false: it is none, or of another version; `why` says so. */
+bool rpc_journal_read_header(struct rpc_journal_header *header, const char *bytes, size_t len,
+                             char why[RPC_REASON_BYTES]);
+
+enum rpc_load {
+    RPC_LOADED,
+    RPC_LOAD_TORN,    /* the lines from `good` on were never whole: the host cuts them off */
+    RPC_LOAD_DAMAGED, /* there is damage at `good`, of what was whole */
+    RPC_LOAD_FAILED   /* `why` */
+};
+/* One file.  64 bytes behind the last must be readable. */
+struct rpc_load_file {
+    const char *bytes;
+    size_t len;
+    bool is_last;       /* of the files: its end may be torn */
+    const _Atomic bool *cancel;
+    void (*progress)(void *arg, size_t done, uint64_t lines); /* now and then */
+    void *arg;
+    size_t good;        /* out: bytes that were loaded, or where the damage is */
+    uint64_t lines;     /* out: loaded */
+    char why[RPC_REASON_BYTES];
+};
+enum rpc_load rpc_journal_load(struct rpc_service *service, struct rpc_load_file *file);
+
+/* All is loaded; the next lines go to the file of that number.  false: no memory. */
+bool rpc_journal_open(struct rpc_service *service, uint64_t number);
+/* Requests are answered from now on. */
+void rpc_journal_start(struct rpc_service *service);
+/* No thread runs requests any more: what is left is handed over, and nothing else will be. */
+void rpc_journal_close(struct rpc_service *service);
+/* Lines that are to be written, in order, and the LSN behind them: a piece of memory that the caller frees.  NULL: there
+ * are none. */
+char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn);
+/* Everything up to that LSN is on disk.  Any thread. */
+void rpc_journal_durable(struct rpc_service *service, uint64_t lsn);
+/* Lines up to that LSN will find a place; requests that change something are refused beyond.  UINT64_MAX: all will. */
+void rpc_journal_set_room(struct rpc_service *service, uint64_t lsn);
+/* A line that says up to which byte its file is on disk; returns its length. */
+#define RPC_JOURNAL_MARK_BYTES 80
+size_t rpc_journal_mark(char line[RPC_JOURNAL_MARK_BYTES], uint64_t offset);
 
 /* ---- the method table, for tools that print it ---- */
 

@@ -90,6 +90,18 @@ void conn_list_remove_parked(struct rpc_thread *thread, struct rpc_conn *conn)
     atomic_store_explicit(&thread->has_parked, thread->parked.first != NULL, memory_order_relaxed);
 }
 
+void conn_list_add_fenced(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->fenced, conn, &conn->fenced, offsetof(struct rpc_conn, fenced));
+    atomic_store(&thread->has_fenced, true);
+}
+
+void conn_list_remove_fenced(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->fenced, &conn->fenced, offsetof(struct rpc_conn, fenced));
+    atomic_store(&thread->has_fenced, thread->fenced.first != NULL);
+}
+
 void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn)
 {
     list_add(&thread->told, conn, &conn->told, offsetof(struct rpc_conn, told));
@@ -157,6 +169,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     conn_list_remove_ready(thread, conn);
     conn_list_remove_notice(thread, conn);
     conn_list_remove_parked(thread, conn);
+    conn_list_remove_fenced(thread, conn);
     question_forget(conn);
     conn_drop_requests(conn);
     free(conn->partial);
@@ -381,15 +394,18 @@ void rpc_conn_received_eof(struct rpc_conn *conn)
 
 /* ---- replies out ---- */
 
-const char *rpc_conn_output(const struct rpc_conn *conn, size_t *len)
+const char *rpc_conn_output(struct rpc_conn *conn, size_t *len)
 {
-    *len = conn_sendable(conn);
+    size_t sendable = conn_sendable(conn);
+    *len = conn->thread->service->journal.keeps_back ? journal_fence(conn, sendable) : sendable;
     return conn->out.data == NULL ? "" : conn->out.data + conn->sent;
 }
 
 void rpc_conn_sent(struct rpc_conn *conn, size_t n)
 {
     conn->sent += n;
+    conn->fence_free -= n < conn->fence_free ? n : conn->fence_free;
+    conn->fence_next -= n < conn->fence_next ? n : conn->fence_next;
     conn_note_activity(conn);
     if (conn->event_bytes > conn_unsent(conn)) {
         conn->event_bytes = conn_unsent(conn);
@@ -419,6 +435,11 @@ bool rpc_conn_is_finished(const struct rpc_conn *conn)
     return (conn->eof || conn->ends_itself) && conn->first == NULL;
 }
 
+bool rpc_conn_is_kept_back(const struct rpc_conn *conn)
+{
+    return conn->fence_lsn != 0;
+}
+
 bool rpc_conn_is_waiting(const struct rpc_conn *conn)
 {
     return conn->first != NULL;
@@ -436,7 +457,7 @@ void rpc_conn_rest(struct rpc_conn *conn)
 
 void rpc_conn_resume(struct rpc_conn *conn)
 {
-    if (conn->first != NULL && !conn_is_waiting(conn)) {
+    if (conn->first != NULL && !conn_is_waiting(conn) && !conn_is_dammed(conn)) {
         conn_list_add_ready(conn->thread, conn);
     }
 }

@@ -27,6 +27,7 @@
 #include "errmap.h"
 #include "fault.h"
 #include "frame.h"
+#include "journal.h"
 #include "json_writer.h"
 #include "method.h"
 #include "parked.h"
@@ -100,6 +101,7 @@ struct rpc_service {
     char *export_dir; /* where heap.export writes; NULL: nowhere */
     struct question_desk desk;
     struct session_book book;
+    struct journal journal;
     struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
     struct park *spare;     /* for the next; NULL: there is none */
     _Atomic bool is_short_of_room; /* the collector is one that had no memory */
@@ -247,6 +249,10 @@ struct rpc_conn {
     size_t line_start;      /* where in out the reply of the line under way begins; void between lines */
     uint64_t batch_replies; /* how many of its elements were answered */
     const char *must_close; /* why; NULL: it need not */
+    size_t fence_free;      /* unsent bytes that may be sent, where replies wait for the journal */
+    size_t fence_next;      /* those that may be when fence_lsn is durable */
+    uint64_t fence_lsn;     /* 0: nothing waits */
+    struct conn_link fenced; /* of the thread, while something does */
 };
 
 struct rpc_thread {
@@ -261,6 +267,8 @@ struct rpc_thread {
     struct rpc_conn *buried;  /* destroyed, still in their sessions; linked by ready.next */
     struct conn_list parked;  /* that wait for the heap */
     _Atomic bool has_parked;  /* there are some */
+    struct conn_list fenced;  /* with replies that wait until they are durable */
+    _Atomic bool has_fenced;  /* there are some */
     struct conn_list told;    /* whose events, or end, are to be looked at; guarded by the GIL */
     _Atomic bool has_told;    /* another thread has put one there */
     struct rpc_counters counters;
@@ -282,6 +290,8 @@ void conn_list_add_ready(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_add_notice(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_ready(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_notice(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_add_fenced(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_remove_fenced(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_add_parked(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_parked(struct rpc_thread *thread, struct rpc_conn *conn);
 
@@ -315,6 +325,11 @@ static inline bool conn_line_is_open(const struct rpc_conn *conn)
     return (first != NULL && (first->flags & REQUEST_IN_BATCH) != 0 &&
                ((first->flags & REQUEST_BATCH_FIRST) == 0 || conn->question != NULL)) ||
            conn_has_begun_reply(conn);
+}
+/* Whether so much waits for the journal that nothing more may run. */
+static inline bool conn_is_dammed(const struct rpc_conn *conn)
+{
+    return conn->fence_lsn != 0 && conn_unsent(conn) - conn->fence_free > RPC_OUTPUT_HIGH_BYTES;
 }
 /* Bytes that may be sent now: a line that is open is held back. */
 static inline size_t conn_sendable(const struct rpc_conn *conn)
@@ -389,6 +404,7 @@ struct rpc_session {
     unsigned asked;      /* set of 1 << enum event_kind that `subscribe` was asked for */
     unsigned subscribed; /* that, and what its connections subscribe to themselves */
     struct event_queue waiting;
+    bool is_journalled;           /* the journal knows of it, and is to hear of its end */
     bool is_kept;                 /* it held or subscribed to something when that was looked at last */
     char token[RPC_TOKEN_BYTES];  /* "": no lease */
     struct rpc_session *next_token; /* of its bucket, when leased */

@@ -93,6 +93,7 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     service->started_unix_s = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
     method_index_init(&service->index);
     event_observe_heap(service);
+    journal_init(service);
 #if HEAP_DEBUG >= 1
     use_stress(service->heap);
 #endif
@@ -113,11 +114,13 @@ void rpc_service_destroy(struct rpc_service *service)
 {
     question_desk_fini(&service->desk);
     heap_enter(service->heap);
+    journal_give_up_replay(service);
     session_end_all(service);
     heap_leave(service->heap);
     event_fini(service);
     heap_destroy(service->heap);
     park_fini(service);
+    journal_fini(service);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
     free(service->export_dir);

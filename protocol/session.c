@@ -139,9 +139,11 @@ static void discard(struct rpc_service *service, struct rpc_session *session)
 
 /* Releases its holds, and ends it in the heap unless `keep`; returns how many there were.  What takes longer than a
  * slice goes on as call->park, or for itself when `call` is NULL. */
-static uint64_t release(struct rpc_service *service, struct heap_session *session, bool keep, struct call *call)
+static uint64_t release(struct rpc_service *service, struct rpc_session *from, bool keep, struct call *call)
 {
     uint64_t released;
+    struct heap_session *session = from->heap;
+    journal_release(service, from);
     struct heap_dying *dying = park_dying(service);
     if (dying == NULL || (call != NULL && call->park != NULL)) {
         return keep ? heap_session_release_all(service->heap, session) : heap_session_destroy(service->heap, session);
@@ -157,7 +159,7 @@ static uint64_t release(struct rpc_service *service, struct heap_session *sessio
 /* Ends a session without connections; returns how many holds it had. */
 static uint64_t end(struct rpc_service *service, struct rpc_session *session, struct call *call)
 {
-    uint64_t released = release(service, session->heap, false, call);
+    uint64_t released = release(service, session, false, call);
     discard(service, session);
     return released;
 }
@@ -388,6 +390,7 @@ enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to)
     if (error != HEAP_OK) {
         return error;
     }
+    journal_merge(service, from, to);
     bool is_fresh = from->token[0] == '\0' && atomic_load_explicit(&conn->requests, memory_order_relaxed) <= 1;
     move_numbers(to, from, is_fresh);
     event_queue_move(service, &to->waiting, &from->waiting);
@@ -440,7 +443,7 @@ enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_c
     struct rpc_session *session = conn->session;
     *released = 0;
     if (session->token[0] == '\0') {
-        *released = release(service, session->heap, true, call);
+        *released = release(service, session, true, call);
         event_subscribe(service, session, 0);
     } else {
         struct rpc_session *fresh = create_another(service);

@@ -10,6 +10,7 @@
  */
 #include "config.h"
 
+#include "journal.h"
 #include "machine.h"
 
 #include <ctype.h>
@@ -33,6 +34,7 @@ enum option_kind {
     OPTION_WORD,      /* unsigned: which of the words */
     OPTION_PATH,      /* const char * */
     OPTION_FOLDER,    /* char[CONFIG_PATH_BYTES]; it must be there */
+    OPTION_PLACE,     /* char[CONFIG_PATH_BYTES]; it is made where it is missing */
     OPTION_ACTION     /* enum config_action; has no argument */
 };
 
@@ -52,6 +54,11 @@ struct option {
 static const char *const level_words[] = {
 #define X(level, word) word,
     LOG_LEVEL_MAP(X)
+#undef X
+        NULL};
+static const char *const policy_words[] = {
+#define X(policy, word) word,
+    JOURNAL_POLICY_MAP(X)
 #undef X
         NULL};
 static const char *const format_words[] = {"text", "json", NULL};
@@ -76,7 +83,11 @@ static const struct option options[] = {
         {"allow-host", OPTION_HOSTS, PLACE_ANYWHERE, MEMBER(allow_hosts), 0, 0, NULL,
          "a name that HTTP requests may have as their Host, besides the listening addresses and localhost; may be "
          "repeated"},
-        {"export-dir", OPTION_FOLDER, PLACE_ANYWHERE, MEMBER(export_dir), 0, 0, NULL,
+        {"data-dir", OPTION_PLACE, PLACE_ANYWHERE, MEMBER(data_dir), 0, 0, NULL,
+         "the folder in which changes are kept, so that they are there after a restart (default: nothing is)"},
+    {"fsync", OPTION_WORD, PLACE_ANYWHERE, MEMBER(fsync), 0, 0, policy_words,
+     "when a change is on disk: before its reply (always), at most a second later (everysec), when the kernel likes"},
+    {"export-dir", OPTION_FOLDER, PLACE_ANYWHERE, MEMBER(export_dir), 0, 0, NULL,
          "the folder in which heap.export may write files (default: it may not)"},
     {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
          "microseconds from which a request is noted for server.slowlog; 0 notes all"},
@@ -255,6 +266,16 @@ static bool read_folder(char *path, const struct given *given, struct reason *re
     return true;
 }
 
+static bool read_place(char *path, const struct given *given, struct reason *reason)
+{
+    size_t len = strlen(given->value);
+    if (len == 0 || len >= CONFIG_PATH_BYTES) {
+        return reason_set(reason, "%s: a path has 1 to %u bytes", given->where, CONFIG_PATH_BYTES - 1);
+    }
+    memcpy(path, given->value, len + 1);
+    return true;
+}
+
 /* Stores a value in its member. */
 static bool apply(struct config *config, const struct given *given, struct reason *reason)
 {
@@ -286,6 +307,8 @@ static bool apply(struct config *config, const struct given *given, struct reaso
         return true;
     case OPTION_FOLDER:
         return read_folder(member, given, reason);
+    case OPTION_PLACE:
+        return read_place(member, given, reason);
     case OPTION_ACTION:
         config->action = (enum config_action)given->option->offset;
         return true;
@@ -303,6 +326,7 @@ static void set_defaults(struct config *config)
     config->limits.max_memory = machine_memory_bytes() / 4 * 3;
     config->threads = cores <= 2 ? 1 : cores > 5 ? 4 : cores - 1;
     config->slowlog_us = 10000;
+    config->fsync = JOURNAL_EVERYSEC;
     config->log_level = LOG_INFO;
     config->log_format = LOG_TEXT;
 }
@@ -565,6 +589,7 @@ void config_each(const struct config *config, void (*row)(void *arg, const struc
             told.text = *(const char *const *)(const void *)member;
             break;
         case OPTION_FOLDER:
+        case OPTION_PLACE:
             told.text = *member != '\0' ? member : NULL;
             break;
         case OPTION_ACTION:
@@ -601,7 +626,8 @@ static void argument_text(const struct option *option, char *text, size_t size)
 {
     static const char *const arguments[] = {
         [OPTION_ADDRESSES] = "ADDR",  [OPTION_HOSTS] = "NAME", [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
-        [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_FOLDER] = "DIR", [OPTION_ACTION] = ""};
+        [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_FOLDER] = "DIR",
+        [OPTION_PLACE] = "DIR", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {
         len += (size_t)snprintf(text + len, size - len, "%s%s", i == 0 ? "" : "|", option->words[i]);

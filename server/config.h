@@ -41,6 +41,8 @@ struct config {
     enum config_action action;
     struct address listen[CONFIG_LISTEN_MAX]; /* without a --listen: the default Unix socket */
     size_t listen_count;
+    char data_dir[CONFIG_PATH_BYTES]; /* "": nothing is kept */
+    unsigned fsync;           /* enum journal_policy */
     unsigned threads;         /* loops, each with a thread */
     unsigned log_level;       /* enum log_level */
     unsigned log_format;      /* enum log_format */

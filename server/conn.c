@@ -313,7 +313,7 @@ static bool start_reading(struct conn *conn)
 static bool is_done(const struct conn *conn, size_t unsent)
 {
     bool answered = conn->is_draining ? !rpc_conn_is_waiting(conn->rpc) : rpc_conn_is_finished(conn->rpc);
-    return answered && unsent == 0;
+    return answered && unsent == 0 && !rpc_conn_is_kept_back(conn->rpc);
 }
 
 /* Whether so many bytes of replies are more than max-output allows to be unread. */

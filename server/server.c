@@ -185,9 +185,45 @@ static void begin_stop(struct server *server)
     }
 }
 
+/* ---- ready ---- */
+
+/* Says where it listens, on stdout and to whoever started it. */
+static void announce(struct server *server)
+{
+    server->is_announced = true;
+    char text[ADDRESS_TEXT_BYTES];
+    printf("heapd ready pid=%ld listen=", (long)getpid());
+    for (size_t i = 0; i < server->listener_count; i++) {
+        address_text(&server->bound[i], text);
+        printf("%s%s", i == 0 ? "" : ",", text);
+        if (!address_is_unix(&server->bound[i])) {
+            log_write(&server->log, LOG_INFO, "%s: whoever can connect from this machine is admin", text);
+        }
+    }
+    putchar('\n');
+    fflush(stdout);
+    notify_send("READY=1");
+}
+
+/* The journal has been loaded, or cannot be. */
+static void look_at_journal(struct server *server)
+{
+    if (server->journal == NULL || server->is_announced || server->is_stopping) {
+        return;
+    }
+    enum journal_state state = journal_state(server->journal);
+    if (state == JOURNAL_RUNNING) {
+        announce(server);
+    } else if (state == JOURNAL_FAILED) {
+        server->has_failed = true;
+        begin_stop(server);
+    }
+}
+
 void server_woken(struct server *server)
 {
     arm_lease_timer(server);
+    look_at_journal(server);
     if (atomic_load(&server->stop_wanted) && !server->is_stopping) {
         log_write(&server->log, LOG_INFO, "stopping: a client asked for it");
         begin_stop(server);
@@ -259,6 +295,15 @@ static bool create_service(struct server *server, struct reason *reason)
                       (unsigned long long)server->config.limits.max_memory);
 }
 
+static bool create_journal(struct server *server, struct reason *reason)
+{
+    if (server->config.data_dir[0] == '\0') {
+        return true;
+    }
+    server->journal = journal_create(server, reason);
+    return server->journal != NULL;
+}
+
 static bool create_threads(struct server *server, struct reason *reason)
 {
     while (server->thread_count < server->config.threads) {
@@ -307,32 +352,21 @@ static bool start_threads(struct server *server, struct reason *reason)
     return true;
 }
 
-/* Says where it listens, on stdout and to whoever started it. */
-static void announce(const struct server *server)
-{
-    char text[ADDRESS_TEXT_BYTES];
-    printf("heapd ready pid=%ld listen=", (long)getpid());
-    for (size_t i = 0; i < server->listener_count; i++) {
-        address_text(&server->bound[i], text);
-        printf("%s%s", i == 0 ? "" : ",", text);
-        if (!address_is_unix(&server->bound[i])) {
-            log_write(&server->log, LOG_INFO, "%s: whoever can connect from this machine is admin", text);
-        }
-    }
-    putchar('\n');
-    fflush(stdout);
-    notify_send("READY=1");
-}
-
 /* ---- the whole of it ---- */
 
 /* Frees everything, in whatever state the start left it.  Whether the end was clean. */
 static bool tear_down(struct server *server)
 {
     bool clean = true;
-    while (server->thread_count > 0) {
-        /* threads[0] is the last: the others wake it when they end. */
+    while (server->thread_count > 1) {
         clean &= io_thread_destroy(server->threads[--server->thread_count]);
+    }
+    if (server->journal != NULL) {
+        journal_destroy(server->journal);
+    }
+    if (server->thread_count > 0) { /* the others, and the journal, wake it when they end */
+        server->thread_count--;
+        clean &= io_thread_destroy(server->threads[0]);
     }
     if (server->service != NULL) {
 #if HEAP_DEBUG >= 1
@@ -358,8 +392,9 @@ static void abandon(struct server *server)
 static int serve(struct server *server)
 {
     struct reason reason;
-    if (!create_service(server, &reason) || !create_threads(server, &reason) ||
-        !open_listeners(server, &reason) || !start_threads(server, &reason)) {
+    if (!create_service(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
+        !open_listeners(server, &reason) || !start_threads(server, &reason) ||
+        (server->journal != NULL && !journal_start(server->journal, &reason))) {
         fprintf(stderr, "heapd: %s\n", reason.text);
         abandon(server);
         return 1;
@@ -369,12 +404,14 @@ static int serve(struct server *server)
     for (size_t i = 0; i < server->listener_count; i++) {
         listener_start(server->listeners[i]);
     }
-    announce(server);
+    if (server->journal == NULL) {
+        announce(server);
+    }
     io_thread_run(server->threads[0]);
     close_own_handles(server);
     io_thread_run(server->threads[0]);
     struct log log = server->log;
-    bool clean = tear_down(server);
+    bool clean = tear_down(server) && !server->has_failed;
     log_write(&log, clean ? LOG_INFO : LOG_ERROR, clean ? "stopped" : "stopped, but not cleanly");
     return clean ? 0 : 1;
 }

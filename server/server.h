@@ -20,6 +20,7 @@
 #include "../protocol/rpc.h"
 #include "config.h"
 #include "io_thread.h"
+#include "journal.h"
 #include "listener.h"
 #include "log.h"
 
@@ -39,6 +40,7 @@ struct server {
     int argc;             /* the command line, to read the configuration again */
     char *const *argv;
     struct rpc_service *service;
+    struct journal_thread *journal; /* NULL: nothing is kept */
     struct io_thread *threads[CONFIG_THREADS_MAX];
     unsigned thread_count;
 
@@ -49,6 +51,8 @@ struct server {
     uv_signal_t signals[3]; /* on the loop of threads[0], which they do not keep alive */
     uv_timer_t lease;       /* the same: when a lease may have run out */
     bool is_stopping;
+    bool is_announced;      /* the ready line is out */
+    bool has_failed;        /* the exit code says so */
 
     /* any thread */
     _Atomic uint64_t max_clients;                          /* 0: no limit */

@@ -271,7 +271,7 @@ static void test_config_unknown_options(void **state)
     load_fails("'-x'", "no option", "-x", NULL);
     load_fails("no option --", "--help", "--", NULL);
     /* Nothing of what is still to come may be taken and ignored. */
-    load_fails("no option --data-dir", "--help", "--data-dir", "/tmp", NULL);
+    load_fails("no option --tls-cert", "--help", "--tls-cert", "/tmp/cert.pem", NULL);
     load_fails("--threads needs a value", "--help", "--threads", NULL);
 }
 

@@ -1,0 +1,359 @@
+/* journal.c -- when a line is written: around each request, and where the heap and sessions do something by themselves.
+ *
+ *   journal_attempt    runs a request; its line goes where `log` ended before, in front of what it set off
+ *   on_effect          the heap tells of what no request did; effects of one kind that follow one another are one line
+ *   journal_hand_over  at the end of a hold of the GIL: all its lines go to the host at once, which is group commit
+ *
+ * What a request changed is in the heap before its line is written.  So there must be room for it: in memory, which is
+ * reserved before, and on disk, of which the host says how much there is; without that the request is refused.  Should a
+ * line be lost all the same, nothing more is changed.
+ *
+ * Locking: the GIL, but for what journal.h says.   Start at journal_attempt().
+ */
+#include "journal_line.h"
+#include "rpc_internal.h"
+
+#include <stdlib.h>
+
+/* What a line has besides its request, at the most, and how much longer than the request it can be: texts may need
+ * escapes; the ids of `[[],[],..]`, should none follow another, take five times as much. */
+#define LINE_BYTES 1024u
+#define MEMORY_PER_BYTE 2u
+#define DISK_PER_BYTE 6u
+/* On disk so much stays free for what cannot be refused: effects, ends of sessions. */
+#define ROOM_KEPT_BYTES 262144u
+/* Of a buffer that is empty so much is kept. */
+#define KEEP_BYTES 1048576u
+
+/* ---- life ---- */
+
+void journal_init(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    out_init(&journal->log, 0);
+    out_init(&journal->line, 0);
+    out_init(&journal->ready, 0);
+    runs_init(&journal->runs);
+    pthread_mutex_init(&journal->mutex, NULL);
+    atomic_store(&journal->room, UINT64_MAX);
+}
+
+void journal_fini(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    out_fini(&journal->log);
+    out_fini(&journal->line);
+    out_fini(&journal->ready);
+    runs_fini(&journal->runs);
+    pthread_mutex_destroy(&journal->mutex);
+}
+
+/* ---- lines ---- */
+
+static void give_back(struct out *out)
+{
+    out_truncate(out, 0);
+    if (out->room > KEEP_BYTES) {
+        size_t max = out->max;
+        out_fini(out);
+        out_init(out, max);
+    }
+}
+
+/* A change is lost to the journal. */
+static void break_journal(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    if (!atomic_exchange(&journal->is_broken, true) && service->host.log_error != NULL) {
+        service->host.log_error(service->host.arg,
+                                "no memory to keep a change: nothing can be changed until heapd is started anew");
+    }
+    out_truncate(&journal->line, 0);
+}
+
+void journal_note_appended(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    atomic_store_explicit(&journal->appended, journal->handed + journal->log.len, memory_order_release);
+}
+
+/* The line that was written into journal->line takes its place in the log, at `at`. */
+static void append_line(struct rpc_service *service, size_t at)
+{
+    struct journal *journal = &service->journal;
+    struct out *log = &journal->log, *line = &journal->line;
+    if (line->failed || !out_reserve(log, line->len)) {
+        break_journal(service);
+        return;
+    }
+    if (at < log->len) {
+        memmove(log->data + at + line->len, log->data + at, log->len - at);
+    }
+    memcpy(log->data + at, line->data, line->len);
+    log->len += line->len;
+    give_back(line);
+    journal_note_appended(service);
+}
+
+/* ---- effects ---- */
+
+/* The effects that wait become a line. */
+static void end_effects(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    struct out *line = &journal->line;
+    if (journal->runs.count == 0) {
+        return;
+    }
+    size_t start = line_begin(line);
+    out_text(line, "{\"effect\":\"");
+    out_text(line, line_effect_word(journal->effect));
+    out_text(line, "\",\"ids\":");
+    runs_write(line, &journal->runs);
+    if (journal->effect == HEAP_EFFECT_FINALIZED) {
+        out_text(line, journal->is_bound ? ",\"bound\":true" : ",\"bound\":false");
+    }
+    out_char(line, '}');
+    line_end(line, start);
+    append_line(service, journal->log.len);
+}
+
+static void on_effect(void *arg, enum heap_effect effect, uint64_t id, bool is_bound)
+{
+    struct rpc_service *service = arg;
+    struct journal *journal = &service->journal;
+    if (effect != journal->effect || is_bound != journal->is_bound) {
+        end_effects(service);
+    }
+    journal->effect = effect;
+    journal->is_bound = is_bound;
+    runs_add(&journal->runs, id);
+    if (effect == HEAP_EFFECT_FINALIZED) {
+        end_effects(service); /* others see what it has bound */
+    }
+    atomic_store_explicit(&journal->waits, true, memory_order_relaxed);
+}
+
+/* `{"effect":WORD` into journal->line, behind those that wait; end_line() ends it. */
+static struct out *begin_effect(struct rpc_service *service, const char *word, size_t *start)
+{
+    struct out *line = &service->journal.line;
+    end_effects(service);
+    *start = line_begin(line);
+    out_text(line, "{\"effect\":\"");
+    out_text(line, word);
+    out_char(line, '"');
+    return line;
+}
+
+static void end_effect(struct rpc_service *service, size_t start)
+{
+    struct out *line = &service->journal.line;
+    out_char(line, '}');
+    line_end(line, start);
+    append_line(service, service->journal.log.len);
+}
+
+static void add_u64(struct out *line, const char *name, uint64_t value)
+{
+    out_text(line, name);
+    out_u64(line, value);
+}
+
+void journal_release(struct rpc_service *service, struct rpc_session *session)
+{
+    size_t start;
+    if (!service->journal.is_on || !session->is_journalled) {
+        return;
+    }
+    session->is_journalled = false;
+    add_u64(begin_effect(service, "released", &start), ",\"session\":", session->number);
+    end_effect(service, start);
+}
+
+void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
+{
+    size_t start;
+    if (!service->journal.is_on || !from->is_journalled) {
+        return;
+    }
+    from->is_journalled = false;
+    to->is_journalled = true;
+    struct out *line = begin_effect(service, "merged", &start);
+    add_u64(line, ",\"session\":", from->number);
+    add_u64(line, ",\"into\":", to->number);
+    end_effect(service, start);
+}
+
+/* ---- requests ---- */
+
+/* Whether the line of a request that was so long can be kept. */
+static bool has_room(struct journal *journal, size_t bytes)
+{
+    uint64_t room = atomic_load_explicit(&journal->room, memory_order_relaxed);
+    uint64_t end = atomic_load_explicit(&journal->appended, memory_order_relaxed) + ROOM_KEPT_BYTES + LINE_BYTES +
+                   DISK_PER_BYTE * (uint64_t)bytes;
+    size_t memory = LINE_BYTES + MEMORY_PER_BYTE * bytes;
+    return !atomic_load_explicit(&journal->is_broken, memory_order_relaxed) && room >= end &&
+           out_reserve(&journal->log, memory) && out_reserve(&journal->line, memory);
+}
+
+static bool fail_room(struct call *call)
+{
+    struct journal *journal = &call->service->journal;
+    out_truncate(&journal->log, journal->log.len);
+    out_truncate(&journal->line, 0);
+    return fault_set(call->fault, RPC_UNAVAILABLE,
+                     "the disk has no room for what is to be kept of a change: nothing was changed; reads go on, and "
+                     "changes will when there is room");
+}
+
+/* Whether a request that succeeded has done something that is to be there after a restart. */
+static bool did_change(const struct call *call, uint64_t holds_before, size_t ids)
+{
+    return call->method->lasts == LASTS ||
+           (call->method->lasts == LASTS_IF_SEEN &&
+            (ids > 0 || heap_session_holds(call->session) != holds_before));
+}
+
+static void keep_request(struct call *call, const uint64_t *ids, size_t count)
+{
+    struct rpc_service *service = call->service;
+    struct journal *journal = &service->journal;
+    struct rpc_session *session = call->conn->session;
+    session->is_journalled = true;
+    size_t start = line_begin(&journal->line);
+    line_write_request(&journal->line, call, session->number, ids, count);
+    line_end(&journal->line, start);
+    append_line(service, journal->at);
+}
+
+bool journal_attempt(struct call *call, const struct request *request)
+{
+    struct journal *journal = &call->service->journal;
+    enum method_lasts lasts = call->method->lasts;
+    if (lasts == LASTS_NOT || lasts == LASTS_BY_EFFECTS) {
+        return reply_attempt(call, request);
+    }
+    if (!has_room(journal, request->bytes)) {
+        return fail_room(call);
+    }
+    end_effects(call->service);
+    journal->at = journal->log.len;
+    uint64_t holds = heap_session_holds(call->session);
+    heap_note_ids(call->heap, true);
+    bool done = reply_attempt(call, request);
+    size_t count;
+    const uint64_t *ids = heap_noted_ids(call->heap, &count);
+    if (!done) {
+        heap_take_ids_back(call->heap);
+    } else if (did_change(call, holds, count)) {
+        keep_request(call, ids, count);
+    }
+    heap_note_ids(call->heap, false);
+    return done;
+}
+
+void journal_observe_heap(struct rpc_service *service)
+{
+    const struct heap_journal journal = {.arg = service, .effect = on_effect};
+    heap_set_journal(service->heap, &journal);
+}
+
+/* ---- the host's side ---- */
+
+/* The end of the ids' generations is raised before it is reached; it counts once it is on disk. */
+static void raise_generations(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    size_t start;
+    if (journal->generations_lsn != 0) {
+        if (atomic_load_explicit(&journal->durable, memory_order_acquire) >= journal->generations_lsn) {
+            heap_set_id_generations(service->heap, journal->generations_first, journal->generations_end);
+            journal->generations_lsn = 0;
+        }
+        return;
+    }
+    if (!heap_wants_generations(service->heap)) {
+        return;
+    }
+    journal->generations_end += JOURNAL_GENERATIONS;
+    if (journal->generations_end > HEAP_GENERATION_END) {
+        journal->generations_end = HEAP_GENERATION_END;
+    }
+    add_u64(begin_effect(service, "generations", &start), ",\"end\":", journal->generations_end);
+    end_effect(service, start);
+    journal->generations_lsn = journal->handed + journal->log.len;
+}
+
+void journal_hand_over(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    end_effects(service);
+    raise_generations(service);
+    atomic_store_explicit(&journal->waits, false, memory_order_relaxed);
+    if (journal->log.len == 0) {
+        return;
+    }
+    pthread_mutex_lock(&journal->mutex);
+    if (journal->ready.len == 0) {
+        struct out empty = journal->ready;
+        journal->ready = journal->log;
+        journal->log = empty;
+    } else {
+        out_bytes(&journal->ready, journal->log.data, journal->log.len);
+    }
+    bool has_failed = journal->ready.failed;
+    uint64_t len = has_failed ? 0 : journal->ready.len;
+    journal->handed = atomic_load_explicit(&journal->appended, memory_order_relaxed);
+    journal->ready_lsn = journal->handed;
+    pthread_mutex_unlock(&journal->mutex);
+    out_truncate(&journal->log, 0);
+    if (has_failed) {
+        break_journal(service);
+    } else if (len > 0) {
+        journal->sink.wake(journal->sink.arg);
+    }
+}
+
+void journal_catch_up(struct rpc_service *service)
+{
+    const struct journal *journal = &service->journal;
+    if (atomic_load_explicit(&journal->waits, memory_order_relaxed)) {
+        heap_enter(service->heap);
+        journal_hand_over(service);
+        heap_leave(service->heap);
+    }
+}
+
+char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn)
+{
+    struct journal *journal = &service->journal;
+    pthread_mutex_lock(&journal->mutex);
+    char *bytes = NULL;
+    if (journal->ready.len > 0) {
+        bytes = journal->ready.data;
+        *len = journal->ready.len;
+        *lsn = journal->ready_lsn;
+        out_init(&journal->ready, 0);
+    }
+    pthread_mutex_unlock(&journal->mutex);
+    return bytes;
+}
+
+void rpc_journal_set_room(struct rpc_service *service, uint64_t lsn)
+{
+    atomic_store_explicit(&service->journal.room, lsn, memory_order_relaxed);
+}
+
+void rpc_journal_close(struct rpc_service *service)
+{
+    const struct heap_journal nobody = {.effect = NULL};
+    if (service->journal.is_on) {
+        heap_enter(service->heap);
+        journal_hand_over(service);
+        heap_set_journal(service->heap, &nobody);
+        service->journal.is_on = false;
+        heap_leave(service->heap);
+    }
+}

@@ -1,0 +1,47 @@
+/* journal_line.h -- the lines of a journal: what stands in each.
+ *
+ *   {"heapd":"journal","version":1,"heap":"6f1d..","number":2,"restart":true,"generations":32}    the first of a file
+ *   {"session":3,"method":"create","params":[[1,[2]],"a"],"ids":[17,2]}                           a request
+ *   {"effect":"swept","ids":[5,3,90,1]}                                                           what no request did
+ *
+ * A request is one of the protocol, in its short form: by position, an optional parameter that was left out is null.
+ * `"notification":true` follows where it was one.  `ids` are the new ids it gave, in the order in which it gave them:
+ * runs, each the first and how many followed one another.
+ *
+ * Effects are `finalized` (with "bound"), `unaimed`, `swept`, `kept` of ids, as enum heap_effect says; `released` of a
+ * session; `merged` of a session `into` another; `leased` of a session, with "lease_ms" and "token", the SHA-256 of the
+ * token; `generations` with "end", below which ids stay until the next such line; `durable` with "offset", up to which
+ * the file was on disk when the line was written.
+ *
+ * `restart`: the daemon had ended before; sessions without a lease were gone.
+ */
+#ifndef HEAPD_PROTOCOL_JOURNAL_LINE_H
+#define HEAPD_PROTOCOL_JOURNAL_LINE_H
+
+#include "journal.h"
+
+#define JOURNAL_VERSION 1
+/* `CRC ` in front of a line's text. */
+#define JOURNAL_CRC_BYTES 9u
+
+/* Room for the checksum, which line_end() puts there; returns where the line begins. */
+size_t line_begin(struct out *out);
+/* The checksum of what was written since, and the newline. */
+void line_end(struct out *out, size_t start);
+/* Whether the `len` bytes (without newline) are a line whose checksum is right. */
+bool line_is_sound(const char *line, size_t len);
+
+void runs_init(struct journal_runs *runs);
+void runs_fini(struct journal_runs *runs);
+void runs_add(struct journal_runs *runs, uint64_t id);
+/* `[17,3,90,1]`, and there are none any more. */
+void runs_write(struct out *out, struct journal_runs *runs);
+
+/* The text of a request: what it asked for, and the ids it gave. */
+void line_write_request(struct out *out, const struct call *call, uint64_t session, const uint64_t *ids, size_t count);
+
+/* The words of enum heap_effect. */
+const char *line_effect_word(enum heap_effect effect);
+#define LINE_EFFECTS 4u
+
+#endif

@@ -1,0 +1,359 @@
+/* test_journal.c -- --data-dir: what was acknowledged is there after kill -9, and what damage does to a start.
+ *
+ * Each test has a data folder of its own and as many daemons, one after the other, as it likes.  compare() asks for
+ * every name's object, and all below it, with ids, before and after.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <dirent.h>
+#include <fcntl.h>
+
+#include "../support/daemon.h"
+#include "../support/process.h"
+#include "../support/wire.h"
+
+#define FIRST "00000001.journal"
+
+struct life {
+    char folder[64]; /* of the data */
+    struct daemon *daemon;
+    struct wire *wire;
+};
+
+/* ---- helpers ---- */
+
+static void start_with(struct life *life, const char *policy)
+{
+    life->daemon = daemon_start((const char *const[]){"--data-dir", life->folder, "--fsync", policy, NULL});
+    life->wire = wire_open(life->daemon);
+}
+
+static void start(struct life *life)
+{
+    start_with(life, "always");
+}
+
+static void kill_it(struct life *life)
+{
+    wire_close_all();
+    daemon_kill(life->daemon);
+    life->daemon = NULL;
+}
+
+static void stop(struct life *life)
+{
+    wire_close_all();
+    daemon_stop(life->daemon);
+    life->daemon = NULL;
+}
+
+static void restart(struct life *life)
+{
+    kill_it(life);
+    start(life);
+}
+
+static int setup(void **state)
+{
+    struct life *life = calloc(1, sizeof *life);
+    assert_non_null(life);
+    strcpy(life->folder, "/tmp/heapd-data-XXXXXX");
+    assert_non_null(mkdtemp(life->folder));
+    if (daemon_is_elsewhere()) {
+        skip();
+    }
+    start(life);
+    *state = life;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct life *life = *state;
+    if (life->daemon != NULL) {
+        wire_check_heap(life->wire);
+        stop(life);
+    }
+    DIR *folder = opendir(life->folder);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+    rmdir(life->folder);
+    free(life);
+    return 0;
+}
+
+/* Everything that names reach: a line `name id`, then a line an object, in the order in which they are met. */
+static json_t *picture_of(struct wire *wire)
+{
+    json_t *j_names = wire_callf(wire, "name.list", NULL), *j_picture = json_array(), *j_name;
+    json_t *j_seen = json_object();
+    size_t i;
+    json_array_foreach(json_object_get(j_names, "names"), i, j_name)
+    {
+        json_array_append(j_picture, j_name);
+    }
+    /* What was met and not yet asked for stands behind the names as {"object":ID}. */
+    for (size_t at = 0; at < json_array_size(j_picture); at++) {
+        json_int_t id = json_integer_value(json_object_get(json_array_get(j_picture, at), "object"));
+        char key[32];
+        snprintf(key, sizeof key, "%lld", (long long)id);
+        if (json_object_get(j_seen, key) != NULL) {
+            continue;
+        }
+        json_object_set_new(j_seen, key, json_true());
+        json_t *j_row = json_object();
+        json_object_set_new(j_row, "value", wire_callf(wire, "get", "[I]", id));
+        json_object_set_new(j_row, "refcount", wire_callf(wire, "sys.getrefcount", "[I]", id));
+        json_object_set_new(j_row, "finalized", wire_callf(wire, "gc.is_finalized", "[I]", id));
+        json_object_set_new(j_row, "tracked", wire_callf(wire, "gc.is_tracked", "[I]", id));
+        json_object_set_new(j_row, "weakrefs", wire_callf(wire, "weakref.count", "[I]", id));
+        json_t *j_inspect = wire_callf(wire, "heap.inspect", "[I]", id);
+        json_object_set(j_row, "finalizer", json_object_get(j_inspect, "finalizer"));
+        json_object_set(j_row, "interned", json_object_get(j_inspect, "interned"));
+        json_object_set(j_row, "names", json_object_get(j_inspect, "names"));
+        json_decref(j_inspect);
+        json_t *j_referents = wire_callf(wire, "gc.get_referents", "[I]", id), *j_id;
+        size_t k;
+        json_array_foreach(json_object_get(j_referents, "objects"), k, j_id)
+        {
+            json_array_append_new(j_picture, json_pack("{s:O}", "object", j_id));
+        }
+        json_object_set(j_row, "referents", json_object_get(j_referents, "objects"));
+        json_decref(j_referents);
+        json_object_set_new(json_array_get(j_picture, at), "is", j_row);
+    }
+    json_decref(j_seen);
+    json_decref(j_names);
+    return j_picture;
+}
+
+static void expect_equal(json_t *j_before, json_t *j_after)
+{
+    if (!json_equal(j_before, j_after)) {
+        char *before = json_dumps(j_before, JSON_COMPACT | JSON_SORT_KEYS);
+        char *after = json_dumps(j_after, JSON_COMPACT | JSON_SORT_KEYS);
+        print_error("before: %.4000s\nafter:  %.4000s\n", before, after);
+        free(before);
+        free(after);
+        fail_msg("the heap is not as it was");
+    }
+    json_decref(j_before);
+    json_decref(j_after);
+}
+
+/* The daemon is killed; what names reach is the same afterwards. */
+static void compare_over_a_kill(struct life *life)
+{
+    json_t *j_before = picture_of(life->wire);
+    restart(life);
+    wire_check_heap(life->wire);
+    expect_equal(j_before, picture_of(life->wire));
+}
+
+static void path_of(const struct life *life, const char *name, char path[128])
+{
+    snprintf(path, 128, "%s/%s", life->folder, name);
+}
+
+/* A start must fail with exit code 1, and say something like that. */
+static void expect_no_start(struct life *life, const char *says)
+{
+    struct process_result result;
+    char program[4200];
+    process_program(program, sizeof program, "heapd");
+    process_run(&result, (const char *const[]){program, "--listen", "tcp:127.0.0.1:0", "--data-dir", life->folder, NULL},
+                NULL);
+    if (result.exit_code != 1 || strstr(result.err, says) == NULL || result.out_len > 0) {
+        fail_msg("exit %d, expected 1 and `%s`: %s%s", result.exit_code, says, result.out, result.err);
+    }
+    process_result_free(&result);
+}
+
+/* ---- what comes back ---- */
+
+static void test_journal_brings_values_and_ids_back(void **state)
+{
+    struct life *life = *state;
+    struct wire *wire = life->wire;
+    json_decref(wire_callf(wire, "create", "[{s:[i,i,[s]],s:f,s:n},s]", "list", 1, 2000, "deep", "float", 1.5, "none", "d"));
+    wire_expect(wire, "{'id':1,'method':'create','params':[{'$dict':[[{'$tuple':[1,{'$frozenset':[2]}]},'pair']]},'pairs']}",
+                "{'id':1,'result':<object>}");
+    wire_expect(wire, "{'id':1,'method':'create','params':[{'$let':{'A':[{'$label':'A'}]},'in':[{'$label':'A'},{'$bytes':'AAE='},"
+                      "{'$int':'123456789012345678901234567890'},{'$float':'nan'},{'$set':[1,'x']},{'$frozenset':[7]}]},'graph']}",
+                "{'id':1,'result':<object>}");
+    wire_expect(wire, "{'id':2,'method':'create','params':[{'$class':'Point','slots':['x','y']},'Point']}",
+                "{'id':2,'result':<object>}");
+    wire_expect(wire, "{'id':3,'method':'create','params':[{'$instance':'Point','attrs':{'x':[1]}},'p']}",
+                "{'id':3,'result':<object>}");
+    wire_expect(wire, "{'id':4,'method':'create','params':[{'$weakref':'p'},'w']}", "{'id':4,'result':<object>}");
+    wire_expect(wire, "{'id':5,'method':'dict.incr','params':['d','n',5]}", "{'id':5,'result':{'value':5}}");
+    compare_over_a_kill(life);
+    compare_over_a_kill(life);
+}
+
+static void test_journal_lets_go_of_holds(void **state)
+{
+    struct life *life = *state;
+    int64_t held = wire_call_int(life->wire, "object", "create", "[[i]]", 1);
+    wire_expect(life->wire, "{'id':1,'method':'create','params':[[],'kept']}", "{'id':1,'result':<object>}");
+    json_decref(wire_callf(life->wire, "finalizer.set", "[I,s,s]", (json_int_t)held, "bye", "last"));
+    restart(life);
+    /* It died as if its session had ended: its finalizer has run, and has bound a name. */
+    assert_int_equal(wire_stat(life->wire, "sessions", "holds"), 0);
+    assert_int_equal(wire_call_int(life->wire, "object", "name.lookup", "[s]", "last"), held);
+    compare_over_a_kill(life);
+}
+
+static void test_journal_keeps_effects_of_collections(void **state)
+{
+    struct life *life = *state;
+    struct wire *wire = life->wire, *other = wire_open(life->daemon); /* which hears of its finalizer */
+    int64_t ring = wire_call_int(wire, "object", "create", "[[]]");
+    json_decref(wire_callf(wire, "list.append", "[I,{s:I}]", (json_int_t)ring, "$ref", (json_int_t)ring));
+    json_decref(wire_callf(wire, "create", "[{s:I},s]", "$weakref", (json_int_t)ring, "w"));
+    json_decref(wire_callf(other, "finalizer.set", "[I,s,s]", (json_int_t)ring, "ring", "back"));
+    json_decref(wire_callf(wire, "unref", "[I]", (json_int_t)ring));
+    json_decref(wire_callf(wire, "create", "[[],s]", "shared"));
+    wire_expect(wire, "{'id':1,'method':'create','params':[{'$let':{'A':[{'$label':'A'},{'$ref':'shared'}]},'in':{'$label':'A'}}]}",
+                "{'id':1,'result':{'object':<id:g>,'type':'list','refcount':2}}");
+    wire_expect(wire, "{'id':1,'method':'unref','params':[<id:g>]}", "{'id':1,'result':<object>}");
+    assert_int_equal(wire_call_int(wire, "unreachable", "collect", NULL), 1);
+    /* Brought back, its weakref dead; the other one gone. */
+    assert_int_equal(wire_call_int(wire, "object", "name.lookup", "[s]", "back"), ring);
+    wire_expect(wire, "{'id':2,'method':'weakref.get','params':['w']}", "{'id':2,'result':{'object':null}}");
+    wire_expect(wire, "{'id':3,'method':'sys.getrefcount','params':['shared']}", "{'id':3,'result':2}");
+    compare_over_a_kill(life);
+    wire_expect(life->wire, "{'id':2,'method':'weakref.get','params':['w']}", "{'id':2,'result':{'object':null}}");
+    compare_over_a_kill(life);
+}
+
+static void test_journal_keeps_ids_that_reads_gave(void **state)
+{
+    struct life *life = *state;
+    json_decref(wire_callf(life->wire, "create", "[[s,i],s]", "some text", 5000, "l"));
+    int64_t id = wire_call_int(life->wire, "object", "list.getitem", "[s,i]", "l", 0);
+    int64_t number = wire_call_int(life->wire, "object", "list.getitem", "[s,i]", "l", 1);
+    restart(life);
+    assert_int_equal(wire_call_int(life->wire, "object", "list.getitem", "[s,i]", "l", 0), id);
+    json_t *j_value = wire_callf(life->wire, "get", "[I]", (json_int_t)number);
+    assert_int_equal(json_integer_value(j_value), 5000);
+    json_decref(j_value);
+}
+
+static void test_journal_never_gives_an_id_again(void **state)
+{
+    struct life *life = *state;
+    int64_t last = 0;
+    char heap[64] = "";
+    for (int round = 0; round < 3; round++) {
+        json_t *j_server = wire_callf(life->wire, "stats", "[s]", "server");
+        const char *string = json_string_value(json_object_get(j_server, "heap"));
+        assert_true(round == 0 || strcmp(string, heap) == 0);
+        snprintf(heap, sizeof heap, "%s", string);
+        json_decref(j_server);
+        for (int i = 0; i < 100; i++) {
+            int64_t id = wire_call_int(life->wire, "object", "create", "[[]]");
+            assert_true(id > last || round == 0);
+            last = id > last ? id : last;
+        }
+        /* What is not durable is lost, and yet its ids are not given again. */
+        char path[128], name[32];
+        kill_it(life);
+        snprintf(name, sizeof name, "%08d.journal", round + 1);
+        path_of(life, name, path);
+        char *text = process_read_file(path, &(size_t){0});
+        const char *cut = strstr(text, "\"create\"");
+        assert_non_null(cut);
+        while (cut > text && cut[-1] != '\n') {
+            cut--;
+        }
+        assert_int_equal(truncate(path, cut - text), 0);
+        free(text);
+        start(life);
+    }
+}
+
+/* ---- damage ---- */
+
+static void test_journal_cuts_a_torn_end(void **state)
+{
+    struct life *life = *state;
+    char path[128];
+    size_t len;
+    json_decref(wire_callf(life->wire, "create", "[[i],s]", 1, "whole"));
+    json_decref(wire_callf(life->wire, "create", "[[i],s]", 2, "torn"));
+    stop(life);
+    path_of(life, FIRST, path);
+    char *text = process_read_file(path, &len);
+    const char *torn = strstr(text, "\"torn\"");
+    assert_int_equal(truncate(path, torn + 3 - text), 0);
+    free(text);
+    start(life);
+    char *log = daemon_log(life->daemon);
+    assert_non_null(strstr(log, "torn off at byte"));
+    free(log);
+    wire_expect(life->wire, "{'id':1,'method':'get','params':['whole']}", "{'id':1,'result':[1]}");
+    wire_expect(life->wire, "{'id':2,'method':'get','params':['torn']}", "{'id':2,'error':<error name_error>}");
+    compare_over_a_kill(life);
+}
+
+static void test_journal_refuses_damage_in_the_middle(void **state)
+{
+    struct life *life = *state;
+    char path[128], says[64];
+    size_t len;
+    for (int i = 0; i < 10; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "n%d", i);
+        json_decref(wire_callf(life->wire, "create", "[[i],s]", i, name));
+    }
+    kill_it(life);
+    path_of(life, FIRST, path);
+    char *text = process_read_file(path, &len);
+    char *at = strstr(text, "\"n4\""), *line = at;
+    while (line[-1] != '\n') {
+        line--;
+    }
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, "m", 1, at + 1 - text), 1);
+    snprintf(says, sizeof says, "is damaged at byte %zu", (size_t)(line - text));
+    expect_no_start(life, says);
+    /* It was the damage alone. */
+    assert_int_equal(pwrite(fd, "n", 1, at + 1 - text), 1);
+    close(fd);
+    free(text);
+    start(life);
+    wire_expect(life->wire, "{'id':1,'method':'get','params':['n9']}", "{'id':1,'result':[9]}");
+}
+
+static void test_journal_folder_has_one_daemon(void **state)
+{
+    struct life *life = *state;
+    expect_no_start(life, "is in use by another heapd");
+}
+
+#define journal_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        journal_test(test_journal_brings_values_and_ids_back),
+        journal_test(test_journal_lets_go_of_holds),
+        journal_test(test_journal_keeps_effects_of_collections),
+        journal_test(test_journal_keeps_ids_that_reads_gave),
+        journal_test(test_journal_never_gives_an_id_again),
+        journal_test(test_journal_cuts_a_torn_end),
+        journal_test(test_journal_refuses_damage_in_the_middle),
+        journal_test(test_journal_folder_has_one_daemon),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
