@@ -435,8 +435,10 @@ bool rpc_conn_is_finished(const struct rpc_conn *conn)
     return (conn->eof || conn->ends_itself) && conn->first == NULL;
 }
 
-bool rpc_conn_is_kept_back(const struct rpc_conn *conn)
+bool rpc_conn_is_kept_back(struct rpc_conn *conn)
 {
+    size_t len;
+    (void)rpc_conn_output(conn, &len);
     return conn->fence_lsn != 0;
 }
 

@@ -663,7 +663,8 @@ void http_turn(struct http *http)
     bool goes_on = true;
     while (goes_on && !http->out.is_failed) {
         goes_on = false;
-        if (http->state == STATE_WAITING && !rpc_conn_is_waiting(http->conn->rpc)) {
+        if (http->state == STATE_WAITING && !rpc_conn_is_waiting(http->conn->rpc) &&
+            !rpc_conn_is_kept_back(http->conn->rpc)) {
             take_answer(http);
             goes_on = true;
         } else if (http->state == STATE_EVENTS) {
