@@ -13,6 +13,7 @@
  * Start at envelope_read_line().
  */
 #include "json_reader.h"
+#include "method_handlers.h"
 #include "rpc_internal.h"
 
 #include <stdlib.h>
@@ -61,6 +62,7 @@ static struct request *new_request(struct turn *turn, unsigned args)
         request->id_len = 0;
         request->bytes = 0;
         request->flags = 0;
+        request->needs = RPC_ROLE_NONE;
         request->error = RPC_OK;
         request->reply = NULL;
         request->reply_len = 0;
@@ -408,6 +410,19 @@ static bool find_fault(struct envelope *envelope)
     return envelope->params_faulty;
 }
 
+/* What a connection must have for the request to run, or for what is wrong with it to be told. */
+static uint16_t needs_of(const struct envelope *envelope)
+{
+    if (envelope->wrong != NULL) {
+        return RPC_ROLE_NONE;
+    }
+    if (envelope->method == NULL) {
+        return RPC_ROLE_READ; /* which methods there are is not for everybody */
+    }
+    bool is_token = envelope->method->handler == method_auth && !envelope->params_faulty;
+    return is_token ? ACCESS_NEEDS_TOKEN : (uint16_t)envelope->method->role;
+}
+
 /* The request, or its ready reply, that the members make.  NULL: no memory. */
 static struct request *finish_request(struct envelope *envelope)
 {
@@ -420,6 +435,7 @@ static struct request *finish_request(struct envelope *envelope)
         return NULL;
     }
     request->method = envelope->method;
+    request->needs = needs_of(envelope);
     request->id = envelope->id.text;
     request->id_len = envelope->id.text == NULL ? 0 : envelope->id.len;
     if (envelope->wrong == NULL) {
@@ -587,6 +603,7 @@ struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
         return NULL;
     }
     request->method = method;
+    request->needs = (uint16_t)method->role;
     request->id = no_id;
     request->id_len = 1;
     memset(request->args, 0, method->param_count * sizeof(request->args[0]));

@@ -200,9 +200,13 @@ static struct rpc_conn *hearer(const struct rpc_session *session)
 void event_call_for(struct rpc_session *session)
 {
     struct rpc_conn *conn = hearer(session);
-    if (conn == NULL) {
-        return;
+    if (conn != NULL) {
+        event_call(conn);
     }
+}
+
+void event_call(struct rpc_conn *conn)
+{
     struct rpc_thread *thread = conn->thread;
     conn_list_add_told(thread, conn);
     if (thread->service->book.running == thread) {
@@ -283,6 +287,16 @@ static struct out *begin(struct rpc_service *service, enum event_kind kind)
     return line;
 }
 
+/* Whether the session may hear of it: of all changes only a session of admins alone. */
+static bool may_hear(const struct rpc_session *session, enum event_kind kind)
+{
+    const struct rpc_conn *conn = kind == EVENT_JOURNAL ? session->conns.first : NULL;
+    while (conn != NULL && rpc_conn_role(conn) == RPC_ROLE_ADMIN) {
+        conn = conn->joined.next;
+    }
+    return conn == NULL;
+}
+
 /* Tells book->line to its owner and to all that subscribe, each once. */
 static void tell_all(struct rpc_service *service, enum event_kind kind, struct rpc_session *owner)
 {
@@ -292,7 +306,7 @@ static void tell_all(struct rpc_service *service, enum event_kind kind, struct r
         tell(service, owner, line);
     }
     for (struct rpc_session *session = service->book.listeners; session != NULL; session = session->next_listener) {
-        if (session != owner && (session->subscribed & 1u << kind) != 0) {
+        if (session != owner && (session->subscribed & 1u << kind) != 0 && may_hear(session, kind)) {
             tell(service, session, line);
         }
     }

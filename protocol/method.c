@@ -65,6 +65,17 @@ const char *method_role_word(enum method_role role)
     return WORDS[role];
 }
 
+bool method_changes(const struct method *method, const method_arg *args)
+{
+    bool changes = method->role == ROLE_WRITE;
+    for (unsigned i = 0; i < method->param_count; i++) {
+        const struct param *param = &method->params[i];
+        bool fallback = param->fallback != NULL && strcmp(param->fallback, "true") == 0;
+        changes |= param->changes && arg_bool(&args[i], fallback);
+    }
+    return changes;
+}
+
 const char *method_kind_word(enum param_kind kind)
 {
     static const char *const WORDS[] = {

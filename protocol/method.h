@@ -12,6 +12,7 @@
 #include "fault.h"
 #include "json_reader.h"
 #include "json_writer.h"
+#include "rpc.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,6 +46,7 @@ struct param {
     int64_t min, max;         /* of a PARAM_INT, and max of a PARAM_SECONDS */
     const char *const *words; /* of a PARAM_ENUM or PARAM_WORDS, ends with NULL */
     const char *fallback;     /* JSON text of what an optional parameter is when left out; NULL: see doc */
+    bool changes;             /* of a PARAM_BOOL: true asks for a change, though the method itself makes none */
     const char *doc;          /* one sentence */
 };
 
@@ -85,6 +87,7 @@ struct call {
     size_t result_max;      /* bytes the reply may have; 0: no limit */
     bool is_notification;   /* nobody will read the result: take no hold that only it would tell of */
     uint64_t freed;         /* objects that died by it so far */
+    enum rpc_role role;     /* of its connection */
     struct park *park;      /* its deaths go on: the end of the result waits for them; else NULL */
     enum heap_wait wait;    /* what the handler asks to wait for: it returns false and has changed nothing */
     unsigned stage;         /* what it had behind it when it asked, 0 at first */
@@ -108,11 +111,12 @@ typedef bool method_check(const method_arg *args, struct fault *fault);
 
 /* ---- rows ---- */
 
+/* The role that a connection must have at least. */
 enum method_role {
-    ROLE_ANY,   /* also before `auth` */
-    ROLE_READ,  /* changes nothing */
-    ROLE_WRITE, /* changes the heap */
-    ROLE_ADMIN  /* the daemon's own affairs */
+    ROLE_ANY = RPC_ROLE_NONE,    /* also before `auth` */
+    ROLE_READ = RPC_ROLE_READ,   /* changes nothing, unless an argument asks for it: struct param */
+    ROLE_WRITE = RPC_ROLE_WRITE, /* changes the heap */
+    ROLE_ADMIN = RPC_ROLE_ADMIN  /* the daemon's own affairs */
 };
 
 /* What a journal keeps of a method's requests, so that what they did is there after a restart. */
@@ -146,7 +150,10 @@ extern const unsigned METHOD_COUNT;
 /* Requests, as JSON texts, that bind the names the examples use; ends with NULL. */
 extern const char *const METHOD_EXAMPLE_SETUP[];
 
+/* "any", "read", "write", "admin". */
 const char *method_role_word(enum method_role role);
+/* Whether a request with these arguments changes the heap, or what a session holds. */
+bool method_changes(const struct method *method, const method_arg *args);
 /* "target", "value", "key", "str", "int", "bool", "enum", "list", "object", "seconds". */
 const char *method_kind_word(enum param_kind kind);
 

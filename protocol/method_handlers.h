@@ -151,6 +151,7 @@ bool method_server_kill(struct call *call);
 bool method_server_config(struct call *call);
 bool method_server_slowlog(struct call *call);
 bool method_server_shutdown(struct call *call);
+bool method_auth(struct call *call);
 bool method_ping(struct call *call);
 bool method_rpc_discover(struct call *call);
 

@@ -57,16 +57,17 @@ static json_t *inspect_document(struct call *call, heap_ref obj, uint64_t id)
     struct heap *heap = call->heap;
     struct heap_storage storage;
     char address[24];
+    bool is_admin = call->role == RPC_ROLE_ADMIN; /* where things lie helps those who look for a way in */
     json_t *j_names = json_array(), *j_sessions = json_array();
     heap_storage(&storage, heap, obj);
     snprintf(address, sizeof address, "0x%llx", (unsigned long long)storage.address);
     heap_names_of(heap, obj, add_name, j_names);
     heap_holders_of(heap, obj, add_holder, j_sessions);
     return json_pack(
-        "{s:I, s:s, s:I, s:b, s:b, s:I, s:s, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:I}", "object", (json_int_t)id, "type",
+        "{s:I, s:s, s:I, s:b, s:b, s:I, s:s?, s:b, s:o, s:o, s:I, s:o, s:o, s:o, s:I}", "object", (json_int_t)id, "type",
         heap_type_name(heap, obj), "refcount", (json_int_t)heap_refcount(heap, obj), "immortal",
         heap_is_immortal(heap, obj), "interned", heap_is_interned(heap, obj), "size",
-        (json_int_t)heap_sizeof(heap, obj), "address", address, "tracked", heap_gc_is_tracked(heap, obj), "generation",
+        (json_int_t)heap_sizeof(heap, obj), "address", is_admin ? address : NULL, "tracked", heap_gc_is_tracked(heap, obj), "generation",
         generation_document(heap, obj), "finalizer", finalizer_document(heap, obj), "weakrefs",
         (json_int_t)heap_weakref_count(heap, obj), "storage", storage_document(&storage), "names", j_names, "sessions",
         j_sessions, "referents", (json_int_t)heap_referent_count(heap, obj));

@@ -10,6 +10,17 @@
 
 #include <stdlib.h>
 
+/* ---- the event journal ---- */
+
+/* The events that are for admins alone. */
+#define ADMIN_EVENTS (1u << EVENT_JOURNAL)
+
+static bool forbid_journal(struct call *call)
+{
+    return fault_set(call->fault, RPC_FORBIDDEN,
+                     "the event journal tells of everything that all sessions do, which needs the role admin");
+}
+
 /* ---- leases ---- */
 
 bool method_session_open(struct call *call)
@@ -33,6 +44,9 @@ bool method_session_resume(struct call *call)
     if (session == NULL) {
         return fault_set(call->fault, RPC_NOT_FOUND,
                          "no session of that token: its lease has run out, or it never existed; open a new one");
+    }
+    if ((session->asked & ADMIN_EVENTS) != 0 && call->role != RPC_ROLE_ADMIN) {
+        return forbid_journal(call);
     }
     if (session != conn->session) {
         enum heap_error error = session_merge(conn, session);
@@ -97,6 +111,9 @@ static bool listen_to(struct call *call, unsigned kinds)
 
 bool method_subscribe(struct call *call)
 {
+    if (((unsigned)call->args[0].integer & ADMIN_EVENTS) != 0 && call->role != RPC_ROLE_ADMIN) {
+        return forbid_journal(call);
+    }
     return listen_to(call, asked_before(call->conn) | (unsigned)call->args[0].integer);
 }
 
@@ -111,6 +128,7 @@ bool method_unsubscribe(struct call *call)
 struct client_row {
     uint64_t client; /* 0: none, the rest of its figures is void */
     const char *transport;
+    enum method_role role;
     char peer[RPC_PEER_BYTES];
     uint64_t age_s, idle_s, requests, in_bytes, out_bytes;
     const struct method *last_method; /* NULL: none */
@@ -161,6 +179,7 @@ static bool add_client(struct client_rows *rows, const struct rpc_session *sessi
     }
     row->client = conn->client;
     row->transport = conn->transport;
+    row->role = (enum method_role)rpc_conn_role(conn);
     memcpy(row->peer, conn->peer, sizeof(row->peer));
     row->age_s = (now_ms - conn->opened_ms) / 1000;
     row->idle_s = (now_ms - relaxed(&conn->active_ms)) / 1000;
@@ -219,7 +238,7 @@ static void write_row(struct out *out, const struct client_rows *rows, const str
     write_figure(out, ",\"session\":", row->session, true);
     write_text(out, ",\"transport\":", row->transport);
     write_text(out, ",\"peer\":", is_there ? row->peer : NULL);
-    write_text(out, ",\"role\":", is_there ? method_role_word(ROLE_ADMIN) : NULL);
+    write_text(out, ",\"role\":", is_there && row->role != ROLE_ANY ? method_role_word(row->role) : NULL);
     write_figure(out, ",\"age_s\":", row->age_s, is_there);
     write_figure(out, ",\"idle_s\":", row->idle_s, is_there);
     write_figure(out, ",\"requests\":", row->requests, is_there);

@@ -57,6 +57,7 @@ static json_t *server_section(const struct figures *figures)
     json_object_set_new(j_server, "bytes_out",
                         integer(atomic_load_explicit(&service->bytes_out, memory_order_relaxed)));
     json_object_set_new(j_server, "errors", errors_by_word(&counts));
+    json_object_set_new(j_server, "auth_failures", integer(counts.wrong_tokens));
     return j_server;
 }
 

@@ -40,7 +40,7 @@
 #define ATTR STR("attr", "The attribute's name.")
 #define HOLD(json_default)                                                                                     \
     {                                                                                                          \
-        NAME("hold"), .kind = PARAM_BOOL, .optional = true, .fallback = json_default,                        \
+        NAME("hold"), .kind = PARAM_BOOL, .optional = true, .fallback = json_default, .changes = true,       \
         .doc = "Whether the session takes a hold on the object in the answer."                                 \
     }
 #define DEPTH                                                                                                  \

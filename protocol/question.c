@@ -66,6 +66,7 @@ static void answer(struct rpc_service *service, struct question *question)
         .out = &question->out,
         .result_max = RPC_LIMIT(service, max_output),
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
+        .role = question->role,
         .cancel = &question->cancel,
         .file = &question->file,
         .fault = &question->fault,
@@ -172,6 +173,7 @@ bool question_ask(struct rpc_conn *conn)
     question->conn = conn;
     question->file = -1;
     question->request = conn->first;
+    question->role = rpc_conn_role(conn);
     question->asked = slowlog_ticks();
     out_init(&question->out, 0);
     if (!enqueue(thread->service, question)) {

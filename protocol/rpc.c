@@ -219,8 +219,8 @@ bool reply_attempt(struct call *call, const struct request *request)
 /* What subscribers hear of the request itself; `session` is the number of the one it came from. */
 static void tell_listeners(const struct call *call, bool done, uint64_t session)
 {
-    bool is_change = done && call->method->role == ROLE_WRITE && !call->out->failed;
-    if (is_change && event_is_watched(call->service, 1u << EVENT_JOURNAL)) {
+    if (event_is_watched(call->service, 1u << EVENT_JOURNAL) && done && !call->out->failed &&
+        method_changes(call->method, call->args)) {
         event_journal(call, session);
     }
     if (event_is_watched(call->service, 1u << EVENT_PRESSURE)) {
@@ -257,6 +257,7 @@ static inline struct call call_of(struct rpc_conn *conn)
         .result_start = conn->out.len,
         .result_max = RPC_LIMIT(thread->service, max_output),
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
+        .role = rpc_conn_role(conn),
         .stage = conn->park != NULL ? conn->park->stage : 0,
         .collection = conn->park != NULL ? &conn->park->collection : NULL,
         .fault = &thread->fault,
@@ -326,6 +327,15 @@ static bool run_method(struct rpc_conn *conn, const struct request *request)
     return true;
 }
 
+/* The reply to a request that could not run: thread->fault. */
+static void refuse(struct rpc_conn *conn, const struct request *request)
+{
+    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
+        begin_reply(conn, request);
+    }
+    send_fault(conn, request, conn->out.len);
+}
+
 /* Whether the batch has written more than a connection may have waiting; then it says so instead. */
 static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
 {
@@ -338,10 +348,7 @@ static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
               (unsigned long long)max);
     fault_text(&conn->thread->fault, "limit", "max-output", strlen("max-output"));
     fault_number(&conn->thread->fault, "max", (int64_t)max);
-    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
-        begin_reply(conn, request);
-    }
-    send_fault(conn, request, conn->out.len);
+    refuse(conn, request);
     return true;
 }
 
@@ -359,14 +366,25 @@ static void finish_first(struct rpc_conn *conn)
     }
 }
 
-/* The reply to a question that could not be asked. */
-static void fail_question(struct rpc_conn *conn, const struct request *request)
+/* Runs the connection's first request.  false: it goes on later, and stays. */
+static bool run_request(struct rpc_conn *conn, struct request *request)
 {
-    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
-        begin_reply(conn, request);
+    if (unlikely(request->needs > conn->access.cleared) && !access_allows(conn, request)) {
+        refuse(conn, request);
+    } else if (request->method == NULL) {
+        send_ready(conn, request);
+    } else if (!request_is_question(request)) {
+        if (!run_method(conn, request)) {
+            note_parked(conn);
+            return false;
+        }
+    } else if (question_ask(conn)) {
+        return false;
+    } else {
+        fault_heap(&conn->thread->fault, HEAP_MEMORY);
+        refuse(conn, request);
     }
-    fault_heap(&conn->thread->fault, HEAP_MEMORY);
-    send_fault(conn, request, conn->out.len);
+    return true;
 }
 
 /* Runs the connection's first request and drops it; a question is asked, and stays. */
@@ -375,6 +393,9 @@ static void run_first(struct rpc_conn *conn)
     struct request *request = conn->first;
     const struct method *method = request->method;
     size_t bytes_in = request->bytes, out_before = conn->out.len;
+    if (unlikely(request->needs > conn->access.cleared) && access_holds(conn)) {
+        return;
+    }
     if (!is_within_batch(request)) {
         conn->line_start = conn->out.len;
         conn->batch_replies = 0;
@@ -382,19 +403,8 @@ static void run_first(struct rpc_conn *conn)
     if (conn->park == NULL) {
         count_request(conn, request);
     }
-    if (!batch_is_full(conn, request)) {
-        if (request->method == NULL) {
-            send_ready(conn, request);
-        } else if (!request_is_question(request)) {
-            if (!run_method(conn, request)) {
-                note_parked(conn);
-                return;
-            }
-        } else if (question_ask(conn)) {
-            return;
-        } else {
-            fail_question(conn, request);
-        }
+    if (!batch_is_full(conn, request) && !run_request(conn, request)) {
+        return;
     }
     struct park_time before = {.began = 0};
     bool was_parked = conn->park != NULL;
@@ -593,7 +603,7 @@ static void look_at_told(struct rpc_thread *thread)
             continue;
         }
         if (conn_is(&conn->is_killed) && !conn->ends_itself) {
-            conn_must_close(conn, "killed by server.kill");
+            conn_must_close(conn, atomic_load_explicit(&conn->end_reason, memory_order_relaxed));
         } else {
             event_deliver(conn);
         }
@@ -830,14 +840,14 @@ static void change_turn(struct rpc_thread *thread)
 static bool may_run_while_loading(const struct request *request)
 {
     const struct method *method = request->method;
-    return method == NULL || method->handler == method_ping ||
+    return method == NULL || method->handler == method_ping || method->handler == method_auth ||
            (method->handler == method_stats && method_stats_is_server(request->args));
 }
 
 /* The connection's first request, when the heap is not there yet. */
 static void run_first_while_loading(struct rpc_conn *conn)
 {
-    const struct request *request = conn->first;
+    struct request *request = conn->first;
     if (may_run_while_loading(request) || batch_is_full(conn, request)) {
         run_first(conn);
         return;
@@ -847,12 +857,12 @@ static void run_first_while_loading(struct rpc_conn *conn)
         conn->batch_replies = 0;
     }
     count_request(conn, request);
-    if ((request->flags & REQUEST_NOTIFICATION) == 0) {
-        begin_reply(conn, request);
+    if (request->needs <= conn->access.cleared || access_allows(conn, request)) {
+        fault_set(&conn->thread->fault, RPC_UNAVAILABLE,
+                  "the daemon is loading what it has kept; `ping` and `stats` of section `server` answer, try again "
+                  "soon");
     }
-    fault_set(&conn->thread->fault, RPC_UNAVAILABLE,
-              "the daemon is loading what it has kept; `ping` and `stats` of section `server` answer, try again soon");
-    send_fault(conn, request, conn->out.len);
+    refuse(conn, request);
     finish_first(conn);
 }
 
@@ -879,6 +889,9 @@ static void run_while_loading(struct rpc_thread *thread)
 bool rpc_thread_run(struct rpc_thread *thread)
 {
     struct journal *journal = &thread->service->journal;
+    if (unlikely(thread->held.first != NULL)) {
+        access_release(thread);
+    }
     if (conn_is(&journal->is_loading)) {
         run_while_loading(thread);
         return thread->ready.first != NULL;

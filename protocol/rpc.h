@@ -79,6 +79,7 @@ struct rpc_host {
     void (*shutdown)(void *arg); /* server.shutdown: begin a clean stop; returns at once */
     void (*figures)(void *arg, struct rpc_server_figures *figures);
     void (*log_error)(void *arg, const char *message); /* a defect of ours, said to the client as internal_error */
+    void (*warn)(void *arg, const char *line);         /* somebody tries to get in */
     void (*log)(void *arg, const char *line);          /* what the collector's debug flags say; the GIL is held */
     /* Every option with its value. */
     void (*options)(void *arg, void (*row)(void *row_arg, const struct rpc_option *option), void *row_arg);
@@ -115,13 +116,37 @@ struct rpc_thread *rpc_thread_create(struct rpc_service *service, void *user);
 /* After its connections.  Waits until what they have asked the worker is given up. */
 void rpc_thread_destroy(struct rpc_thread *thread);
 
+/* ---- access: PROTOCOL section 7 ---- */
+
+/* What a connection may do; each role may do what those before it may.  The method table says which one a method
+ * asks for. */
+enum rpc_role {
+    RPC_ROLE_NONE, /* `auth` and `ping`: no token was shown yet */
+    RPC_ROLE_READ,
+    RPC_ROLE_WRITE,
+    RPC_ROLE_ADMIN
+};
+
+#define RPC_AUTH_TOKEN_BYTES_MAX 255u
+/* A token that may be shown, and the role that it gives. */
+struct rpc_auth_token {
+    enum rpc_role role;
+    const char *text;
+    size_t len; /* 1 to RPC_AUTH_TOKEN_BYTES_MAX */
+};
+
+/* These tokens are known from here on, and no others; copied.  Connections whose token is not among them with the same
+ * role are closed.  Any thread; takes the GIL for a moment.  false: no memory, and nothing has changed. */
+bool rpc_service_set_auth_tokens(struct rpc_service *service, const struct rpc_auth_token *tokens, size_t count);
+
 /* ---- connections ---- */
 
 /* Who is at the other end. */
 #define RPC_PEER_BYTES 64
 struct rpc_peer {
-    const char *transport; /* "unix" or "tcp"; static */
+    const char *transport; /* "unix", "tcp" or "tls"; static */
     const char *name;      /* its address or user, for a person; cut where it is longer than RPC_PEER_BYTES - 1 */
+    bool must_authenticate; /* it has RPC_ROLE_NONE before it shows a token; else it has RPC_ROLE_ADMIN */
 };
 
 /* `client` is the connection's number, from 1, never reused; `user` comes back from rpc_conn_user().  The next
@@ -184,6 +209,19 @@ void rpc_conn_resume(struct rpc_conn *conn);
 const char *rpc_conn_must_close(const struct rpc_conn *conn);
 /* Whether its session holds or subscribes to something, or a request waits: silence is no reason to close it. */
 bool rpc_conn_is_kept(const struct rpc_conn *conn);
+/* A token comes outside of the method `auth`, as HTTP brings it with each message: before rpc_conn_message_end().
+ * NULL: none, the connection has the role that it began with.  true: the role is that of the token.  false: the token is
+ * wrong, and counted; the connection has no role, and is held: what it is to be told waits until rpc_conn_is_held() is
+ * over, when rpc_thread_next() names it.  A held connection may be closed at any time. */
+bool rpc_conn_auth(struct rpc_conn *conn, const char *token, size_t len);
+bool rpc_conn_is_held(const struct rpc_conn *conn);
+/* Whether it has shown so many wrong tokens that it is to be closed when it has been told so.  A connection of lines
+ * sees to that itself. */
+bool rpc_conn_has_failed_auth(const struct rpc_conn *conn);
+enum rpc_role rpc_conn_role(const struct rpc_conn *conn);
+/* In how many milliseconds rpc_thread_run() is due for connections that are held; UINT64_MAX: there are none. */
+uint64_t rpc_thread_due_in_ms(const struct rpc_thread *thread);
+
 /* Writes the line for a connection that is turned away (limit_exceeded of max-clients, which is `max` now)
  * into `line`, with newline and NUL. */
 #define RPC_DISMISSAL_BYTES 256

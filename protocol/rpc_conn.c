@@ -102,6 +102,16 @@ void conn_list_remove_fenced(struct rpc_thread *thread, struct rpc_conn *conn)
     atomic_store(&thread->has_fenced, thread->fenced.first != NULL);
 }
 
+void conn_list_add_held(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_add(&thread->held, conn, &conn->held, offsetof(struct rpc_conn, held));
+}
+
+void conn_list_remove_held(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    list_remove(&thread->held, &conn->held, offsetof(struct rpc_conn, held));
+}
+
 void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn)
 {
     list_add(&thread->told, conn, &conn->told, offsetof(struct rpc_conn, told));
@@ -157,6 +167,7 @@ struct rpc_conn *rpc_conn_create(struct rpc_thread *thread, uint64_t client, con
     out_init(&conn->out, 0);
     out_init(&conn->events, 0);
     conn->opened_ms = rpc_now_ms();
+    access_begin(conn, peer);
     conn_note_activity(conn);
     conn_list_add_arrived(thread, conn);
     atomic_fetch_add_explicit(&thread->service->sessions, 1, memory_order_relaxed);
@@ -170,6 +181,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     conn_list_remove_notice(thread, conn);
     conn_list_remove_parked(thread, conn);
     conn_list_remove_fenced(thread, conn);
+    conn_list_remove_held(thread, conn);
     question_forget(conn);
     conn_drop_requests(conn);
     free(conn->partial);

@@ -5,6 +5,7 @@
  *   rpc_service.c   the service: heap, limits, counters
  *   rpc_conn.c      a connection: bytes in, framing, replies not yet sent
  *   envelope.c      a line into requests (no GIL)
+ *   access.c        tokens and roles
  *   params.c        the parameters of a request against the method's row (no GIL)
  *   rpc.c           a turn: the GIL, running requests, writing replies
  *   question.c      requests that a worker thread answers
@@ -24,6 +25,7 @@
 #define HEAPD_PROTOCOL_RPC_INTERNAL_H
 
 #include "../heap/heap.h"
+#include "access.h"
 #include "errmap.h"
 #include "fault.h"
 #include "frame.h"
@@ -51,6 +53,7 @@ struct rpc_shared_limits {
 struct rpc_counters {
     _Atomic uint64_t requests, notifications;
     _Atomic uint64_t errors[RPC_ERROR_COUNT];
+    _Atomic uint64_t wrong_tokens;
 };
 
 /* Room for 128 random bits in hex. */
@@ -102,6 +105,7 @@ struct rpc_service {
     struct question_desk desk;
     struct session_book book;
     struct journal journal;
+    struct access_book access;
     struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
     struct park *spare;     /* for the next; NULL: there is none */
     _Atomic bool is_short_of_room; /* the collector is one that had no memory */
@@ -136,6 +140,7 @@ static inline void rpc_count(_Atomic uint64_t *counter)
 struct rpc_counts {
     uint64_t requests, notifications;
     uint64_t errors[RPC_ERROR_COUNT];
+    uint64_t wrong_tokens;
 };
 void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts);
 /* The text of rpc.discover, made when first asked for; NULL: no memory.  Valid as long as the service. */
@@ -170,7 +175,8 @@ struct request {
     const char *id;              /* as written; NULL: none */
     size_t id_len;
     size_t bytes;         /* of its text */
-    unsigned flags;       /* enum request_flag */
+    uint16_t flags;       /* enum request_flag */
+    uint16_t needs;       /* enum rpc_role, or ACCESS_NEEDS_TOKEN; also of what is answered with `reply` */
     enum rpc_error error; /* of `reply`, for the counters */
     const char *reply;    /* text, without newline; NULL for a notification */
     size_t reply_len;
@@ -192,7 +198,10 @@ struct rpc_conn {
     struct conn_link ready, notice;
     struct conn_link arrived; /* of the thread, while it is in no session */
     const char *reason;       /* why it was destroyed; static */
-    const char *transport;    /* "unix", "tcp"; static */
+    _Atomic(const char *) end_reason; /* why it is to end, before it was destroyed; static; NULL: it is not */
+    struct conn_link held;    /* of the thread, while a wrong token waits for its answer */
+    struct access_pass access;
+    const char *transport;    /* "unix", "tcp", "tls"; static */
     char peer[RPC_PEER_BYTES];
     uint64_t opened_ms; /* CLOCK_MONOTONIC */
 
@@ -211,7 +220,7 @@ struct rpc_conn {
     _Atomic uint64_t active_ms; /* when bytes came or went last */
     _Atomic uint64_t in_bytes, out_bytes;
     _Atomic bool is_gone;   /* destroyed; buried in the thread's next run */
-    _Atomic bool is_killed; /* server.kill: runs nothing more */
+    _Atomic bool is_killed; /* runs nothing more: server.kill, or wrong tokens */
     _Atomic bool is_kept;   /* its session holds or subscribes to something */
 
     /* input */
@@ -231,7 +240,7 @@ struct rpc_conn {
     int file;                   /* of the answer to an export; -1: none */
     size_t visit_token_len;
     char visit_token[RPC_TOKEN_BYTES]; /* of the session it is for; 0 bytes: the connection's own */
-    bool ends_itself;           /* it has killed itself: what it is owed is sent, then it closes */
+    bool ends_itself;           /* killed by its own request: what it is owed is sent, then it closes */
 
     /* requests that have not run */
     struct request *first, *last;
@@ -265,6 +274,7 @@ struct rpc_thread {
     struct conn_list notice; /* for rpc_thread_next() */
     struct conn_list arrived; /* not yet in a session */
     struct rpc_conn *buried;  /* destroyed, still in their sessions; linked by ready.next */
+    struct conn_list held;    /* that wait for the answer to a wrong token, in order of its time */
     struct conn_list parked;  /* that wait for the heap */
     _Atomic bool has_parked;  /* there are some */
     struct conn_list fenced;  /* with replies that wait until they are durable */
@@ -294,6 +304,8 @@ void conn_list_add_fenced(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_fenced(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_add_parked(struct rpc_thread *thread, struct rpc_conn *conn);
 void conn_list_remove_parked(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_add_held(struct rpc_thread *thread, struct rpc_conn *conn);
+void conn_list_remove_held(struct rpc_thread *thread, struct rpc_conn *conn);
 
 /* Within these lists: the GIL is held. */
 void conn_list_add_told(struct rpc_thread *thread, struct rpc_conn *conn);
@@ -313,10 +325,10 @@ static inline bool conn_has_begun_reply(const struct rpc_conn *conn)
 {
     return conn->park != NULL && conn->park->kind == PARK_REPLY;
 }
-/* Whether nothing of it may run: it waits for the worker, or for the heap. */
+/* Whether nothing of it may run: it waits for the worker, for the heap, or with a wrong token. */
 static inline bool conn_is_waiting(const struct rpc_conn *conn)
 {
-    return conn->question != NULL || conn->parked.linked;
+    return conn->question != NULL || conn->parked.linked || conn->held.linked;
 }
 /* Whether a reply has begun and goes on, or the line of a batch: nothing else may be written. */
 static inline bool conn_line_is_open(const struct rpc_conn *conn)
@@ -435,6 +447,9 @@ HEAP_MUST_USE enum heap_error session_merge(struct rpc_conn *conn, struct rpc_se
 HEAP_MUST_USE enum heap_error session_close(uint64_t *released, struct call *call);
 /* The connection runs nothing more and will be closed.  Its session lets go, unless it is leased.  HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_conn *conn);
+/* The connection runs nothing more and will be closed, for that reason, which is static; its session ends as that of
+ * one that closes itself. */
+void session_dismiss(struct rpc_conn *conn, const char *reason);
 /* Notes whether it holds or subscribes to something, for the idle time limit. */
 void session_note_kept(struct rpc_session *session);
 /* The connection goes into the session that its message is for.  false: there is none. */
@@ -496,8 +511,10 @@ static inline bool event_queue_is_empty(const struct event_queue *queue)
 {
     return queue->count == 0 && queue->lost == 0;
 }
-/* The session's events are to be looked at by the thread of its first connection, which is woken. */
+/* The session's events are to be looked at by its first connection that hears them. */
 void event_call_for(struct rpc_session *session);
+/* The connection is to be looked at by its thread, which is woken: it is killed, or events are to be sent. */
+void event_call(struct rpc_conn *conn);
 /* Sends the first connection what waits for its session, as far as there is room.  Its own thread only. */
 void event_deliver(struct rpc_conn *conn);
 /* Puts the events of the line under way in front of its reply.  Its own thread only.  GIL: either. */
@@ -540,6 +557,7 @@ struct question {
     const struct request *request; /* lies in a turn of which the question is a user */
     _Atomic bool cancel;           /* nobody wants the answer any more; set under the desk's mutex */
     uint64_t asked;                /* slowlog_ticks() when it was asked */
+    enum rpc_role role;            /* of the connection that has asked */
     bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
     struct out out;
     struct fault fault;

@@ -85,6 +85,9 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (!question_desk_init(&service->desk)) {
         goto fail_desk;
     }
+    if (!access_book_init(&service->access)) {
+        goto fail_access;
+    }
     store_limits(service, limits);
     service->host = *host;
     service->started_ms = rpc_now_ms();
@@ -99,6 +102,8 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
 #endif
     return service;
 
+fail_access:
+    question_desk_fini(&service->desk);
 fail_desk:
     slowlog_fini(&service->slowlog);
 fail_slowlog:
@@ -121,6 +126,7 @@ void rpc_service_destroy(struct rpc_service *service)
     heap_destroy(service->heap);
     park_fini(service);
     journal_fini(service);
+    access_book_fini(&service->access);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
     free(service->export_dir);
@@ -189,6 +195,7 @@ static void add_counters(struct rpc_counts *counts, const struct rpc_counters *c
 {
     counts->requests += atomic_load_explicit(&counters->requests, memory_order_relaxed);
     counts->notifications += atomic_load_explicit(&counters->notifications, memory_order_relaxed);
+    counts->wrong_tokens += atomic_load_explicit(&counters->wrong_tokens, memory_order_relaxed);
     for (int i = 0; i < RPC_ERROR_COUNT; i++) {
         counts->errors[i] += atomic_load_explicit(&counters->errors[i], memory_order_relaxed);
     }
@@ -238,6 +245,7 @@ static void retire(struct rpc_thread *thread)
     add_counters(&sum, &thread->counters);
     atomic_store_explicit(&service->retired.requests, sum.requests, memory_order_relaxed);
     atomic_store_explicit(&service->retired.notifications, sum.notifications, memory_order_relaxed);
+    atomic_store_explicit(&service->retired.wrong_tokens, sum.wrong_tokens, memory_order_relaxed);
     for (int i = 0; i < RPC_ERROR_COUNT; i++) {
         atomic_store_explicit(&service->retired.errors[i], sum.errors[i], memory_order_relaxed);
     }

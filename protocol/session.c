@@ -243,6 +243,9 @@ void session_admit(struct rpc_thread *thread)
         conn_list_remove_arrived(thread, conn);
         join(session, conn);
         event_client(conn, "connected", NULL);
+        if (!access_is_valid(conn)) {
+            session_dismiss(conn, "its token is not known any more");
+        }
     }
 }
 
@@ -279,6 +282,10 @@ bool session_visit(struct rpc_conn *conn)
         host = session_find(service, conn->own);
         conn->own = host == NULL ? 0 : conn->own;
     }
+    bool tells_all = host != NULL && conn->wants_stream && (host->asked & 1u << EVENT_JOURNAL) != 0;
+    if (tells_all && rpc_conn_role(conn) != RPC_ROLE_ADMIN) {
+        return false;
+    }
     if (host == conn->session) {
         return true;
     }
@@ -310,7 +317,8 @@ void session_bury(struct rpc_conn *conn)
     struct rpc_session *session = conn->session;
     conn_list_remove_told(conn->thread, conn);
     leave(conn);
-    event_client(conn, "closed", conn_is(&conn->is_killed) ? "killed by server.kill" : conn->reason);
+    const char *reason = atomic_load_explicit(&conn->end_reason, memory_order_relaxed);
+    event_client(conn, "closed", reason != NULL ? reason : conn->reason);
     if (session->conns.first == NULL && session->token[0] == '\0') {
         end(service, session, NULL);
     }
@@ -454,11 +462,17 @@ enum heap_error session_kill(uint64_t *released, struct call *call, struct rpc_c
         join(fresh, conn);
     }
     session_note_kept(conn->session);
+    session_dismiss(conn, "killed by server.kill");
+    return HEAP_OK;
+}
+
+void session_dismiss(struct rpc_conn *conn, const char *reason)
+{
+    atomic_store_explicit(&conn->end_reason, reason, memory_order_relaxed);
     atomic_store_explicit(&conn->is_killed, true, memory_order_relaxed);
-    if (service->book.acting == conn) {
+    if (conn->thread->service->book.acting == conn) {
         conn->ends_itself = true;
     } else {
-        event_call_for(conn->session);
+        event_call(conn);
     }
-    return HEAP_OK;
 }

@@ -79,7 +79,7 @@ static inline void fixture_await_wake(struct rpc_fixture *f)
     bool is_late = false;
     pthread_mutex_lock(&f->mutex);
     while (f->wakes == 0 && !is_late) {
-        if (rpc_thread_has_parked(f->thread)) {
+        if (rpc_thread_has_parked(f->thread) || rpc_thread_due_in_ms(f->thread) != UINT64_MAX) {
             is_late = pthread_cond_timedwait(&f->woken, &f->mutex, &until) != 0;
         } else {
             pthread_cond_wait(&f->woken, &f->mutex);

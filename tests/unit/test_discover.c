@@ -168,6 +168,11 @@ static void run_example(struct rpc_fixture *f, const json_t *j_document, const j
     if (strcmp(name, "session.resume") == 0) {
         json_object_set_new(j_params, "session", json_string(open_session(f)));
     }
+    if (strcmp(name, "auth") == 0) {
+        const char *token = string_of(j_params, "token");
+        struct rpc_auth_token known = {RPC_ROLE_WRITE, token, strlen(token)};
+        assert_true(rpc_service_set_auth_tokens(f->service, &known, 1));
+    }
     json_t *j_call = json_pack("{s:i, s:s, s:o}", "id", 1, "method", name, "params", j_params);
     char *line = json_dumps(j_call, JSON_COMPACT);
     fixture_forget(f);
