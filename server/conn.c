@@ -51,6 +51,8 @@
 #define WAITING_WRITE_BYTES 8192u
 /* A client with replies above max-output has so long to take some of them. */
 #define STUCK_MS 1000u
+/* A connection that speaks HTTP sends so many pieces, of up to a quarter of a megabyte, in a turn. */
+#define ANSWER_ROUNDS 8u
 /* How long a connection may go on talking when its last answer was sent. */
 #define LINGER_MS 1000u
 /* So many connections that were turned away may linger on a loop; the files set aside at the start cover them.
@@ -342,20 +344,36 @@ static void linger(struct conn *conn, const char *why)
     start_reading(conn);
 }
 
+/* Sends answers for as long as they come and are taken; but not for ever: the rest is left with libuv, which calls
+ * back when the loop has turned.  *unsent is what remains.  false: the connection is closed. */
+static bool send_answers(struct conn *conn, size_t *unsent)
+{
+    bool goes_on = true;
+    for (unsigned round = 0; goes_on; round++) {
+        http_turn(conn->http);
+        if (http_must_close(conn->http)) {
+            conn_close(conn, LOG_WARNING, "no memory for HTTP");
+            return false;
+        }
+        const char *bytes = http_output(conn->http, unsent);
+        bool is_last = round == ANSWER_ROUNDS && *unsent > 0 && !conn->is_writing;
+        if (!(is_last ? write_when_possible(conn, bytes, *unsent) : send_output(conn))) {
+            return false;
+        }
+        http_output(conn->http, unsent);
+        goes_on = *unsent == 0 && http_has_more(conn->http) && round < ANSWER_ROUNDS;
+    }
+    return true;
+}
+
 /* conn_flush() of one that speaks HTTP. */
 static void flush_http(struct conn *conn)
 {
     size_t unsent;
     bool has_ended = conn->is_ended;
-    http_turn(conn->http);
-    if (http_must_close(conn->http)) {
-        conn_close(conn, LOG_WARNING, "no memory for HTTP");
+    if (!send_answers(conn, &unsent)) {
         return;
     }
-    if (!send_output(conn)) {
-        return;
-    }
-    http_output(conn->http, &unsent);
     if (http_is_over(conn->http) && unsent == 0) {
         has_ended ? conn_close(conn, LOG_DEBUG, "end of input") : linger(conn, "its last request was answered");
         return;

@@ -701,6 +701,16 @@ bool http_wants_input(const struct http *http)
            buffer_left(&http->out) < RPC_OUTPUT_HIGH_BYTES;
 }
 
+bool http_has_more(const struct http *http)
+{
+    size_t events = 0;
+    if (http->state == STATE_EVENTS) {
+        rpc_conn_output(http->conn->rpc, &events);
+    }
+    bool reads = http->state == STATE_HEAD || http->state == STATE_BODY;
+    return http->state == STATE_FILE || events > 0 || (reads && buffer_left(&http->in) > 0);
+}
+
 bool http_is_over(const struct http *http)
 {
     return http->state == STATE_LAST;

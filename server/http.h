@@ -26,6 +26,8 @@ const char *http_output(const struct http *http, size_t *len);
 void http_sent(struct http *http, size_t n);
 /* Whether it would take more bytes now. */
 bool http_wants_input(const struct http *http);
+/* Whether http_turn() has something to do as soon as the output is sent. */
+bool http_has_more(const struct http *http);
 /* Whether nothing comes after the output. */
 bool http_is_over(const struct http *http);
 /* There is no memory to go on. */
