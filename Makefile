@@ -86,6 +86,8 @@ $(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
 
+$(LLHTTP)/%.c:
+	@echo "there is no $@: run deploy/install-deps.sh build, or say LLHTTP=FOLDER LLHTTP_INCLUDE=FOLDER" >&2; exit 1
 # Strict: what llhttp forgives by default is how requests are smuggled past proxies.  Its warnings are not ours.
 $(B)/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)

@@ -29,7 +29,7 @@
  * are worked out by the server at start. */
 #define RPC_LIMIT_MAP(X)                                                                                     \
     X(max_memory, "max-memory", SIZE, 0, 0, "heap bytes (default: 75 % of the memory there is)")             \
-    X(max_request, "max-request", SIZE, 67108864, 0, "bytes of a line")                                      \
+    X(max_request, "max-request", SIZE, 67108864, 0, "bytes of a line, or of an HTTP body")                  \
     X(max_depth, "max-depth", NUMBER, 1024, 2000, "nesting of a line")                                       \
     X(max_batch, "max-batch", NUMBER, 10000, 0, "elements of a batch")                                       \
     X(max_holds, "max-holds", NUMBER, 16777216, 0, "holds of a session")                                     \

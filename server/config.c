@@ -81,8 +81,8 @@ static const struct option options[] = {
     RPC_LIMIT_MAP(X)
 #undef X
         {"allow-host", OPTION_HOSTS, PLACE_ANYWHERE, MEMBER(allow_hosts), 0, 0, NULL,
-         "a name that HTTP requests may have as their Host, besides the listening addresses and localhost; may be "
-         "repeated"},
+         "a name, or NAME:PORT, that HTTP requests may have as their Host besides the listening address and localhost; "
+         "may be repeated"},
         {"data-dir", OPTION_PLACE, PLACE_ANYWHERE, MEMBER(data_dir), 0, 0, NULL,
          "the folder in which changes are kept, so that they are there after a restart (default: nothing is)"},
     {"fsync", OPTION_WORD, PLACE_ANYWHERE, MEMBER(fsync), 0, 0, policy_words,

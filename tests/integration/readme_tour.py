@@ -51,7 +51,7 @@ def main():
     readme, build, port = sys.argv[1:4]
     found = blocks(open(readme, encoding="utf-8").read())
     scripts = [(i, body) for i, (language, body) in enumerate(found) if language == "sh"]
-    tour = [(i, body) for i, body in scripts if "build/heapctl" in body]
+    tour = [(i, body) for i, body in scripts if "build/heapctl" in body or "curl" in body]
     program = ""
     for i, body in tour:
         program += body.replace("build/", build + "/").replace("7411", port) + f"\necho '{MARK}{i}'\n"

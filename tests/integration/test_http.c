@@ -848,7 +848,7 @@ static void test_http_stop(void **state)
     struct web *web = web_open(fixture.daemon);
     expect_post(web, NULL, PING, PONG);
     web_send(begun, POST "Content-Length: 24\r\n\r\n{", strlen(POST "Content-Length: 24\r\n\r\n{"));
-    wire_call(fixture.wire, "gc.get_count", NULL);
+    json_decref(wire_call(fixture.wire, "gc.get_count", NULL));
     wire_close(fixture.wire);
     int64_t before = process_now_ms();
     kill(fixture.daemon->pid, SIGTERM);
