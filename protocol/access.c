@@ -191,7 +191,7 @@ void access_release(struct rpc_thread *thread)
     uint64_t now_ms = rpc_now_ms();
     while ((conn = thread->held.first) != NULL && conn->access.held_until_ms <= now_ms) {
         conn_list_remove_held(thread, conn);
-        if (conn->first != NULL) {
+        if (conn->first != NULL || conn->wants_settling) {
             conn_list_add_ready(thread, conn);
         }
         conn_list_add_notice(thread, conn);

@@ -11,7 +11,8 @@
  *
  *   HEAD     bytes go through http_guard_look(), which knows where the head ends, to the parser; also between requests
  *   BODY     bytes go to the parser, what it takes for the body to the rpc
- *   WAITING  the rpc has the message; what it answers is told by `awaits`
+ *   HELD     a wrong token was shown: the answer waits, so that nobody can try many
+ *   WAITING  the rpc has the message
  *   EVENTS   server-sent events; what comes in is thrown away
  *   FILE     an export is sent, a piece whenever there is room
  *   LAST     conn.c closes when the output is sent
@@ -27,6 +28,7 @@
 #include "http_answer.h"
 #include "http_request.h"
 #include "io_thread.h"
+#include "journal.h"
 #include "server.h"
 
 #include <llhttp/llhttp.h>
@@ -50,7 +52,7 @@
 /* Exports whose file is still there; each may be as large as the heap. */
 #define EXPORTS_MAX 4u
 
-enum http_state { STATE_HEAD, STATE_BODY, STATE_WAITING, STATE_EVENTS, STATE_FILE, STATE_LAST };
+enum http_state { STATE_HEAD, STATE_BODY, STATE_HELD, STATE_WAITING, STATE_EVENTS, STATE_FILE, STATE_LAST };
 
 struct http {
     struct conn *conn;
@@ -228,7 +230,8 @@ static void answer_problem(struct http *http, enum http_problem problem)
                    : problem == HTTP_HEAD_TOO_LARGE ? HTTP_HEAD_BYTES_MAX
                                                     : 0;
     bool is_misread = http_problem_status(problem) == 400 && problem != HTTP_BAD_QUERY;
-    manner.close |= !http->is_whole || is_misread || problem == HTTP_HEAD_TOO_LARGE;
+    bool has_failed = problem == HTTP_UNAUTHENTICATED && rpc_conn_has_failed_auth(http->conn->rpc);
+    manner.close |= !http->is_whole || is_misread || has_failed || problem == HTTP_HEAD_TOO_LARGE;
     http_answer_problem(&http->out, manner, problem, http_request_allow(http->request), max);
     end_request(http, manner.close);
 }
@@ -374,18 +377,25 @@ static void handle(struct http *http)
     }
 }
 
-/* Whether the one who asks may do so at all: the one place where tokens are looked at. */
+/* Whether the one who asks may do so at all: the one place where tokens are looked at.  What a role may do with the
+ * methods of the table is the rpc's affair; all else here only reads. */
 static enum http_problem check_access(struct http *http)
 {
-    (void)http;
-    return HTTP_FINE;
+    const char *token = *http->request->bearer != '\0' ? http->request->bearer : NULL;
+    struct rpc_conn *rpc = http->conn->rpc;
+    bool is_right = rpc_conn_auth(rpc, token, token == NULL ? 0 : strlen(token));
+    return is_right && rpc_conn_role(rpc) >= RPC_ROLE_READ ? HTTP_FINE : HTTP_UNAUTHENTICATED;
 }
 
-/* Whether the daemon is there for such a request. */
+/* Whether the daemon is there for such a request.  What the rpc is asked it answers itself, also while it loads. */
 static enum http_problem check_readiness(const struct http *http)
 {
-    bool is_always = http->request->route == HTTP_ROUTE_HEALTHZ;
-    return is_always || !http->is_draining ? HTTP_FINE : HTTP_STOPPING;
+    const struct journal_thread *journal = server_of(http)->journal;
+    enum http_route route = http->request->route;
+    bool is_own = route == HTTP_ROUTE_READYZ || route == HTTP_ROUTE_METRICS;
+    bool is_loading = journal != NULL && journal_state(journal) != JOURNAL_RUNNING;
+    bool is_away = http->is_draining || (is_loading && is_own);
+    return is_away && route != HTTP_ROUTE_HEALTHZ ? HTTP_STOPPING : HTTP_FINE;
 }
 
 /* The head is whole: what is wrong with the request, as far as that tells. */
@@ -431,7 +441,9 @@ static void end_head(struct http *http)
     if (http->problem == HTTP_FINE) {
         http->problem = http->is_head_whole ? check(http) : HTTP_BAD_REQUEST;
     }
-    if (http->problem != HTTP_FINE) {
+    if (http->problem == HTTP_UNAUTHENTICATED && rpc_conn_is_held(http->conn->rpc)) {
+        http->state = STATE_HELD;
+    } else if (http->problem != HTTP_FINE) {
         answer_problem(http, http->problem);
     } else if (http->is_whole) {
         handle(http);
@@ -667,6 +679,9 @@ void http_turn(struct http *http)
             !rpc_conn_is_kept_back(http->conn->rpc)) {
             take_answer(http);
             goes_on = true;
+        } else if (http->state == STATE_HELD && !rpc_conn_is_held(http->conn->rpc)) {
+            answer_problem(http, HTTP_UNAUTHENTICATED);
+            goes_on = true;
         } else if (http->state == STATE_EVENTS) {
             take_events(http);
         } else if (http->state == STATE_FILE && buffer_left(&http->out) < PIECE_BYTES) {
@@ -723,7 +738,7 @@ bool http_must_close(const struct http *http)
 
 bool http_is_kept(const struct http *http)
 {
-    return http->state == STATE_WAITING || http->state == STATE_EVENTS || http->state == STATE_FILE;
+    return http->state == STATE_HELD || http->state == STATE_WAITING || http->state == STATE_EVENTS || http->state == STATE_FILE;
 }
 
 void http_drain(struct http *http)
