@@ -45,6 +45,8 @@
 #define UNREAD_MS 60000u
 /* An export is read from its file so much at a time. */
 #define PIECE_BYTES 262144u
+/* A stream on which nothing happens says so this often: proxies give up what is silent for half a minute or more. */
+#define STREAM_SILENT_MS 15000u
 /* Events are taken from the rpc, which knows what to do when too many wait, only below this. */
 #define EVENTS_UNSENT_MAX 65536u
 /* Chunked bodies may have so many bytes of framing for each of content, and some more. */
@@ -202,7 +204,8 @@ static struct http_manner manner_of(const struct http *http)
     const struct http_request *request = http->request;
     return (struct http_manner){
         .is_head = request->method == HTTP_METHOD_HEAD,
-        .close = !request->keep_alive || http->is_draining || http->has_ended,
+        .close = !request->keep_alive || http->is_draining || http->has_ended ||
+                 rpc_conn_is_finished(http->conn->rpc),
         .minor = request->minor,
     };
 }
@@ -764,6 +767,8 @@ void http_check_time(struct http *http, uint64_t now, uint64_t silent_ms)
         buffer_take(&http->out, buffer_left(&http->out));
         end_export(http);
         http->state = STATE_LAST;
+    } else if (http->state == STATE_EVENTS && buffer_left(&http->out) == 0 && silent_ms >= STREAM_SILENT_MS) {
+        buffer_text(&http->out, ": nothing has happened\n\n");
     }
 }
 

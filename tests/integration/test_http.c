@@ -618,6 +618,24 @@ static void test_http_unknown_session_runs_nothing(void **state)
     web_close(web);
 }
 
+/* Who kills its own connection gets the answer, and then the end. */
+static void test_http_connection_that_kills_itself(void **state)
+{
+    struct fixture *fixture = *state;
+    char request[512], json[128], body[512];
+    int fd = web_connect(fixture->daemon);
+    web_send(fd, HEALTH, strlen(HEALTH));
+    assert_int_equal(web_read_answer(fd, NULL, 0), 200);
+    int64_t client = wire_stat(fixture->wire, "server", "connections_total");
+    snprintf(json, sizeof json, "{\"id\":1,\"method\":\"server.kill\",\"params\":[%lld]}", (long long)client);
+    snprintf(request, sizeof request, POST "Content-Length: %zu\r\n\r\n%s" POST_PING, strlen(json), json);
+    web_send(fd, request, strlen(request));
+    assert_int_equal(web_read_answer(fd, body, sizeof body), 200);
+    assert_non_null(strstr(body, "\"released\":0"));
+    assert_true(web_is_closed(fd));
+    close(fd);
+}
+
 /* ---- metrics, health ---- */
 
 static void test_http_metrics(void **state)
@@ -880,6 +898,7 @@ int main(void)
         fixture_test(test_http_session_of_many_connections),
         fixture_test(test_http_lease_runs_from_the_last_request),
         fixture_test(test_http_unknown_session_runs_nothing),
+        fixture_test(test_http_connection_that_kills_itself),
         fixture_test(test_http_metrics),
         fixture_test(test_http_metrics_while_the_heap_is_busy),
         fixture_test(test_http_events),
