@@ -1,4 +1,4 @@
-/* address.c -- where to listen: unix:PATH or tcp:HOST:PORT. */
+/* address.c -- where to listen: unix:PATH, tcp:HOST:PORT or tls:HOST:PORT. */
 #include "address.h"
 
 #include <arpa/inet.h>
@@ -63,7 +63,7 @@ bool address_default(struct address *address, struct reason *reason)
     return parse_unix(address, path, reason);
 }
 
-/* ---- TCP ---- */
+/* ---- TCP, with TLS or without ---- */
 
 /* HOST:PORT or [HOST]:PORT apart.  `host` has room for `size` bytes. */
 static bool split_host(const char *text, char *host, size_t size, const char **port)
@@ -93,13 +93,14 @@ static bool is_port(const char *text)
     return len >= 1 && len <= 5 && strspn(text, "0123456789") == len && atoi(text) <= 65535;
 }
 
-static bool parse_tcp(struct address *address, const char *text, struct reason *reason)
+/* `scheme` is how the text began, for messages. */
+static bool parse_tcp(struct address *address, const char *scheme, const char *text, struct reason *reason)
 {
     char host[256];
     const char *port;
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found = NULL;
     if (!split_host(text, host, sizeof host, &port) || !is_port(port)) {
-        return reason_set(reason, "'tcp:%.200s' is no address; allowed: " ADDRESS_GRAMMAR, text);
+        return reason_set(reason, "'%s:%.200s' is no address; allowed: " ADDRESS_GRAMMAR, scheme, text);
     }
     /* A number needs no resolver, whose libraries would cost the start milliseconds. */
     hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
@@ -109,7 +110,7 @@ static bool parse_tcp(struct address *address, const char *text, struct reason *
         status = getaddrinfo(host, port, &hints, &found);
     }
     if (status != 0) {
-        return reason_set(reason, "'tcp:%.200s': there is no host '%.200s': %s", text, host,
+        return reason_set(reason, "'%s:%.200s': there is no host '%.200s': %s", scheme, text, host,
                           gai_strerror(status));
     }
     memset(address, 0, sizeof *address);
@@ -125,7 +126,11 @@ bool address_parse(struct address *address, const char *text, struct reason *rea
         return parse_unix(address, text + 5, reason);
     }
     if (strncmp(text, "tcp:", 4) == 0) {
-        return parse_tcp(address, text + 4, reason);
+        return parse_tcp(address, "tcp", text + 4, reason);
+    }
+    if (strncmp(text, "tls:", 4) == 0) {
+        address->is_tls = parse_tcp(address, "tls", text + 4, reason);
+        return address->is_tls;
     }
     return reason_set(reason, "'%.200s' is no address; allowed: " ADDRESS_GRAMMAR, text);
 }
@@ -164,14 +169,15 @@ bool address_equal(const struct address *a, const struct address *b)
 void address_text(const struct address *address, char text[ADDRESS_TEXT_BYTES])
 {
     char host[INET6_ADDRSTRLEN] = "";
+    const char *scheme = address->is_tls ? "tls" : "tcp";
     if (address->name.ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)&address->name;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(text, ADDRESS_TEXT_BYTES, "tcp:%s:%u", host, ntohs(in->sin_port));
+        snprintf(text, ADDRESS_TEXT_BYTES, "%s:%s:%u", scheme, host, ntohs(in->sin_port));
     } else if (address->name.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->name;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(text, ADDRESS_TEXT_BYTES, "tcp:[%s]:%u", host, ntohs(in6->sin6_port));
+        snprintf(text, ADDRESS_TEXT_BYTES, "%s:[%s]:%u", scheme, host, ntohs(in6->sin6_port));
     } else {
         snprintf(text, ADDRESS_TEXT_BYTES, "unix:%s", address_path(address));
     }

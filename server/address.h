@@ -1,4 +1,4 @@
-/* address.h -- where to listen: unix:PATH or tcp:HOST:PORT.
+/* address.h -- where to listen: unix:PATH, tcp:HOST:PORT or tls:HOST:PORT.
  *
  * An address is parsed and, where HOST is a name, looked up once, so what follows (is it loopback, bind,
  * the ready line) all speak of the same place.
@@ -15,11 +15,12 @@
 /* The longest path of a Unix socket, and what comes before it. */
 #define ADDRESS_TEXT_BYTES 128u
 /* What an address looks like, for messages and --help. */
-#define ADDRESS_GRAMMAR "unix:PATH or tcp:HOST:PORT ([::1] for IPv6, port 0 for a free one)"
+#define ADDRESS_GRAMMAR "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT ([::1] for IPv6, port 0 for a free one)"
 
 struct address {
     struct sockaddr_storage name; /* AF_UNIX, AF_INET or AF_INET6 */
     socklen_t len;
+    bool is_tls; /* TCP, and TLS on it */
 };
 
 /* Reads one address. */

@@ -35,6 +35,8 @@ enum option_kind {
     OPTION_PATH,      /* const char * */
     OPTION_FOLDER,    /* char[CONFIG_PATH_BYTES]; it must be there */
     OPTION_PLACE,     /* char[CONFIG_PATH_BYTES]; it is made where it is missing */
+    OPTION_FILE,      /* char[CONFIG_PATH_BYTES]; read when the daemon starts */
+    OPTION_USER,      /* char[CONFIG_PATH_BYTES]; the same */
     OPTION_ACTION     /* enum config_action; has no argument */
 };
 
@@ -80,6 +82,12 @@ static const struct option options[] = {
     {name, KIND_##unit, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(limits.member), 0, largest, NULL, doc},
     RPC_LIMIT_MAP(X)
 #undef X
+    {"auth-token-file", OPTION_FILE, PLACE_ANYWHERE, MEMBER(auth_token_file), 0, 0, NULL,
+     "a file with a `ROLE TOKEN` a line, ROLE one of read, write, admin: who connects over TCP must show such a token "
+     "(default: none; then whoever can connect is admin)"},
+    {"tls-cert", OPTION_FILE, PLACE_ANYWHERE, MEMBER(tls_cert), 0, 0, NULL,
+     "the certificate for tls: addresses, with those that lead from it to one that clients know, in PEM"},
+    {"tls-key", OPTION_FILE, PLACE_ANYWHERE, MEMBER(tls_key), 0, 0, NULL, "its private key, in PEM, not encrypted"},
         {"allow-host", OPTION_HOSTS, PLACE_ANYWHERE, MEMBER(allow_hosts), 0, 0, NULL,
          "a name, or NAME:PORT, that HTTP requests may have as their Host besides the listening address and localhost; "
          "may be repeated"},
@@ -91,6 +99,8 @@ static const struct option options[] = {
          "the folder in which heap.export may write files (default: it may not)"},
     {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
          "microseconds from which a request is noted for server.slowlog; 0 notes all"},
+    {"user", OPTION_USER, PLACE_ANYWHERE, MEMBER(user), 0, 0, NULL,
+     "who to become when started by root, once the addresses are listened on (default: root stays root)"},
     {"log-level", OPTION_WORD, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(log_level), 0, 0, level_words,
          "what is worth a line on stderr"},
     {"log-format", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_format), 0, 0, format_words,
@@ -198,13 +208,6 @@ static bool add_address(struct config *config, const char *text, const char *whe
     if (!address_parse(address, text, &why)) {
         return reason_set(reason, "%s: %s", where, why.text);
     }
-    if (!address_is_local(address)) {
-        return reason_set(
-            reason,
-            "%s: '%.200s' can be reached from other machines, which needs an auth token, and there is "
-            "none; allowed: loopback addresses such as tcp:127.0.0.1:7411",
-            where, text);
-    }
     config->listen_count++;
     return true;
 }
@@ -270,7 +273,7 @@ static bool read_place(char *path, const struct given *given, struct reason *rea
 {
     size_t len = strlen(given->value);
     if (len == 0 || len >= CONFIG_PATH_BYTES) {
-        return reason_set(reason, "%s: a path has 1 to %u bytes", given->where, CONFIG_PATH_BYTES - 1);
+        return reason_set(reason, "%s: it must have 1 to %u bytes", given->where, CONFIG_PATH_BYTES - 1);
     }
     memcpy(path, given->value, len + 1);
     return true;
@@ -308,6 +311,8 @@ static bool apply(struct config *config, const struct given *given, struct reaso
     case OPTION_FOLDER:
         return read_folder(member, given, reason);
     case OPTION_PLACE:
+    case OPTION_FILE:
+    case OPTION_USER:
         return read_place(member, given, reason);
     case OPTION_ACTION:
         config->action = (enum config_action)given->option->offset;
@@ -493,6 +498,30 @@ static bool read_flags(struct config *config, int argc, char *const argv[], stru
     return true;
 }
 
+/* Whether what was given goes together, wherever each part of it was given. */
+static bool check_access(const struct config *config, struct reason *reason)
+{
+    bool has_tls = config->tls_cert[0] != '\0';
+    if (has_tls != (config->tls_key[0] != '\0')) {
+        return reason_set(reason, "tls-cert and tls-key need each other; give both or none");
+    }
+    for (size_t i = 0; i < config->listen_count; i++) {
+        const struct address *address = &config->listen[i];
+        char text[ADDRESS_TEXT_BYTES];
+        address_text(address, text);
+        if (address->is_tls && !has_tls) {
+            return reason_set(reason, "listen: '%s' needs tls-cert and tls-key", text);
+        }
+        if (!address_is_local(address) && config->auth_token_file[0] == '\0') {
+            return reason_set(reason,
+                              "listen: '%s' can be reached from other machines, which needs an auth token; give "
+                              "auth-token-file, or a loopback address such as tcp:127.0.0.1:7411",
+                              text);
+        }
+    }
+    return true;
+}
+
 bool config_load(struct config *config, int argc, char *const argv[], struct reason *reason)
 {
     char name[64];
@@ -512,9 +541,9 @@ bool config_load(struct config *config, int argc, char *const argv[], struct rea
     }
     if (config->listen_count == 0) {
         config->listen_count = 1;
-        return address_default(&config->listen[0], reason);
+        return address_default(&config->listen[0], reason) && check_access(config, reason);
     }
-    return true;
+    return check_access(config, reason);
 }
 
 /* ---- while the daemon runs ---- */
@@ -590,6 +619,8 @@ void config_each(const struct config *config, void (*row)(void *arg, const struc
             break;
         case OPTION_FOLDER:
         case OPTION_PLACE:
+        case OPTION_FILE:
+        case OPTION_USER:
             told.text = *member != '\0' ? member : NULL;
             break;
         case OPTION_ACTION:
@@ -627,7 +658,7 @@ static void argument_text(const struct option *option, char *text, size_t size)
     static const char *const arguments[] = {
         [OPTION_ADDRESSES] = "ADDR",  [OPTION_HOSTS] = "NAME", [OPTION_NUMBER] = "N", [OPTION_SIZE] = "SIZE", [OPTION_COUNT] = "N",
         [OPTION_SECONDS] = "SECONDS", [OPTION_MICROS] = "N", [OPTION_WORD] = "",    [OPTION_PATH] = "FILE", [OPTION_FOLDER] = "DIR",
-        [OPTION_PLACE] = "DIR", [OPTION_ACTION] = ""};
+        [OPTION_PLACE] = "DIR", [OPTION_FILE] = "FILE", [OPTION_USER] = "NAME", [OPTION_ACTION] = ""};
     size_t len = (size_t)snprintf(text, size, "--%s %s", option->name, arguments[option->kind]);
     for (unsigned i = 0; option->kind == OPTION_WORD && option->words[i] != NULL; i++) {
         len += (size_t)snprintf(text + len, size - len, "%s%s", i == 0 ? "" : "|", option->words[i]);
@@ -677,7 +708,8 @@ void config_write_help(FILE *out)
           "--config, a key of the file (max-memory = 1g); lists are separated by commas there.  A flag beats\n"
           "the environment, the environment beats the file.\n"
           "SIGTERM and SIGINT stop the daemon cleanly; SIGHUP reads again what may\n"
-          "change while it runs: the limits, slowlog-us and log-level; so does server.config.\n"
+          "change while it runs: the limits, slowlog-us and log-level, which server.config changes, too; and\n"
+          "what stands in the token file and the files of the certificate.\n"
           "Exit codes: 0 clean, 1 failure at run time, 2 bad usage or configuration.\n",
           out);
 }

@@ -46,6 +46,9 @@ struct config {
     unsigned threads;         /* loops, each with a thread */
     unsigned log_level;       /* enum log_level */
     unsigned log_format;      /* enum log_format */
+    char auth_token_file[CONFIG_PATH_BYTES]; /* "": none */
+    char tls_cert[CONFIG_PATH_BYTES], tls_key[CONFIG_PATH_BYTES]; /* "": none; both or neither */
+    char user[CONFIG_PATH_BYTES];       /* who to become; "": nobody else */
     char export_dir[CONFIG_PATH_BYTES]; /* where heap.export may write; "": nowhere */
     char allow_hosts[CONFIG_HOSTS_MAX][CONFIG_HOST_BYTES]; /* names that HTTP may mean us by, besides the addresses */
     size_t allow_host_count;

@@ -534,7 +534,9 @@ static bool start(struct conn *conn, struct io_thread *thread, int fd, bool is_t
 void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
 {
     char name[PEER_NAME_BYTES];
-    struct rpc_peer peer = {.transport = is_tcp ? "tcp" : "unix", .name = name};
+    struct rpc_peer peer = {.transport = is_tcp ? "tcp" : "unix",
+                            .name = name,
+                            .must_authenticate = is_tcp && server_wants_tokens(thread->server)};
     struct conn *conn = calloc(1, sizeof *conn);
     peer_name(fd, is_tcp, name);
     struct rpc_conn *rpc = conn == NULL ? NULL : rpc_conn_create(thread->rpc, client, &peer, conn);

@@ -106,6 +106,20 @@ static void on_pace(uv_timer_t *timer)
     io_thread_want_run(thread);
 }
 
+static void on_held(uv_timer_t *timer)
+{
+    io_thread_want_run(timer->data);
+}
+
+/* The run that is due for connections that are held comes. */
+static void arm_held(struct io_thread *thread)
+{
+    uint64_t ms = rpc_thread_due_in_ms(thread->rpc);
+    if (ms != UINT64_MAX && !uv_is_active((uv_handle_t *)&thread->held)) {
+        uv_timer_start(&thread->held, on_held, ms + 1, 0);
+    }
+}
+
 void io_thread_rest(struct io_thread *thread, struct conn *conn)
 {
     if (conn->is_resting) {
@@ -218,6 +232,7 @@ static void run(struct io_thread *thread)
     if (!thread->wants_run) {
         uv_idle_stop(&thread->busy);
     }
+    arm_held(thread);
     thread->read_budget = READ_BUDGET;
     rpc_service_count_bytes(thread->server->service, thread->bytes_in, thread->bytes_out);
     thread->bytes_in = thread->bytes_out = 0;
@@ -249,6 +264,7 @@ static void close_handles(struct io_thread *thread)
     uv_close((uv_handle_t *)&thread->check, NULL);
     uv_close((uv_handle_t *)&thread->busy, NULL);
     uv_close((uv_handle_t *)&thread->pace, NULL);
+    uv_close((uv_handle_t *)&thread->held, NULL);
     uv_close((uv_handle_t *)&thread->coarse, NULL);
     uv_close((uv_handle_t *)&thread->deadline, NULL);
     step_close(thread);
@@ -303,11 +319,12 @@ static void init_handles(struct io_thread *thread)
     uv_check_init(loop, &thread->check);
     uv_idle_init(loop, &thread->busy);
     uv_timer_init(loop, &thread->pace);
+    uv_timer_init(loop, &thread->held);
     uv_timer_init(loop, &thread->coarse);
     uv_timer_init(loop, &thread->deadline);
     step_init(thread);
     thread->wake.data = thread->check.data = thread->busy.data = thread;
-    thread->pace.data = thread->coarse.data = thread->deadline.data = thread;
+    thread->pace.data = thread->held.data = thread->coarse.data = thread->deadline.data = thread;
     uv_check_start(&thread->check, on_check);
 }
 

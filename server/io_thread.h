@@ -45,6 +45,7 @@ struct io_thread {
     uv_check_t check;    /* after each poll: the turn */
     uv_idle_t busy;      /* active exactly while wants_run: the next poll does not wait */
     uv_timer_t pace;     /* resumes connections that rest; active while there are any */
+    uv_timer_t held;     /* a connection that was held may go on; active while there is one */
     uv_timer_t coarse;   /* looks for silent connections; active while there are any */
     uv_timer_t deadline; /* of draining */
     struct step step;    /* slices of the heap's work */

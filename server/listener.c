@@ -35,7 +35,7 @@ struct listener {
     int fd;
     bool is_tcp;
     bool has_complained;            /* about max-clients or files, since a connection was last accepted */
-    unsigned open_handles;          /* freed when both are closed */
+    unsigned open_handles;          /* 0: not watched yet; freed when both are closed */
     struct unix_socket unix_socket; /* unless is_tcp */
 };
 
@@ -193,7 +193,6 @@ static bool open_socket(struct listener *listener, const struct address *address
 struct listener *listener_open(struct server *server, const struct address *address, struct address *bound,
                                struct reason *reason)
 {
-    uv_loop_t *loop = &server->threads[0]->loop;
     struct listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL) {
         reason_set(reason, "no memory for a listener");
@@ -204,21 +203,26 @@ struct listener *listener_open(struct server *server, const struct address *addr
         free(listener);
         return NULL;
     }
+    return listener;
+}
+
+bool listener_give(struct listener *listener, uid_t uid, gid_t gid, struct reason *reason)
+{
+    return listener->is_tcp || unix_socket_give(&listener->unix_socket, uid, gid, reason);
+}
+
+bool listener_watch(struct listener *listener, struct reason *reason)
+{
+    uv_loop_t *loop = &listener->server->threads[0]->loop;
     int status = uv_poll_init(loop, &listener->poll, listener->fd);
     if (status != 0) {
-        reason_set(reason, "cannot watch a socket: %s", uv_strerror(status));
-        close(listener->fd);
-        if (!listener->is_tcp) {
-            unix_socket_remove(&listener->unix_socket);
-        }
-        free(listener);
-        return NULL;
+        return reason_set(reason, "cannot watch a socket: %s", uv_strerror(status));
     }
     uv_timer_init(loop, &listener->pause);
     listener->poll.data = listener;
     listener->pause.data = listener;
     listener->open_handles = 2;
-    return listener;
+    return true;
 }
 
 void listener_start(struct listener *listener)
@@ -236,11 +240,17 @@ static void on_closed(uv_handle_t *handle)
 
 void listener_close(struct listener *listener)
 {
-    uv_close((uv_handle_t *)&listener->poll, on_closed);
-    uv_close((uv_handle_t *)&listener->pause, on_closed);
+    bool is_watched = listener->open_handles > 0;
+    if (is_watched) {
+        uv_close((uv_handle_t *)&listener->poll, on_closed);
+        uv_close((uv_handle_t *)&listener->pause, on_closed);
+    }
     /* A poll handle lets its file be closed as soon as it is stopped, and uv_close() has stopped it. */
     close(listener->fd);
     if (!listener->is_tcp) {
         unix_socket_remove(&listener->unix_socket);
+    }
+    if (!is_watched) {
+        free(listener);
     }
 }

@@ -5,12 +5,19 @@
 #include "address.h"
 #include "reason.h"
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 struct listener;
 struct server;
 
-/* Binds and listens, on the loop of threads[0].  *bound is the address with its real port.  NULL: cannot. */
+/* Binds and listens.  *bound is the address with its real port.  NULL: cannot. */
 struct listener *listener_open(struct server *server, const struct address *address, struct address *bound,
                                struct reason *reason);
+/* A Unix socket belongs to that user from here on. */
+bool listener_give(struct listener *listener, uid_t uid, gid_t gid, struct reason *reason);
+/* Puts it on the loop of threads[0]. */
+bool listener_watch(struct listener *listener, struct reason *reason);
 /* Accepts from now on. */
 void listener_start(struct listener *listener);
 /* Stops listening; a Unix socket and its lock are removed.  Freed when the loop has turned. */

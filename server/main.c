@@ -15,6 +15,11 @@ int main(int argc, char *argv[])
         fprintf(stderr, "heapd: %s\n", reason.text);
         return 2;
     }
+    bool is_about_files = config.action == CONFIG_CHECK || config.action == CONFIG_RUN;
+    if (is_about_files && !server_check_files(&config, &reason)) {
+        fprintf(stderr, "heapd: %s\n", reason.text);
+        return 2;
+    }
     switch (config.action) {
     case CONFIG_HELP:
         config_write_help(stdout);

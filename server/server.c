@@ -6,6 +6,7 @@
 
 #include "machine.h"
 #include "notify.h"
+#include "token_file.h"
 #include "unix_socket.h"
 
 #include <signal.h>
@@ -59,6 +60,12 @@ static void on_run_in(void *arg, uint64_t ms)
     struct server *server = arg;
     atomic_store(&server->lease_due_ms, uv_hrtime() / 1000000 + ms + 1);
     io_thread_wake(server->threads[0]);
+}
+
+static void on_warning(void *arg, const char *line)
+{
+    struct server *server = arg;
+    log_write(&server->log, LOG_WARNING, "%s", line);
 }
 
 static void on_log(void *arg, const char *line)
@@ -118,6 +125,21 @@ static void use_config(struct server *server, struct config *config)
     rpc_service_set_slowlog(server->service, config->slowlog_us);
 }
 
+/* The tokens of the file are those that are known from here on. */
+static bool load_tokens(struct server *server, struct reason *reason)
+{
+    struct token_file file;
+    if (server->config.auth_token_file[0] == '\0') {
+        return true;
+    }
+    if (!token_file_read(&file, server->config.auth_token_file, reason)) {
+        return false;
+    }
+    bool ok = rpc_service_set_auth_tokens(server->service, file.tokens, file.count);
+    token_file_free(&file);
+    return ok || reason_set(reason, "there is no memory for tokens");
+}
+
 /* Reads the configuration again. */
 static void reload(struct server *server)
 {
@@ -133,6 +155,9 @@ static void reload(struct server *server)
     rpc_service_set_limits(server->service, &config.limits); /* not within the mutex: it waits for the GIL */
     log_write(&server->log, LOG_INFO,
               "the limits, slowlog-us and log-level were read again; other options need a restart");
+    if (!load_tokens(server, &reason)) {
+        log_write(&server->log, LOG_ERROR, "the tokens are left as they were: %s", reason.text);
+    }
 }
 
 static void on_options(void *arg, void (*row)(void *row_arg, const struct rpc_option *option), void *row_arg)
@@ -196,7 +221,7 @@ static void announce(struct server *server)
     for (size_t i = 0; i < server->listener_count; i++) {
         address_text(&server->bound[i], text);
         printf("%s%s", i == 0 ? "" : ",", text);
-        if (!address_is_unix(&server->bound[i])) {
+        if (!address_is_unix(&server->bound[i]) && !server_wants_tokens(server)) {
             log_write(&server->log, LOG_INFO, "%s: whoever can connect from this machine is admin", text);
         }
     }
@@ -279,7 +304,7 @@ static bool create_service(struct server *server, struct reason *reason)
     struct rpc_host host = {
         .arg = server, .shutdown = on_shutdown_request, .figures = on_figures, .log_error = on_defect,
         .options = on_options, .set_options = on_set_options, .wake = on_wake,
-        .run_in = on_run_in, .log = on_log};
+        .run_in = on_run_in, .log = on_log, .warn = on_warning};
     fit_clients(server, &server->config.limits);
     use_limits(server, &server->config.limits);
     server->service = rpc_service_create(&server->config.limits, &host);
@@ -342,6 +367,31 @@ static bool open_listeners(struct server *server, struct reason *reason)
     return true;
 }
 
+/* The addresses are taken; what comes now needs no root. */
+static bool drop_privileges(struct server *server, struct reason *reason)
+{
+    struct privileges privileges;
+    if (!privileges_find(&privileges, server->config.user, reason)) {
+        return false;
+    }
+    for (size_t i = 0; privileges.is_wanted && i < server->listener_count; i++) {
+        if (!listener_give(server->listeners[i], privileges.uid, privileges.gid, reason)) {
+            return false;
+        }
+    }
+    return privileges_drop(&privileges, server->config.user, reason);
+}
+
+static bool watch_listeners(struct server *server, struct reason *reason)
+{
+    for (size_t i = 0; i < server->listener_count; i++) {
+        if (!listener_watch(server->listeners[i], reason)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool start_threads(struct server *server, struct reason *reason)
 {
     for (unsigned i = 1; i < server->thread_count; i++) {
@@ -353,6 +403,24 @@ static bool start_threads(struct server *server, struct reason *reason)
 }
 
 /* ---- the whole of it ---- */
+
+bool server_wants_tokens(const struct server *server)
+{
+    return server->config.auth_token_file[0] != '\0';
+}
+
+bool server_check_files(const struct config *config, struct reason *reason)
+{
+    struct token_file file;
+    struct privileges privileges;
+    if (config->auth_token_file[0] != '\0') {
+        if (!token_file_read(&file, config->auth_token_file, reason)) {
+            return false;
+        }
+        token_file_free(&file);
+    }
+    return privileges_find(&privileges, config->user, reason);
+}
 
 /* Frees everything, in whatever state the start left it.  Whether the end was clean. */
 static bool tear_down(struct server *server)
@@ -392,8 +460,9 @@ static void abandon(struct server *server)
 static int serve(struct server *server)
 {
     struct reason reason;
-    if (!create_service(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
-        !open_listeners(server, &reason) || !start_threads(server, &reason) ||
+    if (!create_service(server, &reason) || !load_tokens(server, &reason) || !open_listeners(server, &reason) ||
+        !drop_privileges(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
+        !watch_listeners(server, &reason) || !start_threads(server, &reason) ||
         (server->journal != NULL && !journal_start(server->journal, &reason))) {
         fprintf(stderr, "heapd: %s\n", reason.text);
         abandon(server);

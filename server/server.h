@@ -23,6 +23,7 @@
 #include "journal.h"
 #include "listener.h"
 #include "log.h"
+#include "privileges.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -68,6 +69,12 @@ struct server {
 
 /* Runs the daemon with this configuration until it is told to stop.  Returns the exit code. */
 int server_run(const struct config *config, int argc, char *const argv[]);
+
+/* Whether the files that the configuration names are as they must be, and --user is one to become. */
+bool server_check_files(const struct config *config, struct reason *reason);
+
+/* Whether who comes over TCP must show a token.  Never changes. */
+bool server_wants_tokens(const struct server *server);
 
 /* The loop of threads[0] was woken: somebody may have asked for a stop. */
 void server_woken(struct server *server);

@@ -179,6 +179,26 @@ bool unix_socket_open(struct unix_socket *unix_socket, const struct address *add
     return true;
 }
 
+bool unix_socket_give(const struct unix_socket *unix_socket, uid_t uid, gid_t gid, struct reason *reason)
+{
+    const char *path = address_path(&unix_socket->address);
+    struct stat info;
+    /* The folder may be anybody's, and a path may name another file at any time: so the file itself is held, and
+     * changes hands only if it is the socket. */
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    bool is_ours = fd >= 0 && fstat(fd, &info) == 0 && info.st_dev == unix_socket->device &&
+                   info.st_ino == unix_socket->inode;
+    bool ok = is_ours && fchownat(fd, "", uid, gid, AT_EMPTY_PATH) == 0 && fchown(unix_socket->lock_fd, uid, gid) == 0;
+    if (!ok) {
+        reason_set(reason, "cannot give the socket %s to user %lu: %s", path, (unsigned long)uid,
+                   fd < 0 || is_ours ? strerror(errno) : "it was replaced");
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
 void unix_socket_remove(struct unix_socket *unix_socket)
 {
     const char *path = address_path(&unix_socket->address);

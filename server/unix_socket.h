@@ -29,6 +29,8 @@ bool unix_socket_check_folder(const struct address *address, struct reason *reas
 /* Locks, binds and listens. */
 bool unix_socket_open(struct unix_socket *unix_socket, const struct address *address, int backlog,
                       struct reason *reason);
+/* The files belong to that user from here on, who may then remove them if the folder lets it. */
+bool unix_socket_give(const struct unix_socket *unix_socket, uid_t uid, gid_t gid, struct reason *reason);
 /* Removes the files and lets go of the lock.  Does not close `fd`, which has an owner by then. */
 void unix_socket_remove(struct unix_socket *unix_socket);
 
