@@ -171,6 +171,22 @@ void journal_release(struct rpc_service *service, struct rpc_session *session)
     end_effect(service, start);
 }
 
+void journal_lease(struct rpc_service *service, struct rpc_session *session)
+{
+    size_t start;
+    if (!service->journal.is_on) {
+        return;
+    }
+    session->is_journalled = true;
+    struct out *line = begin_effect(service, "leased", &start);
+    add_u64(line, ",\"session\":", session->number);
+    add_u64(line, ",\"lease_ms\":", session->lease_ms);
+    out_text(line, ",\"token\":\"");
+    out_text(line, session->token_hash);
+    out_char(line, '"');
+    end_effect(service, start);
+}
+
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
 {
     size_t start;

@@ -81,6 +81,8 @@ bool journal_attempt(struct call *call, const struct request *request);
 void journal_hand_over(struct rpc_service *service);
 /* The session lets go of everything. */
 void journal_release(struct rpc_service *service, struct rpc_session *session);
+/* The session has a lease. */
+void journal_lease(struct rpc_service *service, struct rpc_session *session);
 /* Everything that `from` held is `to`'s from now on. */
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to);
 

@@ -29,6 +29,8 @@ struct replay_session {
     struct replay_session *next; /* of its bucket */
     uint64_t number;
     struct heap_session *heap;
+    uint64_t lease_ms;                  /* 0: none */
+    char token_hash[SHA256_TEXT_BYTES]; /* when leased */
 };
 
 /* What is read of a line; what is not there is 0. */
@@ -214,8 +216,8 @@ static struct replay_session **find_session(struct replay *replay, uint64_t numb
     return link;
 }
 
-/* The heap's session of that number; NULL: no memory. */
-static struct heap_session *need_session(struct replay *replay, uint64_t number)
+/* NULL: no memory. */
+static struct replay_session *need_session(struct replay *replay, uint64_t number)
 {
     struct replay_session **link = find_session(replay, number);
     if (*link == NULL) {
@@ -231,7 +233,7 @@ static struct heap_session *need_session(struct replay *replay, uint64_t number)
         }
         *link = session;
     }
-    return (*link)->heap;
+    return *link;
 }
 
 /* The session is gone, with its holds unless another one has taken them over. */
@@ -258,26 +260,58 @@ static bool release(struct replay *replay, uint64_t number)
 static bool merge(struct replay *replay, uint64_t number, uint64_t into)
 {
     struct replay_session **from = find_session(replay, number);
-    struct heap_session *to = need_session(replay, into);
+    struct replay_session *to = need_session(replay, into);
     if (to == NULL || *from == NULL || number == into) {
         return to != NULL && *from == NULL;
     }
     from = find_session(replay, number); /* the other one may have come in front of it */
-    if (heap_session_merge(replay->heap, to, (*from)->heap) != HEAP_OK) {
+    if (heap_session_merge(replay->heap, to->heap, (*from)->heap) != HEAP_OK) {
         return false;
     }
     drop_session(replay, from, false);
     return true;
 }
 
-/* The daemon had ended: sessions without a lease are gone. */
-static void end_sessions(struct replay *replay)
+static bool lease(struct replay *replay, const struct replay_line *line)
+{
+    struct replay_session *session = need_session(replay, line->session);
+    if (session == NULL || line->token.len != SHA256_TEXT_BYTES - 1) {
+        return false;
+    }
+    session->lease_ms = line->lease_ms;
+    memcpy(session->token_hash, line->token.text, line->token.len);
+    return true;
+}
+
+/* The daemon had ended: sessions without a lease are gone; or all are, when nothing more is loaded. */
+static void end_sessions(struct replay *replay, bool leased_too)
 {
     for (size_t i = 0; i < SESSION_BUCKETS_REPLAY; i++) {
-        while (replay->sessions[i] != NULL) {
-            drop_session(replay, &replay->sessions[i], true);
+        struct replay_session **link = &replay->sessions[i];
+        while (*link != NULL) {
+            if ((*link)->lease_ms == 0 || leased_too) {
+                drop_session(replay, link, true);
+            } else {
+                link = &(*link)->next;
+            }
         }
     }
+}
+
+/* Those with a lease go on.  false: no memory. */
+static bool restore_sessions(struct replay *replay)
+{
+    bool ok = true;
+    for (size_t i = 0; i < SESSION_BUCKETS_REPLAY; i++) {
+        while (ok && replay->sessions[i] != NULL) {
+            struct replay_session *session = replay->sessions[i];
+            ok = session_restore(replay->service, session->heap, session->lease_ms, session->token_hash);
+            if (ok) {
+                drop_session(replay, &replay->sessions[i], false);
+            }
+        }
+    }
+    return ok;
 }
 
 /* ---- lines happen again ---- */
@@ -290,9 +324,10 @@ static bool say(struct replay *replay, const char *why)
 
 static bool repeat_request(struct replay *replay, const struct replay_line *line)
 {
+    struct replay_session *session = need_session(replay, line->session);
     struct call call = {.service = replay->service,
                         .heap = replay->heap,
-                        .session = need_session(replay, line->session),
+                        .session = session == NULL ? NULL : session->heap,
                         .args = replay->args,
                         .method = line->method,
                         .out = &replay->reply,
@@ -327,6 +362,9 @@ static bool repeat_effect(struct replay *replay, const struct replay_line *line)
     if (json_string_is(word, "merged")) {
         return merge(replay, line->session, line->into) || say(replay, "there is no memory for a session");
     }
+    if (json_string_is(word, "leased")) {
+        return lease(replay, line) || say(replay, "the lease is not one");
+    }
     if (json_string_is(word, "generations")) {
         replay->generations = line->end;
         return true;
@@ -343,7 +381,7 @@ static bool repeat_header(struct replay *replay, const struct replay_line *line)
         return say(replay, "the file is of another version of heapd");
     }
     if (line->is_restart) {
-        end_sessions(replay);
+        end_sessions(replay, false);
     }
     replay->generations = line->generations;
     return true;
@@ -530,8 +568,10 @@ void journal_give_up_replay(struct rpc_service *service)
 {
     struct replay *replay = service->journal.replay;
     if (replay != NULL) {
-        end_sessions(replay);
-        heap_replay_end(service->heap);
+        end_sessions(replay, true);
+        if (!service->journal.is_on) {
+            heap_replay_end(service->heap);
+        }
         replay_destroy(replay);
         service->journal.replay = NULL;
     }
@@ -583,7 +623,7 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     heap_replay_end(heap);
     journal_observe_heap(service);
     write_header(service, number, number > 1);
-    end_sessions(replay);
+    end_sessions(replay, false);
     heap_settle(heap);
     heap_collect(&collection, heap, 2);
     heap_settle(heap);
@@ -591,10 +631,12 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     heap_set_limits(heap, &limits);
     journal->is_on = true;
     journal_hand_over(service);
-    bool ok = !atomic_load(&journal->is_broken);
+    bool ok = restore_sessions(replay) && !atomic_load(&journal->is_broken);
     heap_leave(heap);
-    replay_destroy(replay);
-    journal->replay = NULL;
+    if (ok) {
+        replay_destroy(replay);
+        journal->replay = NULL;
+    }
     return ok;
 }
 

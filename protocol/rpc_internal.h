@@ -34,6 +34,7 @@
 #include "method.h"
 #include "parked.h"
 #include "rpc.h"
+#include "sha256.h"
 #include "slowlog.h"
 #include "turn.h"
 
@@ -418,7 +419,8 @@ struct rpc_session {
     struct event_queue waiting;
     bool is_journalled;           /* the journal knows of it, and is to hear of its end */
     bool is_kept;                 /* it held or subscribed to something when that was looked at last */
-    char token[RPC_TOKEN_BYTES];  /* "": no lease */
+    char token[RPC_TOKEN_BYTES];  /* "": no lease; `?..`: one that was restored, and nobody has given the token yet */
+    char token_hash[SHA256_TEXT_BYTES]; /* when leased */
     struct rpc_session *next_token; /* of its bucket, when leased */
     uint64_t lease_ms;            /* when leased */
     uint64_t ends_ms;             /* when leased and without connections: when it ends */
@@ -439,6 +441,9 @@ void session_bury(struct rpc_conn *conn);
 void session_look_at_leases(struct rpc_service *service);
 /* Whether that is due.  GIL: either. */
 bool session_leases_are_due(struct rpc_service *service);
+/* A leased session that a journal has brought back, with the heap's and its holds; its lease begins anew.  false: no
+ * memory. */
+bool session_restore(struct rpc_service *service, struct heap_session *heap, uint64_t lease_ms, const char *token_hash);
 /* A new lease, and a token if it has none.  false: no random bits. */
 bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms);
 /* Everything of the connection's session goes into `to`, and it ends.  HEAP_MEMORY. */

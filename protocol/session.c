@@ -31,10 +31,10 @@ static struct session_number **number_bucket(struct session_book *book, uint64_t
     return &book->numbers[number % SESSION_BUCKETS];
 }
 
-/* Tokens are random, so three of their digits are as good as a hash. */
-static struct rpc_session **token_bucket(struct session_book *book, const char *token)
+/* By the hash of its token. */
+static struct rpc_session **token_bucket(struct session_book *book, const char hash[SHA256_TEXT_BYTES])
 {
-    const char digits[4] = {token[0], token[1], token[2], '\0'};
+    const char digits[4] = {hash[0], hash[1], hash[2], '\0'};
     return &book->tokens[strtoul(digits, NULL, 16) % SESSION_BUCKETS];
 }
 
@@ -49,12 +49,17 @@ struct rpc_session *session_find(struct rpc_service *service, uint64_t number)
 
 struct rpc_session *session_find_token(struct rpc_service *service, const char *token, size_t len)
 {
+    char hash[SHA256_TEXT_BYTES];
     if (len != RPC_TOKEN_BYTES - 1) {
         return NULL;
     }
-    struct rpc_session *session = *token_bucket(&service->book, token);
-    while (session != NULL && memcmp(session->token, token, len) != 0) {
+    sha256_text(hash, token, len);
+    struct rpc_session *session = *token_bucket(&service->book, hash);
+    while (session != NULL && memcmp(session->token_hash, hash, sizeof(hash)) != 0) {
         session = session->next_token;
+    }
+    if (session != NULL) {
+        memcpy(session->token, token, len); /* one that a journal has brought back did not know it */
     }
     return session;
 }
@@ -79,7 +84,7 @@ static void forget_token(struct session_book *book, struct rpc_session *session)
     if (session->token[0] == '\0') {
         return;
     }
-    struct rpc_session **link = token_bucket(book, session->token);
+    struct rpc_session **link = token_bucket(book, session->token_hash);
     while (*link != session) {
         link = &(*link)->next_token;
     }
@@ -90,14 +95,13 @@ static void forget_token(struct session_book *book, struct rpc_session *session)
 
 /* ---- one session ---- */
 
-/* A session for a connection that was counted when it came.  NULL: no memory. */
-static struct rpc_session *create(struct rpc_service *service)
+/* A session with the heap's.  NULL: no memory. */
+static struct rpc_session *create_for(struct rpc_service *service, struct heap_session *heap)
 {
     struct session_book *book = &service->book;
     struct rpc_session *session = calloc(1, sizeof(*session));
     struct session_number *number = malloc(sizeof(*number));
-    struct heap_session *heap = session == NULL || number == NULL ? NULL : heap_session_create(service->heap);
-    if (heap == NULL) {
+    if (session == NULL || number == NULL) {
         free(number);
         free(session);
         return NULL;
@@ -110,6 +114,17 @@ static struct rpc_session *create(struct rpc_service *service)
     session->prev = book->last;
     *(book->last == NULL ? &book->first : &book->last->next) = session;
     book->last = session;
+    return session;
+}
+
+/* A session for a connection that was counted when it came.  NULL: no memory. */
+static struct rpc_session *create(struct rpc_service *service)
+{
+    struct heap_session *heap = heap_session_create(service->heap);
+    struct rpc_session *session = heap == NULL ? NULL : create_for(service, heap);
+    if (session == NULL && heap != NULL) {
+        heap_session_destroy(service->heap, heap);
+    }
     return session;
 }
 
@@ -326,6 +341,18 @@ void session_bury(struct rpc_conn *conn)
 
 /* ---- leases ---- */
 
+/* In the place of the first digit, as long as only the hash of the token is known. */
+#define UNKNOWN_TOKEN '?'
+
+/* The session has a lease, and the hash of its token. */
+static void add_token(struct session_book *book, struct rpc_session *session)
+{
+    struct rpc_session **bucket = token_bucket(book, session->token_hash);
+    session->next_token = *bucket;
+    *bucket = session;
+    atomic_fetch_add_explicit(&book->leased, 1, memory_order_relaxed);
+}
+
 bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms)
 {
     struct session_book *book = &service->book;
@@ -334,12 +361,29 @@ bool session_lease(struct rpc_service *service, struct rpc_session *session, uin
             session->token[0] = '\0';
             return false;
         }
-        struct rpc_session **bucket = token_bucket(book, session->token);
-        session->next_token = *bucket;
-        *bucket = session;
-        atomic_fetch_add_explicit(&book->leased, 1, memory_order_relaxed);
+        sha256_text(session->token_hash, session->token, strlen(session->token));
+        add_token(book, session);
     }
     session->lease_ms = lease_ms;
+    journal_lease(service, session);
+    return true;
+}
+
+bool session_restore(struct rpc_service *service, struct heap_session *heap, uint64_t lease_ms, const char *token_hash)
+{
+    struct rpc_session *session = create_for(service, heap);
+    if (session == NULL) {
+        return false;
+    }
+    atomic_fetch_add_explicit(&service->sessions, 1, memory_order_relaxed);
+    memcpy(session->token_hash, token_hash, sizeof(session->token_hash));
+    session->token[0] = UNKNOWN_TOKEN;
+    add_token(&service->book, session);
+    session->lease_ms = lease_ms;
+    session->ends_ms = rpc_now_ms() + lease_ms;
+    session->is_journalled = true;
+    session_note_kept(session);
+    plan_look(service, session->ends_ms);
     return true;
 }
 

@@ -282,6 +282,42 @@ static void test_journal_never_gives_an_id_again(void **state)
     }
 }
 
+static void test_journal_brings_leased_sessions_back(void **state)
+{
+    struct life *life = *state;
+    struct wire *leased = wire_open(life->daemon), *joined = wire_open(life->daemon);
+    int64_t first = wire_call_int(leased, "object", "create", "[[i]]", 1);
+    int64_t second = wire_call_int(joined, "object", "create", "[[i]]", 2);
+    json_t *j_lease = wire_callf(leased, "session.open", "[i]", 60000);
+    char token[64];
+    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(j_lease, "session")));
+    json_decref(j_lease);
+    assert_int_equal(wire_call_int(joined, "holds", "session.resume", "[s]", token), 2);
+    json_decref(wire_callf(leased, "ref", "[I]", (json_int_t)first));
+    for (int round = 0; round < 2; round++) {
+        restart(life);
+        assert_int_equal(wire_stat(life->wire, "sessions", "leased"), 1);
+        struct wire *wire = wire_open(life->daemon);
+        assert_int_equal(wire_call_int(wire, "holds", "session.resume", "[s]", token), 3);
+        json_decref(wire_callf(wire, "get", "[I]", (json_int_t)second));
+        wire_check_heap(life->wire);
+    }
+    /* The token is nowhere in the folder. */
+    char path[128];
+    size_t len;
+    path_of(life, FIRST, path);
+    char *text = process_read_file(path, &len);
+    assert_null(memmem(text, len, token, strlen(token)));
+    assert_non_null(memmem(text, len, "\"leased\"", strlen("\"leased\"")));
+    free(text);
+    struct wire *last = wire_open(life->daemon);
+    assert_int_equal(wire_call_int(last, "holds", "session.resume", "[s]", token), 3);
+    assert_int_equal(wire_call_int(last, "released", "session.close", NULL), 3);
+    restart(life);
+    assert_int_equal(wire_stat(life->wire, "sessions", "leased"), 0);
+    assert_int_equal(wire_stat(life->wire, "objects", "live"), 0);
+}
+
 /* ---- damage ---- */
 
 static void test_journal_cuts_a_torn_end(void **state)
@@ -351,6 +387,7 @@ int main(void)
         journal_test(test_journal_keeps_effects_of_collections),
         journal_test(test_journal_keeps_ids_that_reads_gave),
         journal_test(test_journal_never_gives_an_id_again),
+        journal_test(test_journal_brings_leased_sessions_back),
         journal_test(test_journal_cuts_a_torn_end),
         journal_test(test_journal_refuses_damage_in_the_middle),
         journal_test(test_journal_folder_has_one_daemon),
