@@ -23,7 +23,7 @@
  * every record is IDLE; `waiting` of them have not run.   Checker: finalizer_check().
  * Source of the orders: CPython's PEP 442 and Modules/gcmodule.c.   Start at finalizer_run().
  */
-#include "heap_internal.h"
+#include "visit.h"
 
 enum place { PLACE_IDLE, PLACE_DYING, PLACE_JUDGED, PLACE_RAN, PLACE_SETTLED };
 
@@ -222,6 +222,7 @@ enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session 
     if (name->text != NULL && (name->len == 0 || name->len > HEAP_NAME_BYTES_MAX)) {
         return HEAP_BAD_NAME;
     }
+    visit_before_change(heap, obj);
     if (handle_slot(heap, obj) == 0) {
         return HEAP_MEMORY;
     }
@@ -245,6 +246,7 @@ bool heap_finalizer_clear(struct heap *heap, heap_ref obj)
     if (record == NULL) {
         return false;
     }
+    visit_before_change(heap, obj);
     bool waited = !record->done, dying = record->place == PLACE_DYING;
     if (record->done && !record->told) { /* a collection has brought it back, and not yet come to telling so */
         tell(heap, record, true);
@@ -272,6 +274,16 @@ bool heap_finalizer_get(struct heap_finalizer *finalizer, const struct heap *hea
         finalizer->resurrect_as = (struct heap_text){record->texts + record->token_len, record->name_len};
     }
     return true;
+}
+
+void heap_replay_finalized(struct heap *heap, heap_ref obj)
+{
+    struct finalizer *record = record_of(heap, obj);
+    object_at(heap, obj)->flags |= finalized_flag(obj);
+    if (record != NULL && !record->done) {
+        record->done = record->told = true;
+        heap->finalizers.waiting--;
+    }
 }
 
 /* ---- running ---- */
@@ -302,6 +314,7 @@ static void clear_object(struct heap *heap, uint32_t ref)
 static void finalizer_run(struct heap *heap, struct finalizer *record, bool binds)
 {
     uint32_t ref = record->target;
+    visit_before_change(heap, ref);
     record->done = true;
     heap->finalizers.waiting--;
     object_at(heap, ref)->flags |= finalized_flag(ref);

@@ -811,6 +811,34 @@ HEAP_MUST_USE bool heap_replay_effect(struct heap *heap, enum heap_effect effect
 /* A session of that number, which none has; later ones get higher numbers.  NULL: no memory. */
 HEAP_MUST_USE struct heap_session *heap_replay_session(struct heap *heap, uint64_t number);
 
+/* A snapshot is what a journal would have to do to make the heap as it is at one moment, t0: a walk over all objects, in
+ * slices, each as it was then (visit.c). */
+struct heap_snapshot;
+/* Called once for each object that is not immortal, with the GIL held; it may ask about this object and make nothing, not
+ * even an id. */
+typedef void heap_snapshot_row(void *arg, heap_ref obj);
+/* At t0, after heap_enter_still(); one walk at a time.  NULL: no memory. */
+HEAP_MUST_USE struct heap_snapshot *heap_snapshot_begin(struct heap *heap, heap_snapshot_row *row, void *arg);
+/* Half a millisecond of it; true: that was all. */
+HEAP_MUST_USE bool heap_snapshot_step(struct heap_snapshot *snapshot);
+void heap_snapshot_end(struct heap_snapshot *snapshot);
+/* Calls `row` for each immortal. */
+void heap_each_immortal(struct heap *heap, heap_snapshot_row *row, void *arg);
+/* Calls `row` for each session and object that it holds, session by session; false: it returned false once. */
+HEAP_MUST_USE bool heap_each_hold(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint64_t id, uint64_t holds),
+                                  void *arg);
+/* The object's id; 0: it has none. */
+uint64_t heap_id_if_any(const struct heap *heap, heap_ref obj);
+/* Whether a weakref is the shared one of its target; the target whatever is dying, 0: dead. */
+bool heap_weakref_is_shared(const struct heap *heap, heap_ref weakref);
+heap_ref heap_weakref_target_of(const struct heap *heap, heap_ref weakref);
+/* What a snapshot brings back: a weakref of heap_weakref_create() that is the shared one, or is not; an object whose
+ * finalizer has run.  HEAP_MEMORY. */
+HEAP_MUST_USE enum heap_error heap_replay_aim(struct heap *heap, heap_ref weakref, heap_ref target, bool is_shared);
+void heap_replay_finalized(struct heap *heap, heap_ref obj);
+/* The object of an id, whatever is dying. */
+heap_ref heap_replay_find(const struct heap *heap, uint64_t id);
+
 /* ---- the referee ---- */
 
 /* Recounts every reference and walks every arena, pool, free list, generation and table; settles first.

@@ -564,6 +564,7 @@ void weakref_clear_all(struct heap *heap, uint32_t target,
 void weakref_clear_first(struct heap *heap, uint32_t target,
                          bool (*condemned)(const struct heap *heap, uint32_t ref));
 /* Unlinks a dying weakref from its target. */
+void weakref_silence_all(struct heap *heap); /* of a replay */
 void weakref_unlink(struct heap *heap, struct weakref *w);
 uint32_t weakref_check(struct heap *heap, FILE *why);
 
@@ -613,7 +614,8 @@ void debug_say_stop(struct heap *heap, const struct heap_collection *done);
 
 /* lasting.c, replay.c */
 void lasting_fini(struct heap *heap);
-HEAP_MUST_USE bool lasting_reserve(struct heap *heap); /* room to note one id more; false: no memory */
+/* Whether the object may get an id now.  false: no memory to note it; or it is an atom, and no journal would know. */
+HEAP_MUST_USE bool lasting_may_give(struct heap *heap, uint32_t ref);
 void lasting_note(struct heap *heap, uint64_t id);
 void lasting_tell_now(struct heap *heap, enum heap_effect effect, uint32_t ref, bool is_bound);
 /* Something has happened to an object with an id that no request has asked for. */

@@ -43,9 +43,8 @@ struct container *lasting_container(struct heap *heap, struct container *c, uint
 }
 
 /* The notes are no heap memory: they are gone when the request is over. */
-bool lasting_reserve(struct heap *heap)
+static bool reserve(struct lasting *lasting)
 {
-    struct lasting *lasting = &heap->lasting;
     if (lasting->count < lasting->room) {
         return true;
     }
@@ -57,6 +56,15 @@ bool lasting_reserve(struct heap *heap)
     lasting->ids = ids;
     lasting->room = room;
     return true;
+}
+
+bool lasting_may_give(struct heap *heap, uint32_t ref)
+{
+    struct lasting *lasting = &heap->lasting;
+    if (lasting->notes) {
+        return reserve(lasting);
+    }
+    return lasting->replays || !ref_is_atom(ref);
 }
 
 void lasting_note(struct heap *heap, uint64_t id)

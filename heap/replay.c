@@ -32,6 +32,7 @@ void heap_replay_end(struct heap *heap)
     HEAP_ASSERT(lasting->replays);
     lasting->replays = false;
     heap->observer.event = lasting->event;
+    weakref_silence_all(heap);
     handle_requeue(heap);
 }
 
@@ -56,6 +57,11 @@ uint32_t replay_take_slot(struct heap *heap)
         return 0;
     }
     return handle_claim_slot(heap, lasting->given[lasting->given_at++]);
+}
+
+heap_ref heap_replay_find(const struct heap *heap, uint64_t id)
+{
+    return handle_ref_of_id(heap, id);
 }
 
 /* ---- sessions ---- */

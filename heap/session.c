@@ -332,6 +332,21 @@ bool session_walk_holds(struct heap *heap, bool (*row)(void *arg, uint64_t sessi
     return true;
 }
 
+bool heap_each_hold(struct heap *heap, bool (*row)(void *arg, uint64_t session, uint64_t id, uint64_t holds), void *arg)
+{
+    GIL_ASSERT_HELD(heap);
+    for (const struct heap_session *session = heap->sessions; session != NULL; session = session->next) {
+        uint64_t position = 0;
+        uint32_t slot, n;
+        while (map32_next(&session->holds, &position, &slot, &n)) {
+            if (n > 0 && !row(arg, session->number, handle_id(heap, handle_ref(heap, slot)), n)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 static void count_holds(const struct heap_session *session, uint32_t *roots)
 {
     uint64_t position = 0;

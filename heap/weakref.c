@@ -34,6 +34,9 @@ static bool is_shared(const struct weakref *w)
 /* Puts a weakref in front; or, when that is the shared one's place, behind it.  false: no memory. */
 static bool list_add(struct heap *heap, struct weakref *w, uint32_t target)
 {
+    if (unlikely(heap->lasting.is_on) && handle_slot(heap, target) == 0) {
+        return false;
+    }
     uint32_t self = object_ref(heap, w), *link = map32_put(&heap->weakrefs, target);
     if (link == NULL) {
         return false;
@@ -123,6 +126,29 @@ enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref t
     return HEAP_OK;
 }
 
+bool heap_weakref_is_shared(const struct heap *heap, heap_ref weakref)
+{
+    return is_shared(weakref_at(heap, weakref));
+}
+
+heap_ref heap_weakref_target_of(const struct heap *heap, heap_ref weakref)
+{
+    return weakref_at(heap, weakref)->target;
+}
+
+enum heap_error heap_replay_aim(struct heap *heap, heap_ref weakref, heap_ref target, bool shared)
+{
+    struct weakref *w = weakref_at(heap, weakref);
+    HEAP_ASSERT(w->target == 0);
+    if (!list_add(heap, w, target)) {
+        return HEAP_MEMORY;
+    }
+    if (shared) {
+        w->head.head.n = WEAKREF_SHARED;
+    }
+    return HEAP_OK;
+}
+
 enum heap_error heap_weakref_shared(heap_ref *weakref, struct heap *heap, heap_ref target)
 {
     GIL_ASSERT_HELD(heap);
@@ -185,8 +211,28 @@ uint64_t heap_weakref_count(const struct heap *heap, heap_ref target)
 
 /* ---- the target's death ---- */
 
+/* No session has that number: a weakref that has come back from a journal tells nobody. */
+#define SILENT 0u
+
+void weakref_silence_all(struct heap *heap)
+{
+    uint32_t target, ref;
+    uint64_t position = 0;
+    while (map32_next(&heap->weakrefs, &position, &target, &ref)) {
+        for (; ref != 0; ref = weakref_at(heap, ref)->next) {
+            struct weakref *w = weakref_at(heap, ref);
+            if (w->head.head.n == WEAKREF_NOTIFY) {
+                ((struct weakref_notify *)w)->session = SILENT;
+            }
+        }
+    }
+}
+
 static void tell(struct heap *heap, const struct weakref *w, uint32_t target)
 {
+    if (((const struct weakref_notify *)w)->session == SILENT) {
+        return;
+    }
     const struct heap_event event = {.kind = HEAP_EVENT_WEAKREF,
                                      .session = ((const struct weakref_notify *)w)->session,
                                      .weakref = handle_id(heap, object_ref(heap, w)),

@@ -33,6 +33,7 @@ void journal_init(struct rpc_service *service)
     out_init(&journal->log, 0);
     out_init(&journal->line, 0);
     out_init(&journal->ready, 0);
+    out_init(&journal->next, 0);
     runs_init(&journal->runs);
     pthread_mutex_init(&journal->mutex, NULL);
     atomic_store(&journal->room, UINT64_MAX);
@@ -44,6 +45,7 @@ void journal_fini(struct rpc_service *service)
     out_fini(&journal->log);
     out_fini(&journal->line);
     out_fini(&journal->ready);
+    out_fini(&journal->next);
     runs_fini(&journal->runs);
     pthread_mutex_destroy(&journal->mutex);
 }
@@ -178,13 +180,11 @@ void journal_lease(struct rpc_service *service, struct rpc_session *session)
         return;
     }
     session->is_journalled = true;
-    struct out *line = begin_effect(service, "leased", &start);
-    add_u64(line, ",\"session\":", session->number);
-    add_u64(line, ",\"lease_ms\":", session->lease_ms);
-    out_text(line, ",\"token\":\"");
-    out_text(line, session->token_hash);
-    out_char(line, '"');
-    end_effect(service, start);
+    end_effects(service);
+    start = line_begin(&service->journal.line);
+    line_write_lease(&service->journal.line, session);
+    line_end(&service->journal.line, start);
+    append_line(service, service->journal.log.len);
 }
 
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
@@ -312,24 +312,43 @@ void journal_hand_over(struct rpc_service *service)
         return;
     }
     pthread_mutex_lock(&journal->mutex);
-    if (journal->ready.len == 0) {
-        struct out empty = journal->ready;
-        journal->ready = journal->log;
+    bool is_next = journal->next_number != 0;
+    struct out *to = is_next ? &journal->next : &journal->ready;
+    if (to->len == 0) {
+        struct out empty = *to;
+        *to = journal->log;
         journal->log = empty;
     } else {
-        out_bytes(&journal->ready, journal->log.data, journal->log.len);
+        out_bytes(to, journal->log.data, journal->log.len);
     }
-    bool has_failed = journal->ready.failed;
-    uint64_t len = has_failed ? 0 : journal->ready.len;
+    bool has_failed = to->failed;
     journal->handed = atomic_load_explicit(&journal->appended, memory_order_relaxed);
-    journal->ready_lsn = journal->handed;
+    *(is_next ? &journal->next_lsn : &journal->ready_lsn) = journal->handed;
     pthread_mutex_unlock(&journal->mutex);
     out_truncate(&journal->log, 0);
     if (has_failed) {
         break_journal(service);
-    } else if (len > 0) {
+    } else {
         journal->sink.wake(journal->sink.arg);
     }
+}
+
+bool journal_begin_file(struct rpc_service *service, uint64_t number)
+{
+    struct journal *journal = &service->journal;
+    journal_hand_over(service);
+    pthread_mutex_lock(&journal->mutex);
+    bool is_free = journal->next_number == 0;
+    if (is_free) {
+        journal->next_number = number;
+    }
+    pthread_mutex_unlock(&journal->mutex);
+    if (is_free) {
+        line_write_header(&journal->log, service, "journal", number, false);
+        journal_note_appended(service);
+        journal_hand_over(service);
+    }
+    return is_free && !atomic_load(&journal->is_broken);
 }
 
 void journal_catch_up(struct rpc_service *service)
@@ -342,11 +361,20 @@ void journal_catch_up(struct rpc_service *service)
     }
 }
 
-char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn)
+char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, uint64_t *number)
 {
     struct journal *journal = &service->journal;
     pthread_mutex_lock(&journal->mutex);
     char *bytes = NULL;
+    if (journal->ready.len == 0 && journal->next_number != 0) {
+        out_fini(&journal->ready);
+        journal->ready = journal->next;
+        journal->ready_lsn = journal->next_lsn;
+        journal->number = journal->next_number;
+        journal->next_number = 0;
+        out_init(&journal->next, 0);
+    }
+    *number = journal->number;
     if (journal->ready.len > 0) {
         bytes = journal->ready.data;
         *len = journal->ready.len;

@@ -67,6 +67,9 @@ struct journal {
     pthread_mutex_t mutex;     /* guards what follows */
     struct out ready;          /* handed over, for the host */
     uint64_t ready_lsn;
+    uint64_t number;           /* of the file that `ready` is for */
+    struct out next;           /* handed over since a new file has begun, while `ready` is for the old one */
+    uint64_t next_lsn, next_number; /* number 0: none has */
 };
 
 void journal_init(struct rpc_service *service);
@@ -92,6 +95,9 @@ void journal_observe_heap(struct rpc_service *service);
 void journal_note_appended(struct rpc_service *service);
 /* Ends what rpc_journal_begin() began, if it goes no further. */
 void journal_give_up_replay(struct rpc_service *service);
+
+/* From here on lines are for a new file.  false: no memory. */
+bool journal_begin_file(struct rpc_service *service, uint64_t number);
 
 /* ---- replies that wait: journal_fence.c ---- */
 

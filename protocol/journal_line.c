@@ -139,6 +139,37 @@ void line_write_request(struct out *out, const struct call *call, uint64_t sessi
     out_text(out, call->is_notification ? ",\"notification\":true}" : "}");
 }
 
+/* ---- others ---- */
+
+void line_write_lease(struct out *out, const struct rpc_session *session)
+{
+    out_text(out, "{\"effect\":\"leased\",\"session\":");
+    out_u64(out, session->number);
+    out_text(out, ",\"lease_ms\":");
+    out_u64(out, session->lease_ms);
+    out_text(out, ",\"token\":\"");
+    out_text(out, session->token_hash);
+    out_text(out, "\"}");
+}
+
+void line_write_header(struct out *out, struct rpc_service *service, const char *kind, uint64_t number, bool is_restart)
+{
+    size_t start = line_begin(out);
+    out_text(out, "{\"heapd\":\"");
+    out_text(out, kind);
+    out_text(out, "\",\"version\":");
+    out_u64(out, JOURNAL_VERSION);
+    out_text(out, ",\"heap\":");
+    out_json_string(out, service->heap_token, strlen(service->heap_token));
+    out_text(out, ",\"number\":");
+    out_u64(out, number);
+    out_text(out, is_restart ? ",\"restart\":true" : "");
+    out_text(out, ",\"generations\":");
+    out_u64(out, service->journal.generations_end);
+    out_char(out, '}');
+    line_end(out, start);
+}
+
 /* ---- effects ---- */
 
 const char *line_effect_word(enum heap_effect effect)

@@ -40,8 +40,19 @@ void runs_write(struct out *out, struct journal_runs *runs);
 /* The text of a request: what it asked for, and the ids it gave. */
 void line_write_request(struct out *out, const struct call *call, uint64_t session, const uint64_t *ids, size_t count);
 
+/* The text of a lease. */
+void line_write_lease(struct out *out, const struct rpc_session *session);
+/* The first line of a file, whole. */
+void line_write_header(struct out *out, struct rpc_service *service, const char *kind, uint64_t number, bool is_restart);
 /* The words of enum heap_effect. */
 const char *line_effect_word(enum heap_effect effect);
 #define LINE_EFFECTS 4u
+
+/* ---- for journal_restore.c, of a load: journal_replay.c ---- */
+
+/* The heap's session of that number, made if it is missing; NULL: no memory. */
+struct heap_session *replay_session(struct replay *replay, uint64_t number);
+/* A line of a journal, without its checksum and newline, happens.  false: *why says why not. */
+bool replay_line(struct replay *replay, const char *text, size_t len, const char **why);
 
 #endif

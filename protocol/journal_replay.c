@@ -165,7 +165,7 @@ static bool read_member(struct replay *replay, struct replay_line *line, struct 
         return scan_u64(cursor, &line->offset);
     }
     if (json_string_is(name, "heapd")) {
-        line->is_header = scan_string(cursor, &text) && json_string_is(&text, "journal");
+        line->is_header = scan_string(cursor, &text) && (json_string_is(&text, "journal") || json_string_is(&text, "snapshot"));
         return line->is_header;
     }
     if (json_string_is(name, "version")) {
@@ -400,6 +400,19 @@ static bool load_line(struct replay *replay, const char *text, size_t len)
     return line.is_header ? repeat_header(replay, &line) : repeat_effect(replay, &line);
 }
 
+struct heap_session *replay_session(struct replay *replay, uint64_t number)
+{
+    const struct replay_session *session = need_session(replay, number);
+    return session == NULL ? NULL : session->heap;
+}
+
+bool replay_line(struct replay *replay, const char *text, size_t len, const char **why)
+{
+    bool ok = load_line(replay, text, len);
+    *why = replay->why;
+    return ok;
+}
+
 /* ---- a file ---- */
 
 /* A line at `p`, of which `len` says how long it is without its newline.  false: there is no whole sound one. */
@@ -577,25 +590,6 @@ void journal_give_up_replay(struct rpc_service *service)
     }
 }
 
-/* The first line of a new file. */
-static void write_header(struct rpc_service *service, uint64_t number, bool is_restart)
-{
-    struct out *log = &service->journal.log;
-    size_t start = line_begin(log);
-    out_text(log, "{\"heapd\":\"journal\",\"version\":");
-    out_u64(log, JOURNAL_VERSION);
-    out_text(log, ",\"heap\":");
-    out_json_string(log, service->heap_token, strlen(service->heap_token));
-    out_text(log, ",\"number\":");
-    out_u64(log, number);
-    out_text(log, is_restart ? ",\"restart\":true" : "");
-    out_text(log, ",\"generations\":");
-    out_u64(log, service->journal.generations_end);
-    out_char(log, '}');
-    line_end(log, start);
-    journal_note_appended(service);
-}
-
 /* New ids are none that any reply ever contained, whatever was lost. */
 static void begin_generations(struct rpc_service *service, uint64_t reached)
 {
@@ -622,7 +616,9 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     begin_generations(service, replay->generations);
     heap_replay_end(heap);
     journal_observe_heap(service);
-    write_header(service, number, number > 1);
+    journal->number = number;
+    line_write_header(&journal->log, service, "journal", number, number > 1);
+    journal_note_appended(service);
     end_sessions(replay, false);
     heap_settle(heap);
     heap_collect(&collection, heap, 2);

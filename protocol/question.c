@@ -106,7 +106,9 @@ static void *work(void *arg)
         desk->first = question->next;
         pthread_mutex_unlock(&desk->mutex);
         if (!atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
+            pthread_mutex_lock(&service->walk_mutex);
             answer(service, question);
+            pthread_mutex_unlock(&service->walk_mutex);
         }
         pthread_mutex_lock(&desk->mutex);
         give_back(service, question);

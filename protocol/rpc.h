@@ -339,12 +339,27 @@ void rpc_journal_start(struct rpc_service *service);
 /* No thread runs requests any more: what is left is handed over, and nothing else will be. */
 void rpc_journal_close(struct rpc_service *service);
 /* Lines that are to be written, in order, and the LSN behind them: a piece of memory that the caller frees.  NULL: there
- * are none. */
-char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn);
+ * are none.  *number: of the file that they are for; a greater one than before begins a file. */
+char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, uint64_t *number);
 /* Everything up to that LSN is on disk.  Any thread. */
 void rpc_journal_durable(struct rpc_service *service, uint64_t lsn);
 /* Lines up to that LSN will find a place; requests that change something are refused beyond.  UINT64_MAX: all will. */
 void rpc_journal_set_room(struct rpc_service *service, uint64_t lsn);
+/* ---- snapshots ----
+ *
+ * The heap as it is when rpc_snapshot_begin() returns, for a file of its own; what changes after that is for a new journal of
+ * the same number, which rpc_journal_take() begins.  Both together are all that is needed: older files are not. */
+struct rpc_snapshot;
+enum rpc_snapshot_progress { RPC_SNAPSHOT_GOES_ON, RPC_SNAPSHOT_DONE, RPC_SNAPSHOT_FAILED };
+/* Waits until the heap is still.  NULL: no memory, *cancel was set, or the service ends; then nothing has begun. */
+struct rpc_snapshot *rpc_snapshot_begin(struct rpc_service *service, uint64_t number, const _Atomic bool *cancel);
+/* Half a millisecond of it: *bytes, which the caller frees, are what comes next in the file.  FAILED: no memory. */
+enum rpc_snapshot_progress rpc_snapshot_step(struct rpc_snapshot *snapshot, char **bytes, size_t *len);
+/* In any state.  It has the heap's walk until then. */
+void rpc_snapshot_end(struct rpc_snapshot *snapshot);
+/* Such a file, first of all.  Result as rpc_journal_load(), never torn. */
+enum rpc_load rpc_snapshot_load(struct rpc_service *service, struct rpc_load_file *file);
+
 /* A line that says up to which byte its file is on disk; returns its length. */
 #define RPC_JOURNAL_MARK_BYTES 80
 size_t rpc_journal_mark(char line[RPC_JOURNAL_MARK_BYTES], uint64_t offset);

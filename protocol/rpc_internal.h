@@ -107,6 +107,7 @@ struct rpc_service {
     struct session_book book;
     struct journal journal;
     struct access_book access;
+    pthread_mutex_t walk_mutex; /* held by who walks over the whole heap: the worker, or a snapshot */
     struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
     struct park *spare;     /* for the next; NULL: there is none */
     _Atomic bool is_short_of_room; /* the collector is one that had no memory */

@@ -97,6 +97,7 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     method_index_init(&service->index);
     event_observe_heap(service);
     journal_init(service);
+    pthread_mutex_init(&service->walk_mutex, NULL);
 #if HEAP_DEBUG >= 1
     use_stress(service->heap);
 #endif
@@ -127,6 +128,7 @@ void rpc_service_destroy(struct rpc_service *service)
     park_fini(service);
     journal_fini(service);
     access_book_fini(&service->access);
+    pthread_mutex_destroy(&service->walk_mutex);
     slowlog_fini(&service->slowlog);
     pthread_mutex_destroy(&service->mutex);
     free(service->export_dir);

@@ -17,6 +17,7 @@
 #include "data_dir.h"
 #include "journal_file.h"
 #include "server.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -30,6 +31,8 @@
 /* Between two lines about how far loading is. */
 #define PROGRESS_NS UINT64_C(1000000000)
 #define SECOND_NS UINT64_C(1000000000)
+/* A journal up to here is as good as a snapshot. */
+#define SNAPSHOT_LEAST_BYTES UINT64_C(67108864)
 /* Until a disk that was full is asked again. */
 #define AGAIN_MS 200u
 
@@ -46,6 +49,10 @@ struct journal_thread {
     uint64_t told_ns;     /* when loading said last how far it is */
     uint64_t lines;       /* loaded, of all files before the one under way */
     bool was_full;        /* the log says so */
+    struct snapshot snapshot;
+    uint64_t older_bytes;    /* of journals since the last snapshot, without the file under way */
+    uint64_t snapshot_seen;  /* number of the last one that older_bytes knows of */
+    uint64_t snapshot_least; /* below so many bytes there is none */
 
     _Atomic bool stops;   /* no more loading */
     _Atomic unsigned state;
@@ -143,9 +150,16 @@ static bool load_file(struct journal_thread *journal, enum data_kind kind, uint6
                                  .cancel = &journal->stops,
                                  .progress = on_progress,
                                  .arg = journal};
-    enum rpc_load result = rpc_journal_load(journal->server->service, &file);
+    bool is_journal = kind == DATA_JOURNAL;
+    enum rpc_load result = is_journal ? rpc_journal_load(journal->server->service, &file)
+                                      : rpc_snapshot_load(journal->server->service, &file);
     data_dir_unmap(&map);
     journal->lines += file.lines;
+    journal->older_bytes += is_journal ? file.good : 0;
+    if (!is_journal) {
+        atomic_store(&journal->snapshot.bytes, map.len);
+        journal->snapshot_seen = number;
+    }
     return judge_file(journal, result, &file, kind, name);
 }
 
@@ -225,14 +239,54 @@ static void make_durable(struct journal_thread *journal)
     journal->synced_ns = uv_hrtime();
 }
 
+/* A snapshot has begun: the old file is complete, and what follows is for a new one. */
+static void change_file(struct journal_thread *journal, uint64_t number)
+{
+    char name[DATA_NAME_BYTES];
+    data_dir_name(name, DATA_JOURNAL, number);
+    make_durable(journal);
+    journal->older_bytes += journal->file.at;
+    journal_file_close(&journal->file);
+    while (!journal_file_create(&journal->file, journal->dir.fd, name)) {
+        if (!is_full(errno)) {
+            give_up(journal, "begin a file of");
+        }
+        say_full(journal, true);
+        rpc_journal_set_room(journal->server->service, 0);
+        uv_sleep(AGAIN_MS);
+    }
+    journal->number = number;
+    (void)journal_file_set_aside(&journal->file);
+    atomic_store(&journal->snapshot.file_number, number);
+}
+
+/* When the journal has grown to twice the last snapshot, the next one is due. */
+static void look_for_snapshot(struct journal_thread *journal)
+{
+    struct snapshot *snapshot = &journal->snapshot;
+    uint64_t done = atomic_load(&snapshot->done);
+    if (done > journal->snapshot_seen) {
+        journal->snapshot_seen = done;
+        journal->older_bytes = 0;
+    }
+    uint64_t twice = 2 * atomic_load(&snapshot->bytes);
+    uint64_t due = twice > journal->snapshot_least ? twice : journal->snapshot_least;
+    if (journal->older_bytes + journal->file.at > due && !atomic_load(&snapshot->is_running)) {
+        snapshot_begin(snapshot, journal->number + 1);
+    }
+}
+
 /* Takes what there is and writes it.  Whether there was something. */
 static bool write_lines(struct journal_thread *journal)
 {
     size_t len;
-    uint64_t lsn;
-    char *bytes = rpc_journal_take(journal->server->service, &len, &lsn);
+    uint64_t lsn, number;
+    char *bytes = rpc_journal_take(journal->server->service, &len, &lsn, &number);
     if (bytes == NULL) {
         return false;
+    }
+    if (number != journal->number) {
+        change_file(journal, number);
     }
     write_piece(journal, bytes, len);
     free(bytes);
@@ -259,6 +313,7 @@ static bool begin_file(struct journal_thread *journal)
     char name[DATA_NAME_BYTES];
     const struct log *log = &journal->server->log;
     journal->number = journal->dir.last + 1;
+    atomic_store(&journal->snapshot.file_number, journal->number);
     data_dir_name(name, DATA_JOURNAL, journal->number);
     if (!rpc_journal_open(journal->server->service, journal->number)) {
         log_write(log, LOG_ERROR, "there is no memory for the journal");
@@ -301,7 +356,9 @@ static void thread_main(void *arg)
         }
         keep_promise(journal);
         look_for_room(journal);
+        look_for_snapshot(journal);
     }
+    snapshot_stop(&journal->snapshot);
     while (write_lines(journal)) {
     }
     make_durable(journal);
@@ -357,6 +414,11 @@ struct journal_thread *journal_create(struct server *server, struct reason *reas
     journal->server = server;
     journal->policy = (enum journal_policy)server->config.fsync;
     journal->file.fd = -1;
+    journal->snapshot = (struct snapshot){.dir = &journal->dir, .log = &server->log, .service = server->service};
+    journal->snapshot_least = SNAPSHOT_LEAST_BYTES;
+    if (getenv("SNAPSHOT_BYTES") != NULL) { /* tests want many */
+        journal->snapshot_least = strtoull(getenv("SNAPSHOT_BYTES"), NULL, 10);
+    }
     pthread_mutex_init(&journal->mutex, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -383,6 +445,7 @@ enum journal_state journal_state(const struct journal_thread *journal)
 void journal_destroy(struct journal_thread *journal)
 {
     atomic_store(&journal->stops, true);
+    atomic_store(&journal->snapshot.cancel, true);
     if (journal->is_started) {
         if (journal_state(journal) == JOURNAL_RUNNING) {
             rpc_journal_close(journal->server->service);
