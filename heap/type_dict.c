@@ -301,6 +301,7 @@ static enum heap_error incr_entry(int64_t *sum, struct heap *heap, struct table 
     if (error != HEAP_OK) {
         return error;
     }
+    visit_before_change(heap, object_ref(heap, t)); /* its int may change without another taking its place */
     if (!add_in_place(heap, object_at(heap, old), result)) {
         heap_ref value;
         error = heap_int_create(&value, heap, result);
