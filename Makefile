@@ -93,7 +93,7 @@ $(B)/llhttp/%.o: $(LLHTTP)/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(filter-out -W%,$(CFLAGS_ALL)) -w -DLLHTTP_STRICT_MODE=1 -I$(LLHTTP_INCLUDE)/llhttp -c -o $@ $<
-$(B)/server/%.o $(B)/tests/unit/%.o: CFLAGS_ALL += -DLLHTTP_STRICT_MODE=1 -isystem $(LLHTTP_INCLUDE)
+$(B)/server/%.o $(B)/tests/unit/%.o $(B)/tests/fuzz/%.o: CFLAGS_ALL += -DLLHTTP_STRICT_MODE=1 -isystem $(LLHTTP_INCLUDE)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -117,9 +117,9 @@ $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/l
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
 
-$(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a
+$(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ -ljansson -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ -luv -ljansson -lm
 
 unit-programs: $(UNIT_TESTS)
 fuzz-programs: $(FUZZ_TARGETS)

@@ -289,8 +289,10 @@ static void ask_for_events(struct http *http)
     buffer_text(&text, "{\"id\":0,\"method\":\"subscribe\",\"params\":{\"events\":[");
     for (const char *p = is_given ? words : ""; *p != '\0'; p += strspn(p, ",")) {
         size_t len = strcspn(p, ",");
-        buffer_printf(&text, len > 0 ? "%s\"%.*s\"" : "", before, (int)len, p);
-        before = ",";
+        if (len > 0) {
+            buffer_printf(&text, "%s\"%.*s\"", before, (int)len, p);
+            before = ",";
+        }
         p += len;
     }
     buffer_text(&text, "]}}");
@@ -462,14 +464,15 @@ static size_t consume_head(struct http *http, const char *bytes, size_t n)
         http->out.is_failed = true;
         return n;
     }
-    enum http_guard_state state = http_guard_look(&http->guard, bytes, n, &used);
+    size_t room = HTTP_HEAD_BYTES_MAX - http->head_bytes;
+    enum http_guard_state state = http_guard_look(&http->guard, bytes, n < room ? n : room, &used);
     http->head_bytes += used;
-    if (state == HTTP_GUARD_BAD) {
+    /* What is wrong first is told, in whatever pieces it comes. */
+    execute(http, bytes, state == HTTP_GUARD_BAD ? used - 1 : used);
+    if (http->problem == HTTP_FINE && state == HTTP_GUARD_BAD) {
         http->problem = HTTP_BAD_REQUEST;
-    } else if (http->head_bytes > HTTP_HEAD_BYTES_MAX) {
+    } else if (http->problem == HTTP_FINE && state == HTTP_GUARD_MORE && http->head_bytes == HTTP_HEAD_BYTES_MAX) {
         http->problem = HTTP_HEAD_TOO_LARGE;
-    } else {
-        execute(http, bytes, used);
     }
     if (state == HTTP_GUARD_END || http->problem != HTTP_FINE) {
         end_head(http);
