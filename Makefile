@@ -21,7 +21,7 @@ V         ?=
 # Nothing below needs touching.
 
 # libuv: loops, sockets, signals, threads.  jansson: JSON off the hot path, in the client and the tests.
-# llhttp: parses HTTP; it comes as C sources, which are compiled in: Debian packs no library of it, and a parser that
+# OpenSSL: TLS.  llhttp: parses HTTP; it comes as C sources, which are compiled in: Debian packs no library of it, and a parser that
 # all of node's users test is safer than a new one.
 # libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
 Q := $(if $(V),,@)
@@ -81,7 +81,7 @@ $(B)/%.a:
 
 $(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
 $(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
@@ -115,7 +115,7 @@ $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a \
     $(B)/libllhttp.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
 
 $(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)

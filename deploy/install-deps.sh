@@ -11,8 +11,8 @@
 set -eu
 
 # libuv: loops, sockets, signals.  jansson: JSON off the hot path.  libedit: the prompt of heapctl.
-# node-llhttp: the C sources of the parser for HTTP, which are compiled in.
-build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev node-llhttp"
+# OpenSSL: TLS.  node-llhttp: the C sources of the parser for HTTP, which are compiled in.
+build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev libssl-dev node-llhttp"
 # cmocka: unit tests.  libcurl: the tests' client.  valgrind: heap tests once.  zlib: the real heap trace.
 # python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
 # graphviz: draws what heapctl graph and heap.export write.  curl: the README's tour of HTTP.

@@ -162,6 +162,8 @@ void *rpc_conn_user(const struct rpc_conn *conn);
 char *rpc_conn_buffer(struct rpc_conn *conn, size_t suggested, size_t *room);
 /* n bytes are there: frames them and parses whole lines.  Queues the connection for rpc_thread_run(). */
 void rpc_conn_received(struct rpc_conn *conn, size_t n);
+/* The line that is not finished counts for nothing. */
+void rpc_conn_drop_unfinished(struct rpc_conn *conn);
 /* The client has closed its side: a last line without newline counts. */
 void rpc_conn_received_eof(struct rpc_conn *conn);
 

@@ -393,6 +393,12 @@ void rpc_conn_received(struct rpc_conn *conn, size_t n)
     conn_queue(conn);
 }
 
+void rpc_conn_drop_unfinished(struct rpc_conn *conn)
+{
+    free(conn->partial);
+    conn->partial = NULL;
+}
+
 void rpc_conn_received_eof(struct rpc_conn *conn)
 {
     conn->eof = true;

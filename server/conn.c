@@ -33,6 +33,9 @@
  * next few bytes is left with uv_write(), which tells when there is room again: so there is nothing of ours
  * that must lie still while replies move, and libuv's queue stays short.
  *
+ * With TLS what is read goes through tls.c before anything else sees it, and what is sent goes through it last; it is
+ * encrypted when what was encrypted before is gone, so that no more than one piece waits so.
+ *
  * Start at on_read() and conn_flush().
  */
 #include "conn.h"
@@ -90,6 +93,8 @@ void conn_close(struct conn *conn, enum log_level level, const char *why)
     conn->is_closing = true;
     end_session(conn, why);
     io_thread_remove(thread, conn);
+    tls_destroy(conn->tls);
+    conn->tls = NULL;
     uv_close(&conn->handle.any, on_closed);
 }
 
@@ -109,19 +114,41 @@ struct waiting_write {
     char bytes[WAITING_WRITE_BYTES];
 };
 
-/* What is to be sent. */
+/* What is to be sent, before it is encrypted. */
 static const char *output_of(const struct conn *conn, size_t *len)
 {
     return conn->http != NULL ? http_output(conn->http, len) : rpc_conn_output(conn->rpc, len);
 }
 
-/* Bytes have gone out. */
+/* Bytes of it are done with. */
 static void count_sent(struct conn *conn, size_t n)
 {
     conn->http != NULL ? http_sent(conn->http, n) : rpc_conn_sent(conn->rpc, n);
     conn->thread->bytes_out += n;
+}
+
+/* What goes to the socket. */
+static const char *wire_output_of(const struct conn *conn, size_t *len)
+{
+    return conn->tls != NULL ? tls_output(conn->tls, len) : output_of(conn, len);
+}
+
+/* Bytes of it have gone there. */
+static void count_wire(struct conn *conn, size_t n)
+{
+    conn->tls != NULL ? tls_sent(conn->tls, n) : count_sent(conn, n);
     conn->active_ms = uv_now(&conn->thread->loop);
     conn->has_sent = true;
+}
+
+/* Bytes that are encrypted and not sent. */
+static size_t encrypted(const struct conn *conn)
+{
+    size_t len = 0;
+    if (conn->tls != NULL) {
+        tls_output(conn->tls, &len);
+    }
+    return len;
 }
 
 static void on_written(uv_write_t *request, int status)
@@ -138,7 +165,7 @@ static void on_written(uv_write_t *request, int status)
         conn_close(conn, LOG_DEBUG, uv_strerror(status));
         return;
     }
-    count_sent(conn, len);
+    count_wire(conn, len);
     conn_flush(conn);
 }
 
@@ -164,11 +191,11 @@ static bool write_when_possible(struct conn *conn, const char *bytes, size_t len
     return true;
 }
 
-/* Sends what can be sent.  false: the connection is closed. */
-static bool send_output(struct conn *conn)
+/* Sends what the socket takes.  false: the connection is closed. */
+static bool send_wire(struct conn *conn)
 {
     size_t len;
-    const char *bytes = output_of(conn, &len);
+    const char *bytes = wire_output_of(conn, &len);
     if (len == 0 || conn->is_writing) {
         return true;
     }
@@ -180,14 +207,72 @@ static bool send_output(struct conn *conn)
     }
     size_t sent = n > 0 ? (size_t)n : 0;
     if (sent == len) {
-        count_sent(conn, sent);
+        count_wire(conn, sent);
         return true;
     }
     if (sent > 0) {
-        count_sent(conn, sent);
-        bytes = output_of(conn, &len);
+        count_wire(conn, sent);
+        bytes = wire_output_of(conn, &len);
     }
     return write_when_possible(conn, bytes, len);
+}
+
+/* Encrypts some of what is to be sent, when all that was encrypted before has gone.  false: the connection is closed. */
+static bool encrypt(struct conn *conn)
+{
+    size_t len, n = 0;
+    const char *bytes = output_of(conn, &len);
+    if (len == 0 || encrypted(conn) > 0 || !tls_is_ready(conn->tls)) {
+        return true;
+    }
+    n = tls_write(conn->tls, bytes, len);
+    if (n == 0) {
+        conn_close(conn, LOG_WARNING, tls_why(conn->tls));
+        return false;
+    }
+    count_sent(conn, n);
+    return true;
+}
+
+/* Sends what can be sent.  false: the connection is closed. */
+static bool send_output(struct conn *conn)
+{
+    bool goes_on = true;
+    while (conn->tls != NULL && goes_on) {
+        if (!encrypt(conn)) {
+            return false;
+        }
+        goes_on = encrypted(conn) > 0;
+        if (!send_wire(conn)) {
+            return false;
+        }
+        goes_on &= encrypted(conn) == 0;
+    }
+    return conn->tls != NULL || send_wire(conn);
+}
+
+/* Leaves the next of what is to be sent with libuv, though the socket might take it.  false: the connection is
+ * closed. */
+static bool send_later(struct conn *conn)
+{
+    size_t len;
+    if (conn->tls != NULL && !encrypt(conn)) {
+        return false;
+    }
+    const char *bytes = wire_output_of(conn, &len);
+    return len == 0 || write_when_possible(conn, bytes, len);
+}
+
+/* Says that nothing more will be sent, where TLS has words for it.  Whether that has gone out. */
+static bool say_farewell(struct conn *conn)
+{
+    if (conn->tls != NULL) {
+        tls_end(conn->tls);
+        if (!send_wire(conn)) {
+            return false;
+        }
+    }
+    return encrypted(conn) == 0 && !conn->is_writing;
 }
 
 /* ---- read ---- */
@@ -201,6 +286,9 @@ static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     if (conn->rpc == NULL) {
         bytes = thread->discard;
         room = sizeof thread->discard;
+    } else if (thread->read_budget > 0 && conn->tls != NULL) {
+        bytes = thread->tls_input;
+        room = sizeof thread->tls_input;
     } else if (thread->read_budget > 0 && conn->http != NULL) {
         bytes = thread->http_input;
         room = sizeof thread->http_input;
@@ -282,11 +370,66 @@ static void on_end(struct conn *conn)
     io_thread_want_run(conn->thread);
 }
 
+/* The end of a TLS connection without the word for it: somebody on the way may have cut it short, so a line that is not
+ * finished is none. */
+static void on_cut(struct conn *conn)
+{
+    if (conn->rpc != NULL && conn->http == NULL) {
+        rpc_conn_drop_unfinished(conn->rpc);
+    }
+    on_end(conn);
+}
+
+/* Reads what has been decrypted into the place for it, as much as there is. */
+static int decrypt(struct conn *conn, char **bytes, size_t *n)
+{
+    struct io_thread *thread = conn->thread;
+    size_t room = sizeof thread->http_input;
+    int got = TLS_MORE;
+    *n = 0;
+    *bytes = conn->http != NULL ? thread->http_input : rpc_conn_buffer(conn->rpc, sizeof thread->tls_input, &room);
+    while (*bytes != NULL && *n < room && (got = tls_read(conn->tls, *bytes + *n, room - *n)) > 0) {
+        *n += (size_t)got;
+    }
+    return got;
+}
+
+/* Bytes of the wire have come. */
+static void on_wire_bytes(struct conn *conn, const char *bytes, size_t len)
+{
+    char *plain;
+    size_t n;
+    int got;
+    tls_feed(conn->tls, bytes, len);
+    do {
+        got = decrypt(conn, &plain, &n);
+        if (plain == NULL) {
+            conn_close(conn, LOG_WARNING, "no memory for its input");
+            return;
+        }
+        if (n > 0) {
+            on_bytes(conn, plain, n);
+        }
+        if (conn->tls == NULL || conn->rpc == NULL) {
+            return; /* it was closed, or lingers */
+        }
+    } while (got > 0);
+    if (got == TLS_ENDED) {
+        on_end(conn);
+    } else if (send_output(conn) && got == TLS_BROKEN) {
+        conn_close(conn, LOG_INFO, tls_why(conn->tls));
+    }
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *conn = stream->data;
-    if (n > 0) {
+    if (n > 0 && conn->tls != NULL && conn->rpc != NULL) {
+        on_wire_bytes(conn, buf->base, (size_t)n);
+    } else if (n > 0) {
         on_bytes(conn, buf->base, (size_t)n);
+    } else if (n == UV_EOF && conn->tls != NULL) {
+        on_cut(conn);
     } else if (n == UV_EOF) {
         on_end(conn);
     } else if (n == UV_ENOBUFS) {
@@ -339,6 +482,7 @@ static void linger(struct conn *conn, const char *why)
     conn->is_ended = true;
     conn->active_ms = uv_now(&conn->thread->loop);
     end_session(conn, why);
+    say_farewell(conn);
     shutdown(file_of(conn), SHUT_WR);
     io_thread_look_soon(conn->thread);
     start_reading(conn);
@@ -355,9 +499,9 @@ static bool send_answers(struct conn *conn, size_t *unsent)
             conn_close(conn, LOG_WARNING, "no memory for HTTP");
             return false;
         }
-        const char *bytes = http_output(conn->http, unsent);
+        http_output(conn->http, unsent);
         bool is_last = round == ANSWER_ROUNDS && *unsent > 0 && !conn->is_writing;
-        if (!(is_last ? write_when_possible(conn, bytes, *unsent) : send_output(conn))) {
+        if (!(is_last ? send_later(conn) : send_output(conn))) {
             return false;
         }
         http_output(conn->http, unsent);
@@ -374,7 +518,7 @@ static void flush_http(struct conn *conn)
     if (!send_answers(conn, &unsent)) {
         return;
     }
-    if (http_is_over(conn->http) && unsent == 0) {
+    if (http_is_over(conn->http) && unsent + encrypted(conn) == 0) {
         has_ended ? conn_close(conn, LOG_DEBUG, "end of input") : linger(conn, "its last request was answered");
         return;
     }
@@ -405,7 +549,11 @@ void conn_flush(struct conn *conn)
         return;
     }
     rpc_conn_output(conn->rpc, &unsent);
+    unsent += encrypted(conn);
     if (is_done(conn, unsent)) {
+        if (!say_farewell(conn)) {
+            return; /* it has not gone out, or the connection is closed */
+        }
         peer_discard_input(file_of(conn));
         conn_close(conn, LOG_DEBUG, conn->is_draining ? "the daemon stops" : "end of input");
         return;
@@ -486,6 +634,8 @@ void conn_check_silence(struct conn *conn, uint64_t now)
         if (silent_ms >= LINGER_MS) {
             conn_close(conn, LOG_DEBUG, "it was given time to read the last answer");
         }
+    } else if (conn->tls != NULL && !tls_is_ready(conn->tls) && now - conn->opened_ms >= TLS_HANDSHAKE_MS) {
+        conn_close(conn, LOG_INFO, "no TLS handshake within 10 seconds");
     } else if (conn->http != NULL) {
         check_http(conn, now, idle_ms);
     } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
@@ -515,10 +665,10 @@ static int init_handle(struct conn *conn, int fd)
 
 /* Puts a connection on the loop, with all but its session.  false: its handle takes no socket, and both are
  * closed. */
-static bool start(struct conn *conn, struct io_thread *thread, int fd, bool is_tcp)
+static bool start(struct conn *conn, struct io_thread *thread, int fd, enum peer_kind kind)
 {
     conn->thread = thread;
-    conn->is_tcp = is_tcp;
+    conn->is_tcp = kind != PEER_UNIX;
     conn->opened_ms = conn->active_ms = uv_now(&thread->loop);
     int status = init_handle(conn, fd);
     conn->handle.any.data = conn;
@@ -531,34 +681,51 @@ static bool start(struct conn *conn, struct io_thread *thread, int fd, bool is_t
     return start_reading(conn);
 }
 
-void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
+/* A connection with all that it needs but its place on the loop; NULL: no memory. */
+static struct conn *create(struct io_thread *thread, int fd, enum peer_kind kind, uint64_t client)
 {
     char name[PEER_NAME_BYTES];
-    struct rpc_peer peer = {.transport = is_tcp ? "tcp" : "unix",
+    struct rpc_peer peer = {.transport = peer_word(kind),
                             .name = name,
-                            .must_authenticate = is_tcp && server_wants_tokens(thread->server)};
+                            .must_authenticate = kind != PEER_UNIX && server_wants_tokens(thread->server)};
     struct conn *conn = calloc(1, sizeof *conn);
-    peer_name(fd, is_tcp, name);
-    struct rpc_conn *rpc = conn == NULL ? NULL : rpc_conn_create(thread->rpc, client, &peer, conn);
-    if (rpc == NULL) {
-        log_write(&thread->server->log, LOG_WARNING, "no memory for a connection");
+    if (conn == NULL) {
+        return NULL;
+    }
+    peer_name(fd, kind, name);
+    conn->client = client;
+    conn->tls = kind == PEER_TLS ? tls_create(thread->server->tls) : NULL;
+    bool has_tls = kind != PEER_TLS || conn->tls != NULL;
+    conn->rpc = has_tls ? rpc_conn_create(thread->rpc, client, &peer, conn) : NULL;
+    if (conn->rpc == NULL) {
+        tls_destroy(conn->tls);
         free(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+void conn_open(struct io_thread *thread, int fd, enum peer_kind kind, uint64_t client)
+{
+    struct conn *conn = create(thread, fd, kind, client);
+    if (conn == NULL) {
+        log_write(&thread->server->log, LOG_WARNING, "no memory for a connection");
         close(fd);
         io_thread_forget(thread);
         return;
     }
-    conn->rpc = rpc;
-    conn->client = client;
     io_thread_want_run(thread);
     log_write(&thread->server->log, LOG_DEBUG, "client %llu connected over %s", (unsigned long long)client,
-              is_tcp ? "TCP" : "a Unix socket");
-    start(conn, thread, fd, is_tcp);
+              peer_word(kind));
+    start(conn, thread, fd, kind);
 }
 
-void conn_dismiss(struct io_thread *thread, int fd, bool is_tcp, const char *line)
+void conn_dismiss(struct io_thread *thread, int fd, enum peer_kind kind, const char *line)
 {
     struct conn *conn = thread->dismissed < DISMISSED_MAX ? calloc(1, sizeof *conn) : NULL;
-    (void)!send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (kind != PEER_TLS) { /* a handshake is too much for somebody who is not wanted */
+        (void)!send(fd, line, strlen(line), MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
     shutdown(fd, SHUT_WR);
     if (conn == NULL) {
         peer_discard_input(fd);
@@ -568,7 +735,7 @@ void conn_dismiss(struct io_thread *thread, int fd, bool is_tcp, const char *lin
     conn->is_dismissed = true;
     conn->is_ended = true;
     thread->dismissed++;
-    if (start(conn, thread, fd, is_tcp)) {
+    if (start(conn, thread, fd, kind)) {
         io_thread_look_soon(thread);
     }
 }

@@ -5,6 +5,8 @@
 #include "../protocol/rpc.h"
 #include "first_line.h"
 #include "log.h"
+#include "peer.h"
+#include "tls.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,6 +20,7 @@ struct conn {
     struct io_thread *thread;
     struct conn *next_resting; /* of the thread; void unless is_resting */
     struct rpc_conn *rpc;      /* NULL: lingering or closing */
+    struct tls *tls;           /* what is on the wire is encrypted; NULL: it is not, or it is closing */
     struct http *http;         /* NULL: it speaks lines, as far as is known; void without rpc */
     union {
         uv_handle_t any;
@@ -43,10 +46,10 @@ struct conn {
 };
 
 /* Begins to serve a connected socket; takes it in any case. */
-void conn_open(struct io_thread *thread, int fd, bool is_tcp, uint64_t client);
+void conn_open(struct io_thread *thread, int fd, enum peer_kind kind, uint64_t client);
 /* Sends a line to a connected socket that is not wanted, and closes it when the client has had time to read
  * that.  Takes it in any case. */
-void conn_dismiss(struct io_thread *thread, int fd, bool is_tcp, const char *line);
+void conn_dismiss(struct io_thread *thread, int fd, enum peer_kind kind, const char *line);
 /* After a run that named it, or when more can be sent: closes it if it must be or is done, sends what can be
  * sent, reads or stops reading, and asks for another run if its requests wait for one. */
 void conn_flush(struct conn *conn);

@@ -790,6 +790,7 @@ struct http *http_create(struct conn *conn, const char *bytes, size_t n)
     http->file = -1;
     uv_fileno(&conn->handle.any, &fd);
     http_place_of(&http->place, fd, conn->is_tcp);
+    http->place.is_tls = conn->tls != NULL;
     http->place.names = server_of(http)->config.allow_hosts;
     http->place.name_count = server_of(http)->config.allow_host_count;
     rpc_conn_take_messages(conn->rpc, &begun, &len);

@@ -179,13 +179,13 @@ void io_thread_forget(struct io_thread *thread)
     atomic_fetch_sub(&thread->server->connections, 1);
 }
 
-bool io_thread_adopt(struct io_thread *thread, int fd, bool is_tcp, uint64_t client)
+bool io_thread_adopt(struct io_thread *thread, int fd, enum peer_kind kind, uint64_t client)
 {
     struct arrival *arrival = malloc(sizeof *arrival);
     if (arrival == NULL) {
         return false;
     }
-    *arrival = (struct arrival){.fd = fd, .is_tcp = is_tcp, .client = client};
+    *arrival = (struct arrival){.fd = fd, .kind = kind, .client = client};
     atomic_fetch_add_explicit(&thread->load, 1, memory_order_relaxed);
     uv_mutex_lock(&thread->mutex);
     bool was_empty = thread->first == NULL;
@@ -208,7 +208,7 @@ static void take_arrivals(struct io_thread *thread)
     for (struct arrival *next; arrival != NULL; arrival = next) {
         next = arrival->next;
         if (thread->phase <= IO_LAST_CALL) {
-            conn_open(thread, arrival->fd, arrival->is_tcp, arrival->client);
+            conn_open(thread, arrival->fd, arrival->kind, arrival->client);
         } else {
             close(arrival->fd);
             io_thread_forget(thread);

@@ -3,6 +3,7 @@
 #define HEAPD_SERVER_IO_THREAD_H
 
 #include "../protocol/rpc.h"
+#include "peer.h"
 #include "step.h"
 
 #include <stdatomic.h>
@@ -18,7 +19,7 @@ struct server;
 struct arrival {
     struct arrival *next;
     int fd;
-    bool is_tcp;
+    enum peer_kind kind;
     uint64_t client;
 };
 
@@ -57,6 +58,7 @@ struct io_thread {
     size_t read_budget;           /* bytes that this turn may still read */
     uint64_t bytes_in, bytes_out; /* of this turn */
     char discard[4096];           /* what refused connections say is read into here */
+    char tls_input[65536];        /* what comes encrypted */
     char http_input[65536];       /* what those say that speak HTTP */
 
     _Atomic unsigned load;    /* connections, those on their way included; any thread reads */
@@ -79,7 +81,7 @@ bool io_thread_destroy(struct io_thread *thread);
 /* ---- any thread ---- */
 
 /* Gives it a connection.  false: no memory, and the caller keeps `fd`. */
-bool io_thread_adopt(struct io_thread *thread, int fd, bool is_tcp, uint64_t client);
+bool io_thread_adopt(struct io_thread *thread, int fd, enum peer_kind kind, uint64_t client);
 /* Answers what was received, then ends; threads[0] ends after the others. */
 void io_thread_stop(struct io_thread *thread);
 /* Makes the loop turn. */

@@ -33,10 +33,10 @@ struct listener {
     uv_poll_t poll;
     uv_timer_t pause; /* active while nothing is accepted for want of files */
     int fd;
-    bool is_tcp;
+    enum peer_kind kind;
     bool has_complained;            /* about max-clients or files, since a connection was last accepted */
     unsigned open_handles;          /* 0: not watched yet; freed when both are closed */
-    struct unix_socket unix_socket; /* unless is_tcp */
+    struct unix_socket unix_socket; /* of a PEER_UNIX */
 };
 
 /* ---- accept ---- */
@@ -70,7 +70,7 @@ static bool admit(struct listener *listener, int fd)
 {
     struct server *server = listener->server;
     uid_t uid;
-    if (!listener->is_tcp && !peer_is_allowed(fd, &uid)) {
+    if (listener->kind == PEER_UNIX && !peer_is_allowed(fd, &uid)) {
         log_write(&server->log, LOG_WARNING, "a connection of user %lu was refused", (unsigned long)uid);
         close(fd);
         return false;
@@ -80,7 +80,7 @@ static bool admit(struct listener *listener, int fd)
         char line[RPC_DISMISSAL_BYTES];
         complain(listener, "max-clients is reached: connections are refused");
         rpc_too_many_clients_line(line, max);
-        conn_dismiss(server->threads[0], fd, listener->is_tcp, line);
+        conn_dismiss(server->threads[0], fd, listener->kind, line);
         return false;
     }
     listener->has_complained = false;
@@ -94,12 +94,12 @@ static void hand_over(struct listener *listener, int fd)
     if (!admit(listener, fd)) {
         return;
     }
-    if (listener->is_tcp) {
+    if (listener->kind != PEER_UNIX) {
         peer_tune_tcp(fd);
     }
     uint64_t client = atomic_fetch_add(&server->accepted, 1) + 1;
     atomic_fetch_add(&server->connections, 1);
-    if (!io_thread_adopt(least_loaded(server), fd, listener->is_tcp, client)) {
+    if (!io_thread_adopt(least_loaded(server), fd, listener->kind, client)) {
         atomic_fetch_sub(&server->connections, 1);
         close(fd);
     }
@@ -162,6 +162,7 @@ static int listen_tcp(const struct address *address, struct address *bound, stru
     if (address->name.ss_family == AF_INET6) {
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
     }
+    bound->is_tls = address->is_tls;
     bound->len = sizeof bound->name;
     if (bind(fd, (const struct sockaddr *)&address->name, address->len) != 0 || listen(fd, BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&bound->name, &bound->len) != 0) {
@@ -177,8 +178,8 @@ static int listen_tcp(const struct address *address, struct address *bound, stru
 static bool open_socket(struct listener *listener, const struct address *address, struct address *bound,
                         struct reason *reason)
 {
-    listener->is_tcp = !address_is_unix(address);
-    if (listener->is_tcp) {
+    listener->kind = address_is_unix(address) ? PEER_UNIX : address->is_tls ? PEER_TLS : PEER_TCP;
+    if (listener->kind != PEER_UNIX) {
         listener->fd = listen_tcp(address, bound, reason);
         return listener->fd >= 0;
     }
@@ -208,7 +209,7 @@ struct listener *listener_open(struct server *server, const struct address *addr
 
 bool listener_give(struct listener *listener, uid_t uid, gid_t gid, struct reason *reason)
 {
-    return listener->is_tcp || unix_socket_give(&listener->unix_socket, uid, gid, reason);
+    return listener->kind != PEER_UNIX || unix_socket_give(&listener->unix_socket, uid, gid, reason);
 }
 
 bool listener_watch(struct listener *listener, struct reason *reason)
@@ -247,7 +248,7 @@ void listener_close(struct listener *listener)
     }
     /* A poll handle lets its file be closed as soon as it is stopped, and uv_close() has stopped it. */
     close(listener->fd);
-    if (!listener->is_tcp) {
+    if (listener->kind == PEER_UNIX) {
         unix_socket_remove(&listener->unix_socket);
     }
     if (!is_watched) {

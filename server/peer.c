@@ -26,6 +26,12 @@ static void set_option(int fd, int level, int option, int value)
     (void)!setsockopt(fd, level, option, &value, sizeof value);
 }
 
+const char *peer_word(enum peer_kind kind)
+{
+    static const char *const WORDS[] = {[PEER_UNIX] = "unix", [PEER_TCP] = "tcp", [PEER_TLS] = "tls"};
+    return WORDS[kind];
+}
+
 void peer_tune_tcp(int fd)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -65,11 +71,11 @@ static void tcp_name(int fd, char name[PEER_NAME_BYTES])
     }
 }
 
-void peer_name(int fd, bool is_tcp, char name[PEER_NAME_BYTES])
+void peer_name(int fd, enum peer_kind kind, char name[PEER_NAME_BYTES])
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
-    if (is_tcp) {
+    if (kind != PEER_UNIX) {
         tcp_name(fd, name);
     } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0) {
         snprintf(name, PEER_NAME_BYTES, "gone");

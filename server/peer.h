@@ -11,6 +11,11 @@
 #define PEER_PROBE_EVERY_S 10
 #define PEER_PROBES 5
 
+/* What a connection comes over. */
+enum peer_kind { PEER_UNIX, PEER_TCP, PEER_TLS };
+/* "unix", "tcp", "tls". */
+const char *peer_word(enum peer_kind kind);
+
 /* A TCP connection as we want it: no delay, probed when silent. */
 void peer_tune_tcp(int fd);
 /* Whether the peer of a Unix socket is root or has our uid; *uid is whose it is. */
@@ -18,7 +23,7 @@ bool peer_is_allowed(int fd, uid_t *uid);
 
 /* Who it is, for a person: `127.0.0.1:40000`, `[::1]:40000`, or `uid 1000 pid 4711`. */
 #define PEER_NAME_BYTES 64
-void peer_name(int fd, bool is_tcp, char name[PEER_NAME_BYTES]);
+void peer_name(int fd, enum peer_kind kind, char name[PEER_NAME_BYTES]);
 
 /* TCP: whether bytes that were sent are not yet known to have arrived. */
 bool peer_owes_acknowledgement(int fd);

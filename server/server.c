@@ -140,6 +140,13 @@ static bool load_tokens(struct server *server, struct reason *reason)
     return ok || reason_set(reason, "there is no memory for tokens");
 }
 
+/* The certificate of the configuration is that of connections from here on. */
+static bool load_certificate(struct server *server, struct reason *reason)
+{
+    const struct config *config = &server->config;
+    return tls_context_load(server->tls, config->tls_cert, config->tls_key, reason);
+}
+
 /* Reads the configuration again. */
 static void reload(struct server *server)
 {
@@ -153,6 +160,9 @@ static void reload(struct server *server)
     use_config(server, &config);
     uv_mutex_unlock(&server->config_mutex);
     rpc_service_set_limits(server->service, &config.limits); /* not within the mutex: it waits for the GIL */
+    if (server->tls != NULL && !load_certificate(server, &reason)) {
+        log_write(&server->log, LOG_ERROR, "the certificate is left as it was: %s", reason.text);
+    }
     log_write(&server->log, LOG_INFO,
               "the limits, slowlog-us and log-level were read again; other options need a restart");
     if (!load_tokens(server, &reason)) {
@@ -329,6 +339,15 @@ static bool create_journal(struct server *server, struct reason *reason)
     return server->journal != NULL;
 }
 
+static bool create_tls(struct server *server, struct reason *reason)
+{
+    if (server->config.tls_cert[0] == '\0') {
+        return true;
+    }
+    server->tls = tls_context_create();
+    return server->tls != NULL ? load_certificate(server, reason) : reason_set(reason, "there is no memory for TLS");
+}
+
 static bool create_threads(struct server *server, struct reason *reason)
 {
     while (server->thread_count < server->config.threads) {
@@ -419,6 +438,15 @@ bool server_check_files(const struct config *config, struct reason *reason)
         }
         token_file_free(&file);
     }
+    if (config->tls_cert[0] != '\0') {
+        struct tls_context *context = tls_context_create();
+        bool ok = context != NULL ? tls_context_load(context, config->tls_cert, config->tls_key, reason)
+                                  : reason_set(reason, "there is no memory for TLS");
+        tls_context_destroy(context);
+        if (!ok) {
+            return false;
+        }
+    }
     return privileges_find(&privileges, config->user, reason);
 }
 
@@ -442,6 +470,7 @@ static bool tear_down(struct server *server)
 #endif
         rpc_service_destroy(server->service);
     }
+    tls_context_destroy(server->tls);
     return clean;
 }
 
@@ -460,7 +489,8 @@ static void abandon(struct server *server)
 static int serve(struct server *server)
 {
     struct reason reason;
-    if (!create_service(server, &reason) || !load_tokens(server, &reason) || !open_listeners(server, &reason) ||
+    if (!create_service(server, &reason) || !load_tokens(server, &reason) || !create_tls(server, &reason) ||
+        !open_listeners(server, &reason) ||
         !drop_privileges(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
         !watch_listeners(server, &reason) || !start_threads(server, &reason) ||
         (server->journal != NULL && !journal_start(server->journal, &reason))) {

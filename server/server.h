@@ -24,6 +24,7 @@
 #include "listener.h"
 #include "log.h"
 #include "privileges.h"
+#include "tls.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -41,6 +42,7 @@ struct server {
     int argc;             /* the command line, to read the configuration again */
     char *const *argv;
     struct rpc_service *service;
+    struct tls_context *tls; /* NULL: no certificate was given */
     struct journal_thread *journal; /* NULL: nothing is kept */
     struct io_thread *threads[CONFIG_THREADS_MAX];
     unsigned thread_count;
