@@ -203,11 +203,11 @@ void journal_merge(struct rpc_service *service, struct rpc_session *from, struct
 
 /* ---- requests ---- */
 
-/* Whether the line of a request that was so long can be kept. */
-static bool has_room(struct journal *journal, size_t bytes)
+/* Whether the line of a request that was so long can be kept, and so many bytes stay free. */
+static bool has_room(struct journal *journal, size_t bytes, uint64_t kept)
 {
     uint64_t room = atomic_load_explicit(&journal->room, memory_order_relaxed);
-    uint64_t end = atomic_load_explicit(&journal->appended, memory_order_relaxed) + ROOM_KEPT_BYTES + LINE_BYTES +
+    uint64_t end = atomic_load_explicit(&journal->appended, memory_order_relaxed) + kept + LINE_BYTES +
                    DISK_PER_BYTE * (uint64_t)bytes;
     size_t memory = LINE_BYTES + MEMORY_PER_BYTE * bytes;
     return !atomic_load_explicit(&journal->is_broken, memory_order_relaxed) && room >= end &&
@@ -251,7 +251,8 @@ bool journal_attempt(struct call *call, const struct request *request)
     if (lasts == LASTS_NOT || lasts == LASTS_BY_EFFECTS) {
         return reply_attempt(call, request);
     }
-    if (!has_room(journal, request->bytes)) {
+    /* Reads go on: those that give an id or a hold take from what is kept. */
+    if (!has_room(journal, request->bytes, lasts == LASTS ? ROOM_KEPT_BYTES : ROOM_KEPT_BYTES / 2)) {
         return fail_room(call);
     }
     end_effects(call->service);
