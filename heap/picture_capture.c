@@ -15,6 +15,9 @@
 
 #define CHUNK_BYTES (1u << 20)
 #define RECORD_ALIGN 8u
+/* With a journal an atom without an id gets none, because no replay could repeat that; it is called by its place, and no
+ * id is as large. */
+#define ATOM_WITHOUT_ID (UINT64_C(1) << 52)
 
 /* ---- room ---- */
 
@@ -281,7 +284,9 @@ void picture_capture(struct visit *visit, struct heap *heap, uint32_t ref)
         return;
     }
     uint32_t slot = handle_slot_if_any(heap, ref);
-    if (has_labels(picture) || slot != 0) {
+    if (slot == 0 && ref_is_atom(ref) && heap->lasting.is_on) {
+        id = has_labels(picture) ? ATOM_WITHOUT_ID | ref : 0;
+    } else if (has_labels(picture) || slot != 0) {
         picture->error = heap_id(&id, heap, ref);
     }
     if (slot != 0 && handle_roots(heap, slot) > 0) {

@@ -9,6 +9,7 @@
  * asks again, and in the end takes a picture with all names in it.
  */
 #include "method_handlers.h"
+#include "rpc_internal.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -343,6 +344,12 @@ static void ranking_fini(struct ranking *ranking)
     free(ranking->nodes);
 }
 
+/* Not an atom that nobody has seen, where there is a journal: that could not repeat giving it an id. */
+static bool has_place_in_answer(const struct call *call, heap_ref obj)
+{
+    return !call->service->journal.is_on || heap_is_container(call->heap, obj) || heap_id_if_any(call->heap, obj) != 0;
+}
+
 /* One row, of an object that lives.  HEAP_MEMORY.  GIL: held. */
 static enum heap_error write_dominator(struct call *call, heap_ref obj, uint64_t objects, uint64_t bytes)
 {
@@ -376,7 +383,7 @@ static enum heap_error write_dominators(struct call *call, const struct heap_pic
     while (error == HEAP_OK && rows < limit && ranking->count > 0) {
         uint32_t node = ranking_pop(ranking);
         heap_ref obj = heap_picture_ref(picture, node);
-        if (obj != 0) {
+        if (obj != 0 && has_place_in_answer(call, obj)) {
             out_text(call->out, rows++ > 0 ? "," : "");
             error = write_dominator(call, obj, ranking->objects[node], ranking->bytes[node]);
         }
