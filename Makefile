@@ -21,7 +21,8 @@ V         ?=
 # Nothing below needs touching.
 
 # libuv: loops, sockets, signals, threads.  jansson: JSON off the hot path, in the client and the tests.
-# OpenSSL: TLS.  llhttp: parses HTTP; it comes as C sources, which are compiled in: Debian packs no library of it, and a parser that
+# OpenSSL: TLS, of the daemon and of the client library.
+# llhttp: parses HTTP; it comes as C sources, which are compiled in: Debian packs no library of it, and a parser that
 # all of node's users test is safer than a new one.
 # libedit: the prompt of heapctl.  libcurl and cmocka: the tests.  zlib: the tests' real heap trace.
 Q := $(if $(V),,@)
@@ -53,7 +54,7 @@ objects = $(patsubst %.c,$(B)/%.o,$(wildcard $(1)/*.c))
 HEAP_OBJECTS     := $(call objects,heap)
 PROTOCOL_OBJECTS := $(call objects,protocol)
 SERVER_OBJECTS   := $(call objects,server)
-CLIENT_LIB       := $(B)/client/heapd_client.o
+CLIENT_LIB       := $(B)/client/heapd_client.o $(B)/client/heapd_tls.o
 HEAPCTL_OBJECTS  := $(filter-out $(CLIENT_LIB),$(call objects,client))
 LLHTTP_OBJECTS   := $(patsubst %,$(B)/llhttp/%.o,api http llhttp)
 SUPPORT_OBJECTS  := $(call objects,tests/support)
@@ -84,7 +85,7 @@ $(B)/heapd: $(SERVER_OBJECTS) $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
 $(B)/heapctl: $(HEAPCTL_OBJECTS) $(B)/libheapdclient.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -ljansson -ledit -lssl -lcrypto -lm
 
 $(LLHTTP)/%.c:
 	@echo "there is no $@: run deploy/install-deps.sh build, or say LLHTTP=FOLDER LLHTTP_INCLUDE=FOLDER" >&2; exit 1
@@ -102,12 +103,12 @@ $(B)/%.o: %.c
 
 $(UNIT_TESTS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lz -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lssl -lcrypto -lz -lm
 # Its allocations can be made to fail.
 $(B)/tests/unit/test_question_faults: LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libheapdclient.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lz -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lssl -lcrypto -lz -lm
 $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -luv -lz -lm

@@ -17,6 +17,8 @@
  */
 #include "heapd_client.h"
 
+#include "heapd_tls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -49,6 +51,7 @@ struct buffer {
 
 struct heapd_client {
     int fd;                  /* -1: not connected */
+    struct heapd_tls *tls;   /* what speaks on it; NULL: we do */
     bool input_ended;        /* nothing more comes; what is in `in` can still be taken */
     bool output_failed;      /* the daemon takes nothing more; what it said before may be in `in` */
     bool out_of_step;        /* something came that is no reply: nothing later can be told apart */
@@ -200,6 +203,18 @@ static short wait_ready(int fd, short events, int64_t deadline)
 
 /* ---- reading and writing ---- */
 
+static ssize_t receive_bytes(struct heapd_client *client, char *bytes, size_t room)
+{
+    return client->tls != NULL ? heapd_tls_recv(client->tls, bytes, room)
+                               : recv(client->fd, bytes, room, MSG_DONTWAIT);
+}
+
+static ssize_t send_bytes(struct heapd_client *client, const char *bytes, size_t len)
+{
+    return client->tls != NULL ? heapd_tls_send(client->tls, bytes, len)
+                               : send(client->fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* Reads what is there, once.  Ends the input at the end or when the connection is gone. */
 static enum heapd_status read_some(struct heapd_client *client)
 {
@@ -209,10 +224,13 @@ static enum heapd_status read_some(struct heapd_client *client)
     }
     client->scanned -= moved - client->in.start;
     struct buffer *in = &client->in;
-    ssize_t n = recv(client->fd, in->bytes + in->end, in->capacity - in->end, MSG_DONTWAIT);
+    ssize_t n = receive_bytes(client, in->bytes + in->end, in->capacity - in->end);
     if (n > 0) {
         in->end += (size_t)n;
-    } else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        /* Nobody would be woken for what TLS has read already. */
+        return client->tls != NULL && heapd_tls_has_more(client->tls) ? read_some(client) : HEAPD_OK;
+    }
+    if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
         client->input_ended = true;
     }
     return HEAPD_OK;
@@ -225,7 +243,7 @@ static enum heapd_status flush_out(struct heapd_client *client, int64_t deadline
     struct buffer *out = &client->out;
     while (out->start < out->end && !client->output_failed) {
         size_t len = out->end - out->start;
-        ssize_t n = send(client->fd, out->bytes + out->start, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send_bytes(client, out->bytes + out->start, len);
         if (n >= 0) {
             out->start += (size_t)n;
             continue;
@@ -311,6 +329,7 @@ void heapd_client_destroy(struct heapd_client *client)
         return;
     }
     call_begins(client);
+    heapd_tls_destroy(client->tls);
     if (client->fd >= 0) {
         close(client->fd);
     }
@@ -441,6 +460,41 @@ static enum heapd_status connect_tcp(struct heapd_client *client, const char *ho
     return HEAPD_OK;
 }
 
+/* The handshake on a socket that is connected. */
+static enum heapd_status begin_tls(struct heapd_client *client, const char *host_port, int64_t deadline)
+{
+    char host[256];
+    short events = 0;
+    int done;
+    split_host_port(host, host_port);
+    client->tls = heapd_tls_create(client->fd, host);
+    if (client->tls == NULL) {
+        return fail_no_memory(client);
+    }
+    while ((done = heapd_tls_handshake(client->tls, &events)) == 0) {
+        if (wait_ready(client->fd, events, deadline) == 0) {
+            return fail_connect(client, ETIMEDOUT);
+        }
+    }
+    return done > 0 ? HEAPD_OK
+                    : fail(client, HEAPD_CLOSED, "cannot connect to %s: %s", client->address, heapd_tls_why(client->tls));
+}
+
+static enum heapd_status connect_tls(struct heapd_client *client, const char *host_port, int64_t deadline)
+{
+    enum heapd_status status = connect_tcp(client, host_port, deadline);
+    if (status == HEAPD_OK) {
+        status = begin_tls(client, host_port, deadline);
+        if (status != HEAPD_OK) {
+            heapd_tls_destroy(client->tls);
+            close(client->fd);
+            client->tls = NULL;
+            client->fd = -1;
+        }
+    }
+    return status;
+}
+
 enum heapd_status heapd_connect(struct heapd_client *client, const char *address)
 {
     char fallback[4096];
@@ -470,7 +524,10 @@ enum heapd_status heapd_connect(struct heapd_client *client, const char *address
     if (strncmp(address, "tcp:", 4) == 0) {
         return connect_tcp(client, address + 4, deadline);
     }
-    return fail(client, HEAPD_USAGE, "bad address %s: write unix:PATH or tcp:HOST:PORT", address);
+    if (strncmp(address, "tls:", 4) == 0) {
+        return connect_tls(client, address + 4, deadline);
+    }
+    return fail(client, HEAPD_USAGE, "bad address %s: write unix:PATH, tcp:HOST:PORT or tls:HOST:PORT", address);
 }
 
 const char *heapd_address(const struct heapd_client *client)

@@ -23,7 +23,7 @@
  *         heapd_client_destroy(client); // the list dies here: nothing else referred to it
  *     }
  *
- * Build it with: cc program.c -lheapdclient -ljansson
+ * Build it with: cc program.c -lheapdclient -ljansson -lssl -lcrypto
  *
  * Errors: what can fail returns an enum heapd_status; the results behind pointers are untouched then, and
  * heapd_last_error() says more.  Nothing prints, nothing exits, no signal is raised or needed.
@@ -77,8 +77,9 @@ struct heapd_client *heapd_client_create(void);
 /* heapd_client_destroy -- closes the connection, frees everything.  NULL is fine. */
 void heapd_client_destroy(struct heapd_client *client);
 
-/* heapd_connect -- connects to `address`: "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6).
- * NULL means heapd_default_address().  A connection that takes longer than ten seconds, or than the
+/* heapd_connect -- connects to `address`: "unix:PATH", "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6), or
+ * "tls:HOST:PORT", where the daemon's certificate must be for HOST and from an authority that OpenSSL trusts
+ * by default ($SSL_CERT_FILE names others).  NULL means heapd_default_address().  A connection that takes longer than ten seconds, or than the
  * time-out if that is shorter, is HEAPD_TIMEOUT.  On a connected client: HEAPD_USAGE. */
 enum heapd_status heapd_connect(struct heapd_client *client, const char *address);
 

@@ -15,8 +15,8 @@ set -eu
 build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev libssl-dev node-llhttp"
 # cmocka: unit tests.  libcurl: the tests' client.  valgrind: heap tests once.  zlib: the real heap trace.
 # python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
-# graphviz: draws what heapctl graph and heap.export write.  curl: the README's tour of HTTP.
-test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect graphviz curl"
+# graphviz: draws what heapctl graph and heap.export write.  curl: the README's tour of HTTP.  openssl makes certificates.
+test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect graphviz curl openssl"
 # chromium: the DevTools that load our heap snapshots; node and npm, from wherever they are, drive it.
 devtools="$test chromium"
 command -v node >/dev/null 2>&1 || devtools="$devtools nodejs"
