@@ -12,7 +12,7 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); the benchmark, tiny; in the long run each fuzz target for a minute
+#                       beside CPython (tests/fuzz); kill -9 and full disks (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -181,6 +181,20 @@ run_fuzz() {
     start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
 }
 
+# kill -9 beside a model, with few and with many snapshots; a disk that fills up.
+run_fault() {
+    local rounds=20 times=1
+    [ "${LONG:-0}" = 0 ] || times=50
+    start script "plain fault/kill9" python3 -B tests/fault/kill9.py --rounds $((rounds * times))
+    start script "plain fault/kill9 snapshots" env SNAPSHOT_BYTES=20000 \
+        python3 -B tests/fault/kill9.py --rounds $((rounds * times))
+    start script "address fault/kill9" env HEAPD_STRESS=slice=3 SNAPSHOT_BYTES=100000 \
+        python3 -B tests/fault/kill9.py --rounds $((rounds * times / 4)) --longest 1 --heapd build/address/heapd
+    start script "plain fault/kill9 everysec" \
+        python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
+    start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
+}
+
 build address test-programs || build_failed address
 (
     build "" test-programs bench-programs
@@ -197,6 +211,7 @@ start script "layers" tests/layers.sh build
 start script "layers_test" tests/layers_test.sh
 start script "devtools" tests/devtools/run.sh
 run_fuzz
+run_fault
 start script "bench smoke" tests/bench/smoke.sh
 run_plain
 run_thread
