@@ -350,8 +350,11 @@ def self_test(arguments):
 
 def stress(arguments, lie=None):
     """What went wrong."""
-    daemon = Daemon(os.environ.get("HEAPD_BIN", "build/heapd"), ["--threads", str(arguments.threads)],
-                    {"HEAPD_STRESS": arguments.stress})
+    environment = {"HEAPD_STRESS": arguments.stress}
+    for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # an assertion that fails tells where
+        environment[name] = os.environ.get(name, "") + ":handle_abort=1"
+    daemon = Daemon(os.environ.get("HEAPD_BIN", "build/heapd"),
+                    ["--threads", str(arguments.threads), "--log-level", "error"], environment)
     world = World(daemon.path, arguments.seed)
     world.lie = lie
     try:
