@@ -15,8 +15,8 @@
 #                       beside CPython (tests/fuzz); the benchmark, tiny
 #   sliced              the conformance tests, the wire cases and the random programs once more on a daemon that does
 #                       all that can be done in slices in slices of one object (HEAPD_STRESS)
-#   stress              many clients at once on daemons of 3 threads, with a collection after each request as well,
-#                       10 seconds (LONG=1: 10 minutes) under each sanitizer (tests/fuzz/stress.py)
+#   stress              many clients at once on daemons of 3 threads in slices of one object, with a collection after
+#                       each request and without, 10 seconds each (LONG=1: 10 minutes) under each sanitizer
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -200,11 +200,14 @@ run_sliced() {
 }
 
 run_stress() {
-    local sanitize seconds=10
+    local sanitize switches seconds=10
     [ "${LONG:-0}" = 0 ] || seconds=600
     for sanitize in thread address; do
-        start script "$sanitize fuzz/stress" env HEAPD_BIN="build/$sanitize/heapd" \
-            python3 tests/fuzz/stress.py --seconds "$seconds"
+        # With forced collections one is always under way, so small young ones never come between its slices.
+        for switches in collect=1,slice=1,interval=1 slice=1,interval=1; do
+            start script "$sanitize fuzz/stress $switches" env HEAPD_BIN="build/$sanitize/heapd" \
+                python3 tests/fuzz/stress.py --seconds "$seconds" --clients 8 --stress "$switches"
+        done
     done
     start script "plain fuzz/stress self-test" env HEAPD_BIN=build/heapd \
         python3 tests/fuzz/stress.py --self-test --seconds 1
