@@ -161,9 +161,12 @@ void park_look(struct rpc_thread *thread)
 
 void park_after_step(struct rpc_service *service)
 {
-    if (service->collector != NULL && !heap_is_collecting(service->heap)) {
-        heap_last_collection(service->heap, &service->collector->collection);
-        service->collector = NULL;
+    if (!heap_is_collecting(service->heap)) {
+        if (service->collector != NULL) {
+            heap_last_collection(service->heap, &service->collector->collection);
+            service->collector = NULL;
+        }
+        /* Even if the connection that was short is gone: others may have waited for the same room. */
         atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
     }
     struct park **link = &service->graves;

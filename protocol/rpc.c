@@ -611,19 +611,28 @@ static void run_first_with_heap(struct rpc_conn *conn)
     }
 }
 
+/* Whether the connection's request, which was parked, is over now, and another comes: those that wait for the heap to
+ * be still come first, or one that asks for collections in a pipeline would keep them waiting to its end. */
+static bool has_had_its_turn(const struct rpc_conn *conn, bool was_parked)
+{
+    return was_parked && conn->park == NULL && conn->first != NULL && !is_within_batch(conn->first);
+}
+
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
 static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
 {
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
-    bool late = false;
+    bool late = false, is_next = false;
     if (conn->session == NULL) {
         conn_must_close(conn, "no memory for its session");
     } else {
         heap_set_creator(heap, conn->session->heap);
     }
-    while (!late && may_go_on(conn)) {
+    while (!late && !is_next && may_go_on(conn)) {
+        bool was_parked = conn->park != NULL;
         run_first_with_heap(conn);
+        is_next = has_had_its_turn(conn, was_parked);
         if (heap_wanted(heap)) {
             take_time(thread);
             heap_pass(heap);
@@ -636,6 +645,10 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
         event_deliver(conn);
+    }
+    if (is_next && conn->ready.linked) {
+        conn_list_remove_ready(thread, conn);
+        conn_list_add_ready(thread, conn);
     }
     return late;
 }
