@@ -207,7 +207,7 @@ bool gc_place(struct heap *heap, struct container *c, uint32_t list)
     return true;
 }
 
-bool gc_track(struct heap *heap, struct container *c)
+bool gc_track_slowly(struct heap *heap, struct container *c)
 {
     struct gc_chunk *chunk = chunk_with_room(heap, 0);
     if (unlikely(chunk == NULL)) {

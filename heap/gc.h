@@ -124,7 +124,8 @@ struct gc {
     /* Of gc_young.c. */
     uint64_t small_max;      /* candidates: more are for the machine */
     int young_collected;     /* generations 0..this are being collected; -1: none */
-    uint64_t young_refs, young_found; /* references of the candidates; how many of these are garbage */
+    uint64_t young_found;    /* how many are garbage */
+    uint8_t young_flags;     /* all flags that any candidate has */
     bool young_needs_more;   /* the end of some is more than freeing them */
     bool young_weakrefs;     /* some have any */
     uint64_t stack_base;     /* entries below are not its own */
@@ -155,8 +156,8 @@ struct gc {
 
 HEAP_MUST_USE bool gc_init(struct heap *heap);
 void gc_fini(struct heap *heap);
-/* Puts a new container into generation 0.  false: no memory for a slot. */
-HEAP_MUST_USE bool gc_track(struct heap *heap, struct container *c);
+/* gc_track() of heap_internal.h where the chunk has holes or is nearly full, or there is none.  false: no memory. */
+HEAP_MUST_USE bool gc_track_slowly(struct heap *heap, struct container *c);
 /* Takes a dying container out of whatever it is in. */
 void gc_untrack(struct heap *heap, struct container *c);
 /* Makes a container of any generation, also a frozen one, one of generation 0; an atom, or what is not tracked, stays
@@ -173,10 +174,10 @@ static inline void gc_count_made(struct gc *gc)
     uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
     atomic_store_explicit(&gc->count[0], count + (count != UINT32_MAX), memory_order_relaxed);
 }
-static inline void gc_count_freed(struct gc *gc)
+static inline void gc_count_freed(struct gc *gc, uint32_t freed)
 {
     uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
-    atomic_store_explicit(&gc->count[0], count - (count != 0), memory_order_relaxed);
+    atomic_store_explicit(&gc->count[0], count > freed ? count - freed : 0, memory_order_relaxed);
 }
 /* Generation 0..2, 3 for frozen, -1 untracked. */
 int gc_generation(const struct heap *heap, uint32_t ref);
