@@ -43,7 +43,9 @@ struct gc_chunk {
 #define LIST_CANDIDATE 3u /* what the machine collects; new objects do not go there */
 #define LISTS 4u
 #define GC_SMALL_MAX 20000u /* candidates that gc_young.c collects in one go: some 200 us */
-#define GC_STACK_ROOM 4096u /* entries that there always is memory for */
+#define GC_STACK_ROOM 4096u /* entries that it has at first */
+#define GC_STACK_KEPT (GC_STACK_ROOM * 4)   /* that it goes on having */
+#define GC_STACK_PIECE (GC_STACK_ROOM * 64) /* that are given back together */
 #define WORDS_PER_POOL (POOL_BYTES / GRANULE_BYTES / 64) /* of a bitmap */
 
 /* Chunks of one generation.  A chunk with a free slot comes before every full one. */
@@ -118,6 +120,8 @@ struct gc {
     uint32_t *stack;         /* reached, not yet scanned */
     uint64_t stack_used, stack_room;
     uint64_t stack_max;      /* entries; past it `overflowed` is set instead */
+    size_t stack_bytes;      /* of address space */
+    atomic_bool stack_is_large; /* some of it can be given back; anybody may ask */
     bool overflowed;         /* something reached was not pushed: scan all reached again */
     struct gc_partial partial;
 
@@ -274,7 +278,9 @@ bool gc_is_stripped(const struct gc *gc, uint32_t ref);
 
 /* ---- gc_mark.c ---- */
 
-bool gc_stack_grow(struct gc *gc);         /* to twice its room; false: no memory */
+bool gc_stack_grow(struct gc *gc);         /* to twice its room; false: it cannot */
+/* Gives a piece of a large stack to the kernel (some 50 us).  false: there was none, or it is in use. */
+bool gc_stack_release(struct gc *gc);
 void gc_push(struct gc *gc, uint32_t ref); /* onto the stack, or sets `overflowed` */
 /* Those of the states that determine what is reached.  true: done. */
 bool gc_promote_slice(struct heap *heap, struct slice *slice);

@@ -8,7 +8,8 @@
 
 bool heap_work_pending(const struct heap *heap)
 {
-    return atomic_load_explicit(&heap->work_pending, memory_order_relaxed) || pymalloc_can_release(&heap->pm);
+    return atomic_load_explicit(&heap->work_pending, memory_order_relaxed) || pymalloc_can_release(&heap->pm) ||
+           atomic_load_explicit(&heap->gc.stack_is_large, memory_order_relaxed);
 }
 
 bool heap_step(struct heap *heap, uint32_t budget_us)
@@ -19,7 +20,7 @@ bool heap_step(struct heap *heap, uint32_t budget_us)
     slice_begin(&slice, &heap->slices, budget_us);
     bool is_done = dying_step(heap, &slice) && gc_step(heap, &slice) && shape_leave_slice(heap, &slice);
     atomic_store_explicit(&heap->work_pending, !is_done, memory_order_relaxed);
-    if (is_done) { /* one arena a step: who goes on allocating may well want them again */
+    if (is_done && !gc_stack_release(&heap->gc)) { /* one piece a step: who goes on may well want them again */
         pymalloc_release(&heap->pm);
     }
     return heap_work_pending(heap);
