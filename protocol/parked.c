@@ -159,16 +159,9 @@ void park_look(struct rpc_thread *thread)
 
 /* ---- slices ---- */
 
-void park_after_step(struct rpc_service *service)
+/* Frees those of the graves whose deaths are over. */
+static void free_graves(struct rpc_service *service)
 {
-    if (!heap_is_collecting(service->heap)) {
-        if (service->collector != NULL) {
-            heap_last_collection(service->heap, &service->collector->collection);
-            service->collector = NULL;
-        }
-        /* Even if the connection that was short is gone: others may have waited for the same room. */
-        atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
-    }
     struct park **link = &service->graves;
     while (*link != NULL) {
         struct park *grave = *link;
@@ -179,6 +172,19 @@ void park_after_step(struct rpc_service *service)
             link = &grave->next;
         }
     }
+}
+
+void park_after_step(struct rpc_service *service)
+{
+    if (!heap_is_collecting(service->heap)) {
+        if (service->collector != NULL) {
+            heap_last_collection(service->heap, &service->collector->collection);
+            service->collector = NULL;
+        }
+        /* Even if the connection that was short is gone: others may have waited for the same room. */
+        atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
+    }
+    free_graves(service);
 }
 
 void park_wake_others(struct rpc_thread *thread)
@@ -196,6 +202,6 @@ void park_wake_others(struct rpc_thread *thread)
 
 void park_fini(struct rpc_service *service)
 {
-    park_after_step(service);
+    free_graves(service);
     free(service->spare);
 }
