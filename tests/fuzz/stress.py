@@ -221,7 +221,6 @@ def check(line):
 def unbind_all(line):
     names = line.one("name.list", limit=100000)["names"]
     line.send([{"method": "name.unbind", "params": [name["name"]]} for name in names])
-    return len(names)
 
 
 def care(line, world, daemon, seconds):
@@ -258,11 +257,12 @@ def let_go(line):
         time.sleep(0.1)
         if time.monotonic() > until:
             raise Wrong("sessions do not end: %s" % line.one("server.clients"))
-    left = 1
-    while left > 0:
+    while True:
         line.one("gc.garbage", clear=True)
-        left = unbind_all(line)
+        unbind_all(line)
         line.one("collect")
+        if not line.one("name.list")["names"]:
+            break
     return line.one("stats", section="objects")
 
 

@@ -123,11 +123,11 @@ static int explorer_setup(void **state)
 /* Says where a run failed. */
 static void say_run(const struct explorer *e)
 {
+    static const char *const hows[] = {"", " middle", " frozen"};
     const struct setup *s = &e->setup;
     print_error("schedule %llu: %u objects, edges %#llx, held %#x, weak %#x, settled %#x%s, generation %d, shapes",
                 (unsigned long long)e->schedules + 1, s->objects,
-                (unsigned long long)s->edges, s->held, s->weak, s->settled, s->how == SETTLED_FROZEN ? " frozen" : s->how == SETTLED_MIDDLE ? " middle" : "",
-                s->generation);
+                (unsigned long long)s->edges, s->held, s->weak, s->settled, hows[s->how], s->generation);
     for (unsigned i = 0; i < s->objects; i++) {
         print_error(" %u", s->shapes[i]);
     }
