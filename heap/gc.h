@@ -172,6 +172,11 @@ static inline bool gc_is_collecting(const struct gc *gc)
 {
     return gc->state > GC_DRAIN;
 }
+/* Whether a full collection may be about to begin, which it cannot while something is built. */
+static inline bool gc_awaits_builds(const struct gc *gc)
+{
+    return gc->state == GC_DRAIN && gc->run.result.generation == 2;
+}
 /* Counts a container made or freed, tracked or not. */
 static inline void gc_count_made(struct gc *gc)
 {

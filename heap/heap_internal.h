@@ -271,6 +271,7 @@ struct heap {
     enum heap_wait wait;                         /* for heap_take_wait() */
     atomic_bool work_pending;                    /* heap_step() has something to do */
     _Atomic uint32_t still_wanted;               /* threads in heap_enter_still() */
+    uint32_t builds;                             /* begun and not ended */
 
     /* Counters, written with the GIL and read by anybody. */
     counter_u64 created, freed;

@@ -33,6 +33,27 @@ void heap_set_slice(struct heap *heap, uint32_t us, uint32_t objects)
     heap->slices.objects = objects;
 }
 
+/* ---- builds ---- */
+
+void heap_build_begin(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    heap->builds++;
+}
+
+void heap_build_end(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    HEAP_ASSERT(heap->builds > 0);
+    heap->builds--;
+}
+
+bool heap_is_awaited(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    return atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) > 0 || gc_awaits_builds(&heap->gc);
+}
+
 /* ---- waiting ---- */
 
 #define LOOK_NS 500000 /* between two looks of heap_enter_still(): as long as a slice */
@@ -52,7 +73,7 @@ bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
     case HEAP_WAIT_VERDICT: /* also of those that only the condemned may refer to */
         return !gc_is_judging(&heap->gc) && heap->gc.state != GC_STRIP;
     case HEAP_WAIT_COLLECTION:
-        return heap->dying_first == NULL && !heap_is_collecting(heap) && heap->visit == NULL &&
+        return heap->dying_first == NULL && !heap_is_collecting(heap) && heap->visit == NULL && heap->builds == 0 &&
                atomic_load_explicit(&heap->still_wanted, memory_order_relaxed) == 0;
     default:
         return heap->dying_first == NULL;
@@ -62,7 +83,7 @@ bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait)
 bool heap_is_still(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
-    bool is_still = heap->dying_first == NULL && !heap_is_collecting(heap);
+    bool is_still = heap->dying_first == NULL && !heap_is_collecting(heap) && heap->builds == 0;
     if (!is_still) {
         heap->wait = HEAP_WAIT_COLLECTION;
     }

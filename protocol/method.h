@@ -19,6 +19,7 @@
 
 struct rpc_service;
 struct rpc_conn;
+struct building;
 struct park;
 
 /* ---- parameters ---- */
@@ -90,6 +91,7 @@ struct call {
     unsigned stage;         /* what it had behind it when it asked, 0 at first */
     bool has_begun_collection; /* it waits for the end of one it has begun */
     struct heap_collection *collection; /* and the collection it began then */
+    struct building *building;  /* a value that is built already; NULL: none */
     const _Atomic bool *cancel; /* of a question: nobody waits for the answer any more; else NULL */
     struct fault *fault;
 };

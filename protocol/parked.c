@@ -187,9 +187,8 @@ void park_after_step(struct rpc_service *service)
     free_graves(service);
 }
 
-void park_wake_others(struct rpc_thread *thread)
+void park_wake_others(struct rpc_service *service, const struct rpc_thread *thread)
 {
-    struct rpc_service *service = thread->service;
     pthread_mutex_lock(&service->mutex);
     for (struct rpc_thread *other = service->threads; other != NULL; other = other->next) {
         if (other != thread && atomic_load_explicit(&other->has_parked, memory_order_relaxed) &&

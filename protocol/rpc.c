@@ -256,6 +256,7 @@ static inline struct call call_of(struct rpc_conn *conn)
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
         .stage = conn->park != NULL ? conn->park->stage : 0,
         .collection = conn->park != NULL ? &conn->park->collection : NULL,
+        .building = conn->built != NULL ? conn->built->building : NULL,
         .fault = &thread->fault,
     };
 }
@@ -302,6 +303,9 @@ static bool run_method(struct rpc_conn *conn, const struct request *request)
     struct call call = call_of(conn);
     bool done = request->method->needs_gil ? run_handler(&call, request) : reply_attempt(&call, request);
     if (unlikely(call.wait != HEAP_WAIT_NOTHING)) {
+        if (conn->built != NULL && (call.wait == HEAP_WAIT_COLLECTION || !building_owns(conn->built->building))) {
+            question_forget(conn); /* it would wait for itself, or has lost the value: that is built again */
+        }
         if (park_again(conn, &call)) {
             out_truncate(&conn->out, before);
             conn->batch_replies = replies_before;
@@ -360,6 +364,13 @@ static void fail_question(struct rpc_conn *conn, const struct request *request)
     send_fault(conn, request, conn->out.len);
 }
 
+/* Whether the value of the connection's first request is large, and has not been built.  Without memory or a thread
+ * for that the request builds it by itself. */
+static inline bool building_is_due(const struct rpc_conn *conn)
+{
+    return conn->first->bytes >= BUILDING_BYTES && conn->built == NULL && building_is_wanted(conn->first);
+}
+
 /* Runs the connection's first request and drops it; a question is asked, and stays. */
 static void run_first(struct rpc_conn *conn)
 {
@@ -370,12 +381,14 @@ static void run_first(struct rpc_conn *conn)
         conn->line_start = conn->out.len;
         conn->batch_replies = 0;
     }
-    if (conn->park == NULL) {
+    if (conn->park == NULL && conn->built == NULL) {
         count_request(conn, request);
     }
     if (!batch_is_full(conn, request)) {
         if (request->method == NULL) {
             send_ready(conn, request);
+        } else if (unlikely(building_is_due(conn)) && question_ask_value(conn, conn->session->number)) {
+            return;
         } else if (!request_is_question(request)) {
             if (!run_method(conn, request)) {
                 note_parked(conn);
@@ -453,6 +466,13 @@ static void take_answers(struct rpc_thread *thread)
     struct question *question;
     while ((question = question_take(thread)) != NULL) {
         struct rpc_conn *conn = question->conn;
+        if (conn != NULL && question->building != NULL) {
+            conn->question = NULL;
+            conn->built = question;
+            conn_list_add_notice(thread, conn);
+            conn_list_add_ready(thread, conn);
+            continue;
+        }
         if (conn != NULL) {
             finish_question(conn, question);
             conn_list_add_notice(thread, conn);
@@ -482,7 +502,7 @@ static bool may_go_on(struct rpc_conn *conn)
     }
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
     uint64_t share = max != 0 && max < RPC_OUTPUT_HIGH_BYTES ? max : RPC_OUTPUT_HIGH_BYTES;
-    return is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
+    return conn->built != NULL || is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
 }
 
 /* Once a run, when the server has had its chance to send: too much is still unread. */
@@ -738,7 +758,15 @@ static void run_with_heap(struct rpc_thread *thread)
     look_at_told(thread);
     claim_work(thread);
     thread->service->book.running = NULL;
+    bool has_used_value = thread->has_used_value;
+    if (unlikely(has_used_value)) {
+        thread->has_used_value = false;
+        park_look(thread);
+    }
     heap_leave(heap);
+    if (unlikely(has_used_value)) {
+        park_wake_others(thread->service, thread);
+    }
 }
 
 /* ---- slices of the heap's work ---- */
@@ -787,7 +815,7 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
     }
     service->book.running = NULL;
     heap_leave(service->heap);
-    park_wake_others(thread);
+    park_wake_others(service, thread);
     return rpc_thread_has_work(thread);
 }
 
