@@ -84,7 +84,7 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (!slowlog_init(&service->slowlog, SLOWLOG_US_DEFAULT)) {
         goto fail_slowlog;
     }
-    if (!question_desk_init(&service->desk)) {
+    if (!question_desk_init(service)) {
         goto fail_desk;
     }
     if (!access_book_init(&service->access)) {
