@@ -104,8 +104,9 @@ $(B)/%.o: %.c
 $(UNIT_TESTS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libprotocol.a $(B)/libheap.a $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -ljansson -lssl -lcrypto -lz -lm
-# Its allocations can be made to fail.
-$(B)/tests/unit/test_question_faults: LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+# Their allocations can be made to fail.
+$(B)/tests/unit/test_faults $(B)/tests/unit/test_question_faults: \
+    LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(INTEGRATION_TESTS) $(TEST_TOOLS): $(B)/%: $(B)/%.o $(B)/libsupport.a $(B)/libheapdclient.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lcmocka -lcurl -ljansson -lssl -lcrypto -lz -lm

@@ -14,7 +14,8 @@
 
 /* ---- life ---- */
 
-static uint64_t *bitmap_create(size_t bytes)
+/* Zeros that take memory where they are written. */
+static void *reserve(size_t bytes)
 {
     void *bits = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return bits != MAP_FAILED ? bits : NULL;
@@ -24,10 +25,10 @@ bool gc_init(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
     gc->bitmap_bytes = heap->pm.half_bytes / GRANULE_BYTES / 8;
-    gc->old = bitmap_create(gc->bitmap_bytes);
-    gc->mark = bitmap_create(gc->bitmap_bytes);
-    gc->frozen = bitmap_create(gc->bitmap_bytes);
-    gc->young = bitmap_create(gc->bitmap_bytes);
+    gc->old = reserve(gc->bitmap_bytes);
+    gc->mark = reserve(gc->bitmap_bytes);
+    gc->frozen = reserve(gc->bitmap_bytes);
+    gc->young = reserve(gc->bitmap_bytes);
     gc->candidates = gc->old;
     for (unsigned i = 0; i < LISTS; i++) {
         gc->lists[i] = (struct gc_list){NO_CHUNK, NO_CHUNK};
@@ -36,16 +37,17 @@ bool gc_init(struct heap *heap)
     atomic_store(&gc->threshold[0], 700);
     atomic_store(&gc->threshold[1], 10);
     atomic_store(&gc->threshold[2], 10);
-    gc->stack = malloc(GC_STACK_ROOM * sizeof *gc->stack);
+    gc->stack_max = gc->bitmap_bytes * 8 / 2 + GC_STACK_ROOM; /* containers take two granules at least */
+    gc->stack_bytes = gc->stack_max * sizeof *gc->stack;
+    gc->stack = reserve(gc->stack_bytes);
     gc->stack_room = GC_STACK_ROOM;
-    gc->stack_max = UINT64_MAX;
     gc->young_collected = -1;
     gc->small_max = GC_SMALL_MAX;
     return gc->old != NULL && gc->mark != NULL && gc->frozen != NULL && gc->young != NULL &&
            gc->stack != NULL;
 }
 
-static void bitmap_destroy(uint64_t *bits, size_t bytes)
+static void reserve_end(void *bits, size_t bytes)
 {
     if (bits != NULL) {
         munmap(bits, bytes);
@@ -59,11 +61,11 @@ void gc_fini(struct heap *heap)
         pymalloc_table_free(&heap->pm, gc->chunks[i], sizeof **gc->chunks);
     }
     pymalloc_table_free(&heap->pm, gc->chunks, gc->chunk_room * sizeof *gc->chunks);
-    free(gc->stack);
-    bitmap_destroy(gc->old, gc->bitmap_bytes);
-    bitmap_destroy(gc->mark, gc->bitmap_bytes);
-    bitmap_destroy(gc->frozen, gc->bitmap_bytes);
-    bitmap_destroy(gc->young, gc->bitmap_bytes);
+    reserve_end(gc->stack, gc->stack_bytes);
+    reserve_end(gc->old, gc->bitmap_bytes);
+    reserve_end(gc->mark, gc->bitmap_bytes);
+    reserve_end(gc->frozen, gc->bitmap_bytes);
+    reserve_end(gc->young, gc->bitmap_bytes);
     pymalloc_table_free(&heap->pm, gc->saved.refs, gc->saved.room * sizeof *gc->saved.refs);
 }
 
@@ -207,7 +209,7 @@ bool gc_place(struct heap *heap, struct container *c, uint32_t list)
     return true;
 }
 
-bool gc_track(struct heap *heap, struct container *c)
+bool gc_track_slowly(struct heap *heap, struct container *c)
 {
     struct gc_chunk *chunk = chunk_with_room(heap, 0);
     if (unlikely(chunk == NULL)) {

@@ -43,7 +43,9 @@ struct gc_chunk {
 #define LIST_CANDIDATE 3u /* what the machine collects; new objects do not go there */
 #define LISTS 4u
 #define GC_SMALL_MAX 20000u /* candidates that gc_young.c collects in one go: some 200 us */
-#define GC_STACK_ROOM 4096u /* entries that there always is memory for */
+#define GC_STACK_ROOM 4096u /* entries that it has at first */
+#define GC_STACK_KEPT (GC_STACK_ROOM * 4)   /* that it goes on having */
+#define GC_STACK_PIECE (GC_STACK_ROOM * 64) /* that are given back together */
 #define WORDS_PER_POOL (POOL_BYTES / GRANULE_BYTES / 64) /* of a bitmap */
 
 /* Chunks of one generation.  A chunk with a free slot comes before every full one. */
@@ -118,13 +120,16 @@ struct gc {
     uint32_t *stack;         /* reached, not yet scanned */
     uint64_t stack_used, stack_room;
     uint64_t stack_max;      /* entries; past it `overflowed` is set instead */
+    size_t stack_bytes;      /* of address space */
+    atomic_bool stack_is_large; /* some of it can be given back; anybody may ask */
     bool overflowed;         /* something reached was not pushed: scan all reached again */
     struct gc_partial partial;
 
     /* Of gc_young.c. */
     uint64_t small_max;      /* candidates: more are for the machine */
     int young_collected;     /* generations 0..this are being collected; -1: none */
-    uint64_t young_refs, young_found; /* references of the candidates; how many of these are garbage */
+    uint64_t young_found;    /* how many are garbage */
+    uint8_t young_flags;     /* all flags that any candidate has */
     bool young_needs_more;   /* the end of some is more than freeing them */
     bool young_weakrefs;     /* some have any */
     uint64_t stack_base;     /* entries below are not its own */
@@ -155,8 +160,8 @@ struct gc {
 
 HEAP_MUST_USE bool gc_init(struct heap *heap);
 void gc_fini(struct heap *heap);
-/* Puts a new container into generation 0.  false: no memory for a slot. */
-HEAP_MUST_USE bool gc_track(struct heap *heap, struct container *c);
+/* gc_track() of heap_internal.h where the chunk has holes or is nearly full, or there is none.  false: no memory. */
+HEAP_MUST_USE bool gc_track_slowly(struct heap *heap, struct container *c);
 /* Takes a dying container out of whatever it is in. */
 void gc_untrack(struct heap *heap, struct container *c);
 /* Makes a container of any generation, also a frozen one, one of generation 0; an atom, or what is not tracked, stays
@@ -167,16 +172,21 @@ static inline bool gc_is_collecting(const struct gc *gc)
 {
     return gc->state > GC_DRAIN;
 }
+/* Whether a full collection may be about to begin, which it cannot while something is built. */
+static inline bool gc_awaits_builds(const struct gc *gc)
+{
+    return gc->state == GC_DRAIN && gc->run.result.generation == 2;
+}
 /* Counts a container made or freed, tracked or not. */
 static inline void gc_count_made(struct gc *gc)
 {
     uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
     atomic_store_explicit(&gc->count[0], count + (count != UINT32_MAX), memory_order_relaxed);
 }
-static inline void gc_count_freed(struct gc *gc)
+static inline void gc_count_freed(struct gc *gc, uint32_t freed)
 {
     uint32_t count = atomic_load_explicit(&gc->count[0], memory_order_relaxed);
-    atomic_store_explicit(&gc->count[0], count - (count != 0), memory_order_relaxed);
+    atomic_store_explicit(&gc->count[0], count > freed ? count - freed : 0, memory_order_relaxed);
 }
 /* Generation 0..2, 3 for frozen, -1 untracked. */
 int gc_generation(const struct heap *heap, uint32_t ref);
@@ -273,7 +283,9 @@ bool gc_is_stripped(const struct gc *gc, uint32_t ref);
 
 /* ---- gc_mark.c ---- */
 
-bool gc_stack_grow(struct gc *gc);         /* to twice its room; false: no memory */
+bool gc_stack_grow(struct gc *gc);         /* to twice its room; false: it cannot */
+/* Gives a piece of a large stack to the kernel (some 50 us).  false: there was none, or it is in use. */
+bool gc_stack_release(struct gc *gc);
 void gc_push(struct gc *gc, uint32_t ref); /* onto the stack, or sets `overflowed` */
 /* Those of the states that determine what is reached.  true: done. */
 bool gc_promote_slice(struct heap *heap, struct slice *slice);

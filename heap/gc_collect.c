@@ -131,7 +131,9 @@ static void run_slice(struct heap *heap, struct slice *slice)
     take_deaths(&gc->run);
     bool goes_on = true;
     while (goes_on && gc->state != GC_IDLE) {
-        if (gc->state == GC_DRAIN) {
+        if (gc->state == GC_DRAIN && gc->run.result.generation == 2 && heap->builds > 0) {
+            goes_on = false; /* marking from the roots would miss what is being built */
+        } else if (gc->state == GC_DRAIN) {
             start(heap);
         } else if (gc->state == GC_END) {
             goes_on = dead_slice(heap, slice);
@@ -188,6 +190,7 @@ static bool begin(struct heap *heap, int generation, bool automatic, struct slic
 void gc_finish(struct heap *heap)
 {
     struct slice endless;
+    HEAP_ASSERT(!gc_awaits_builds(&heap->gc) || heap->builds == 0);
     slice_begin(&endless, &heap->slices, 0);
     dead_drain(heap);
     uint64_t others = heap->freed_pending;
@@ -222,6 +225,9 @@ static bool may_begin(struct heap *heap, int generation)
 {
     const struct gc *gc = &heap->gc;
     if (gc->state != GC_IDLE || gc->inside.dies) {
+        return false;
+    }
+    if (generation == 2 && heap->builds > 0) {
         return false;
     }
     bool is_short = generation < 2 && heap->dying_first == NULL && heap->dead_head == 0;
@@ -313,7 +319,8 @@ static __attribute__((noinline)) bool poll_due(struct heap *heap)
         !atomic_load_explicit(&gc->enabled, memory_order_relaxed)) {
         return false;
     }
-    int generation = generation_due(gc, gc->state != GC_IDLE || is_walked(heap) ? 1 : 2);
+    bool is_full_possible = gc->state == GC_IDLE && !is_walked(heap) && heap->builds == 0;
+    int generation = generation_due(gc, is_full_possible ? 2 : 1);
     if (generation < 0) {
         return false;
     }

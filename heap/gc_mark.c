@@ -9,7 +9,8 @@
  * at a time (gc->partial); what is added later comes behind what has been looked at, and its count changes.  Who moves
  * references about in a container says so: gc_before_insert() and the like.
  *
- * The stack needs no memory that cannot fail: what it could not take is found by scanning again all that is marked.
+ * The stack lies where address space is reserved for it: it grows without moving, and what it does not need is given
+ * back a mebibyte at a time.  What it cannot take is found by scanning again all that is marked.
  * Stack entries outlive slices.  One whose mark is gone has died since; what lives there now is somebody else, and
  * scanning that does no harm.
  * Start at drain().
@@ -17,19 +18,32 @@
 #include "gc_scan.h"
 #include "gc_walk.h"
 
+#include <sys/mman.h>
+
 #define AHEAD 8u       /* of a pass over a chunk: so many slots before it is read a header is asked for */
 
 /* ---- the stack of what is reached and not yet scanned ---- */
 
 bool gc_stack_grow(struct gc *gc)
 {
-    uint64_t room = gc->stack_room == 0 ? GC_STACK_ROOM : gc->stack_room * 2;
-    uint32_t *stack = room <= gc->stack_max ? realloc(gc->stack, room * sizeof *stack) : NULL;
-    if (stack == NULL) {
+    if (gc->stack_room * 2 > gc->stack_max) {
         return false;
     }
-    gc->stack = stack;
-    gc->stack_room = room;
+    gc->stack_room *= 2;
+    atomic_store_explicit(&gc->stack_is_large, gc->stack_room > GC_STACK_KEPT, memory_order_relaxed);
+    return true;
+}
+
+bool gc_stack_release(struct gc *gc)
+{
+    if (gc->state != GC_IDLE || gc->stack_room <= GC_STACK_KEPT) {
+        return false;
+    }
+    HEAP_ASSERT(gc->stack_used == 0);
+    uint64_t left = gc->stack_room > GC_STACK_KEPT + GC_STACK_PIECE ? gc->stack_room - GC_STACK_PIECE : GC_STACK_KEPT;
+    madvise(gc->stack + left, (gc->stack_room - left) * sizeof *gc->stack, MADV_DONTNEED);
+    gc->stack_room = left;
+    atomic_store_explicit(&gc->stack_is_large, gc->stack_room > GC_STACK_KEPT, memory_order_relaxed);
     return true;
 }
 

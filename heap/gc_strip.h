@@ -37,7 +37,8 @@ static inline __attribute__((always_inline)) void gc_strip_end(struct heap *heap
         lasting_tell(heap, HEAP_EFFECT_SWEPT, object_ref(heap, c), false);
         handle_release(heap, object_ref(heap, c));
     }
-    if (c->head.type != HEAP_T_CLASS) {
+    bool has_none = c->head.type == HEAP_T_LIST && list_is_inside((const struct list *)c); /* as many have */
+    if (!has_none && c->head.type != HEAP_T_CLASS) {
         object_free_buffers(heap, c);
     }
 }

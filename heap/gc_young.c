@@ -4,8 +4,7 @@
  * each other do not account for comes from outside; what is reached from those with such a reference is
  * alive; the rest is garbage.  Older objects count as alive, as in CPython.
  *
- *   copy        scratch = refcount, for every candidate
- *   subtract    one less for every reference from a candidate
+ *   subtract    scratch = refcount, less one for every reference from a candidate
  *   reach       from those above 0: scratch = REACHED
  *   sweep       the others' weakrefs are cleared, they drop all references they hold, then the blocks are freed
  *   promote     what was reached goes to the next generation
@@ -21,6 +20,8 @@
 #define REACHED 0xFFFFFFFFu    /* scratch of a candidate that is alive */
 #define REFERENCES_MAX 100000u /* of all candidates */
 #define WEAKREFS_MAX 64u       /* of one of them */
+#define FREED_TOGETHER 64u
+#define SLOTS_TOGETHER 64u      /* of a loop that the compiler makes one of vectors */
 
 /* Of a pass over all candidates. */
 typedef void (*visitor)(struct heap *heap, struct gc_chunk *chunk, uint32_t i);
@@ -62,31 +63,53 @@ static inline uint32_t *scratch_of(const struct heap *heap, uint32_t ref)
 
 /* ---- steps ---- */
 
-static void copy_refcount(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+/* Scratch words of candidates become 0; those of free slots stay, the slots are threaded through them.  Slots past
+ * `untouched` are free. */
+static void clear_scratch(struct gc_chunk *chunk)
 {
-    chunk->scratch[i] = candidate_at(heap, chunk, i)->head.refcount;
+    for (uint32_t i = 0; i < chunk->untouched; i += SLOTS_TOGETHER) {
+        const uint32_t *refs = chunk->refs + i;
+        uint32_t *scratch = chunk->scratch + i;
+        for (unsigned k = 0; k < SLOTS_TOGETHER; k++) {
+            scratch[k] = refs[k] != 0 ? 0 : scratch[k];
+        }
+    }
 }
 
+/* What is added later may make up for it: in between the word is what is missing, modulo 2^32. */
 static inline void subtract_one(const struct heap *heap, uint32_t ref)
 {
     uint32_t *scratch = scratch_of(heap, ref);
     if (scratch != NULL) {
-        HEAP_DCHECK(*scratch > 0);
         (*scratch)--;
     }
 }
 
-static void subtract_references(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+/* Adds the refcounts of a chunk's candidates, and takes their references away.  Ends early where they have more than
+ * `refs_max` together.  Returns how many they have. */
+static uint64_t subtract_references(struct heap *heap, struct gc_chunk *chunk, uint64_t refs_max)
 {
-    struct edges edges = object_edges(heap, candidate_at(heap, chunk, i));
-    heap->gc.young_refs += edges.count;
-    if (unlikely(heap->gc.young_refs > REFERENCES_MAX)) {
-        return; /* the machine will do it */
+    uint64_t refs = 0;
+    uint8_t flags = 0;
+    for (uint32_t i = 0; i < chunk->untouched; i++) {
+        if (chunk->refs[i] == 0) {
+            continue;
+        }
+        const struct container *c = candidate_at(heap, chunk, i);
+        struct edges edges = object_edges(heap, c);
+        chunk->scratch[i] += c->head.refcount;
+        flags |= c->head.flags;
+        refs += edges.count;
+        if (unlikely(refs > refs_max)) {
+            break;
+        }
+        for (uint32_t k = 0; k < edges.count; k++) {
+            subtract_one(heap, edges.refs[k]);
+        }
+        subtract_one(heap, edges.extra);
     }
-    for (uint32_t k = 0; k < edges.count; k++) {
-        subtract_one(heap, edges.refs[k]);
-    }
-    subtract_one(heap, edges.extra);
+    heap->gc.young_flags |= flags;
+    return refs;
 }
 
 static inline void reach_one(struct heap *heap, uint32_t ref)
@@ -186,22 +209,70 @@ static void reach_overflowed(struct heap *heap, int generation)
     }
 }
 
-/* What is not from outside, nor reached from there, has a scratch of 0.  false: there are too many references. */
-static bool deduce_unreachable(struct heap *heap, int generation)
+/* Scratch becomes the number of references from outside.  false: there are too many references, the machine will do it. */
+static bool subtract_all(struct heap *heap, int generation)
+{
+    struct gc *gc = &heap->gc;
+    uint64_t left = REFERENCES_MAX;
+    for (int g = 0; g <= generation; g++) {
+        for (uint32_t n = gc->lists[g].head; n != NO_CHUNK; n = gc->chunks[n]->next) {
+            clear_scratch(gc->chunks[n]);
+        }
+    }
+    for (int g = 0; g <= generation; g++) {
+        for (uint32_t n = gc->lists[g].head; n != NO_CHUNK; n = gc->chunks[n]->next) {
+            uint64_t refs = subtract_references(heap, gc->chunks[n], left);
+            if (refs > left) {
+                return false;
+            }
+            left -= refs;
+        }
+    }
+    return true;
+}
+
+/* Candidates of a chunk with a scratch of 0. */
+static uint32_t count_zeros(const struct gc_chunk *chunk)
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < chunk->untouched; i += SLOTS_TOGETHER) {
+        const uint32_t *refs = chunk->refs + i, *scratch = chunk->scratch + i;
+        for (unsigned k = 0; k < SLOTS_TOGETHER; k++) {
+            found += (refs[k] != 0) & (scratch[k] == 0);
+        }
+    }
+    return found;
+}
+
+static uint64_t count_all_zeros(const struct gc *gc, int generation)
+{
+    uint64_t found = 0;
+    for (int g = 0; g <= generation; g++) {
+        for (uint32_t n = gc->lists[g].head; n != NO_CHUNK; n = gc->chunks[n]->next) {
+            found += count_zeros(gc->chunks[n]);
+        }
+    }
+    return found;
+}
+
+/* What is not from outside, nor reached from there, has a scratch of 0, and is counted.  Often that are all.
+ * false: there are too many references. */
+static bool deduce_unreachable(struct heap *heap, int generation, uint64_t candidates)
 {
     struct gc *gc = &heap->gc;
     bool overflowed = gc->overflowed;
     gc->overflowed = false;
     gc->stack_base = gc->stack_used;
-    gc->young_refs = 0;
-    for_candidates(heap, generation, copy_refcount);
-    for_candidates(heap, generation, subtract_references);
-    if (gc->young_refs <= REFERENCES_MAX) {
+    gc->young_flags = 0;
+    bool is_small = subtract_all(heap, generation);
+    gc->young_found = is_small ? count_all_zeros(gc, generation) : 0;
+    if (is_small && gc->young_found < candidates) {
         for_candidates(heap, generation, reach_if_external);
         reach_overflowed(heap, generation);
+        gc->young_found = count_all_zeros(gc, generation);
     }
     gc->overflowed = overflowed;
-    return gc->young_refs <= REFERENCES_MAX;
+    return is_small;
 }
 
 static bool is_garbage(const struct heap *heap, uint32_t ref)
@@ -210,13 +281,12 @@ static bool is_garbage(const struct heap *heap, uint32_t ref)
     return scratch != NULL && *scratch == 0;
 }
 
-/* Counts it, and whether its end is more than freeing it. */
+/* Whether its end is more than freeing it. */
 static void look_at_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
 {
     if (chunk->scratch[i] == 0) {
         uint32_t ref = chunk->refs[i];
         uint8_t flags = object_at(heap, ref)->flags;
-        heap->gc.young_found++;
         heap->gc.young_weakrefs = heap->gc.young_weakrefs || (flags & FLAG_WEAKREF);
         heap->gc.young_needs_more = heap->gc.young_needs_more || (flags & FLAG_FINALIZER) ||
                                     ((flags & FLAG_WEAKREF) && heap_weakref_count(heap, ref) > WEAKREFS_MAX);
@@ -232,11 +302,12 @@ bool gc_young_judge(struct heap *heap, int generation)
         return false;
     }
     gc->young_collected = generation;
-    gc->young_found = 0;
     gc->young_needs_more = gc->young_weakrefs = false;
-    bool is_small = deduce_unreachable(heap, generation);
+    bool is_small = deduce_unreachable(heap, generation, candidates);
     if (is_small) {
-        for_candidates(heap, generation, look_at_garbage);
+        if (gc->young_flags & (FLAG_WEAKREF | FLAG_FINALIZER)) {
+            for_candidates(heap, generation, look_at_garbage);
+        }
         bool saves = (heap_gc_debug(heap) & HEAP_GC_SAVEALL) && gc->young_found > 0;
         is_small = !saves && !gc->young_needs_more;
     }
@@ -272,19 +343,29 @@ static void strip_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
     }
 }
 
-/* The slots it empties are threaded by promote_chunk(), and counted by free_all(). */
-static void free_garbage(struct heap *heap, struct gc_chunk *chunk, uint32_t i)
+/* Those of one chunk.  The slots it empties are threaded by promote_chunk(), and counted by free_all(). */
+static void free_garbage(struct heap *heap, struct gc_chunk *chunk)
 {
-    if (chunk->scratch[i] == 0) {
-        struct container *c = candidate_at(heap, chunk, i);
+    uint32_t refs[FREED_TOGETHER], count = 0, freed = 0;
+    for (uint32_t i = 0; i < chunk->untouched; i++) {
+        uint32_t ref = chunk->refs[i];
+        if (ref == 0 || chunk->scratch[i] != 0) {
+            continue;
+        }
         if (unlikely(heap->gc.state != GC_END)) { /* the machine is between two slices */
-            gc_forget(&heap->gc, chunk->refs[i]);
+            gc_forget(&heap->gc, ref);
         }
         chunk->refs[i] = 0;
-        chunk->used--;
-        gc_free_class(heap, c);
-        object_block_free(heap, &c->head);
+        gc_free_class(heap, (struct container *)object_at(heap, ref));
+        refs[count++] = ref;
+        if (count == FREED_TOGETHER) {
+            object_free_containers(heap, refs, count);
+            freed += count;
+            count = 0;
+        }
     }
+    object_free_containers(heap, refs, count);
+    chunk->used -= freed + count;
 }
 
 /* In slots of one generation. */
@@ -301,8 +382,10 @@ static void free_all(struct heap *heap, int generation)
 {
     struct gc *gc = &heap->gc;
     uint64_t before[2] = {count_candidates(gc, 0), count_candidates(gc, 1)};
-    for_candidates(heap, generation, free_garbage);
     for (int g = 0; g <= generation; g++) {
+        for (uint32_t n = gc->lists[g].head; n != NO_CHUNK; n = gc->chunks[n]->next) {
+            free_garbage(heap, gc->chunks[n]);
+        }
         counter_sub(&gc->generations[g].objects, before[g] - count_candidates(gc, g));
     }
 }

@@ -267,6 +267,21 @@ void gil_release(struct gil *gil)
     }
 }
 
+void gil_give_way(struct gil *gil)
+{
+    HEAP_ASSERT(gil_is_mine(gil));
+    if (atomic_load(&gil->waiting) == 0) {
+        gil_release(gil);
+        gil_acquire(gil);
+        return;
+    }
+    pthread_mutex_lock(&gil->mutex);
+    if (hand_over(gil)) {
+        wait_in_line(gil, gil_self());
+    }
+    pthread_mutex_unlock(&gil->mutex);
+}
+
 void gil_yield(struct gil *gil)
 {
     HEAP_ASSERT(gil_is_mine(gil));

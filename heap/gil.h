@@ -52,6 +52,8 @@ HEAP_MUST_USE bool gil_init(struct gil *gil, uint32_t interval_us);
 void gil_fini(struct gil *gil);
 void gil_acquire(struct gil *gil);
 void gil_release(struct gil *gil);
+/* Lets go, and takes it again behind one of those who wait, if there are any. */
+void gil_give_way(struct gil *gil);
 /* At a safe point: if somebody asked, lets go, waits until the GIL has changed hands, and takes it again. */
 void gil_yield(struct gil *gil);
 

@@ -189,6 +189,12 @@ bool heap_wanted(const struct heap *heap)
     return gil_is_wanted(&heap->gil);
 }
 
+void heap_give_way(struct heap *heap)
+{
+    GIL_ASSERT_HELD(heap);
+    gil_give_way(&heap->gil);
+}
+
 void heap_yield(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);

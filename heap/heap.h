@@ -154,6 +154,9 @@ void heap_yield(struct heap *heap);
 uint32_t heap_switch_interval_us(const struct heap *heap);
 void heap_set_switch_interval_us(struct heap *heap, uint32_t interval_us);
 
+/* The end of one of many slices: who waits for the GIL gets it before this thread has it again. */
+void heap_give_way(struct heap *heap);
+
 /* ---- the end of an operation ---- */
 
 /* Takes apart what died since the last call, children included, in one hold of the GIL however much it is.  Returns
@@ -205,18 +208,27 @@ enum heap_wait {
     HEAP_WAIT_NOTHING,
     HEAP_WAIT_DEATHS,    /* all deaths under way */
     HEAP_WAIT_VERDICT,   /* the collection under way is deciding whether the object lives */
-    HEAP_WAIT_COLLECTION /* it comes after the collection, or the walk of a question, that is under way, and all deaths */
+    HEAP_WAIT_COLLECTION /* it comes after the collection, or the walk of a question, that is under way, all deaths and
+                          * builds */
 };
 /* Since it was called last, what did an operation meet?  Then it found nothing, as if it were not there, has changed
  * nothing, and is to be run again when heap_wait_is_over(). */
 enum heap_wait heap_take_wait(struct heap *heap);
 bool heap_wait_is_over(const struct heap *heap, enum heap_wait wait);
-/* Whether neither deaths nor a collection are between two slices; if not, heap_take_wait() tells of it.  For what
+/* Whether neither deaths nor a collection nor a build are between two slices; if not, heap_take_wait() tells of it.  For what
  * looks at all objects. */
 HEAP_MUST_USE bool heap_is_still(struct heap *heap);
 /* heap_enter() when that is so, for a thread that may wait; no collection begins meanwhile.  false: *cancel, which may
  * be NULL, was set, and the GIL is not held. */
 HEAP_MUST_USE bool heap_enter_still(struct heap *heap, const _Atomic bool *cancel);
+
+/* From here to heap_build_end() there may be objects that only a running function refers to also while the GIL is not
+ * held: a value is made in slices.  The heap is not still then; a full collection waits, the younger generations are
+ * collected as always.  Builds may overlap. */
+void heap_build_begin(struct heap *heap);
+void heap_build_end(struct heap *heap);
+/* Whether something waits for the builds to end: the next one should give it a moment. */
+bool heap_is_awaited(struct heap *heap);
 
 /* ---- types ---- */
 
@@ -290,6 +302,7 @@ void heap_holders_of(struct heap *heap, heap_ref obj, void (*row)(void *arg, uin
                      void *arg);
 /* Who makes objects from now on: noted with each new object while a mark exists (heap_mark()). */
 void heap_set_creator(struct heap *heap, const struct heap_session *session);
+void heap_set_creator_number(struct heap *heap, uint64_t session); /* by its number, for it may have ended */
 
 /* ---- names ---- */
 
@@ -509,7 +522,7 @@ void heap_collect(struct heap_collection *result, struct heap *heap, int generat
 enum heap_progress {
     HEAP_DONE,    /* in one slice */
     HEAP_GOES_ON, /* in heap_step() */
-    HEAP_BUSY     /* nothing was begun: another one is under way; HEAP_WAIT_COLLECTION tells when to try again */
+    HEAP_BUSY     /* nothing was begun: another one is under way, or a build; HEAP_WAIT_COLLECTION tells when to try again */
 };
 /* Begins a collection; `automatic`: nobody asked for it, for instance since the heap's limit is reached.
  * HEAP_DONE: *result.  HEAP_GOES_ON: heap_last_collection() has the result once heap_is_collecting() no more. */

@@ -285,6 +285,7 @@ struct heap {
     enum heap_wait wait;                         /* for heap_take_wait() */
     atomic_bool work_pending;                    /* heap_step() has something to do */
     _Atomic uint32_t still_wanted;               /* threads in heap_enter_still() */
+    uint32_t builds;                             /* begun and not ended */
 
     /* Counters, written with the GIL and read by anybody. */
     counter_u64 created, freed;
@@ -361,6 +362,23 @@ static inline struct container *object_container_create(struct heap *heap, enum 
     return unlikely(heap->lasting.is_on) && c != NULL ? lasting_container(heap, c, bytes) : c;
 }
 
+/* Puts a new container into generation 0.  false: no memory for a slot. */
+HEAP_MUST_USE static inline bool gc_track(struct heap *heap, struct container *c)
+{
+    struct gc *gc = &heap->gc;
+    struct gc_chunk *chunk = gc->lists[0].head != NO_CHUNK ? gc->chunks[gc->lists[0].head] : NULL;
+    if (unlikely(chunk == NULL || chunk->free != 0 || chunk->untouched >= CHUNK_SLOTS - 1)) {
+        return gc_track_slowly(heap, c);
+    }
+    uint32_t slot = chunk->untouched++;
+    chunk->used++;
+    chunk->refs[slot] = object_ref(heap, c);
+    c->gc = (chunk->number << CHUNK_SHIFT) + slot + 1;
+    c->head.flags |= FLAG_TRACKED;
+    counter_add(&gc->generations[0].objects, 1);
+    return true;
+}
+
 /* An atom of `bytes` (at most 512), refcount 1, body undefined; NULL: HEAP_MEMORY. */
 static inline struct object *object_atom_create(struct heap *heap, enum heap_type type, uint32_t bytes)
 {
@@ -374,6 +392,8 @@ static inline struct object *object_atom_create(struct heap *heap, enum heap_typ
 }
 /* Gives back the block alone of a dead object: children and buffers are gone. */
 void object_block_free(struct heap *heap, struct object *o);
+/* The same of many containers, which are in a run each where they are of one type. */
+void object_free_containers(struct heap *heap, const uint32_t *refs, uint32_t count);
 /* Counts it as freed, and leaves the block to the caller.  Returns the bytes that it asked for. */
 uint32_t object_count_freed(struct heap *heap, const struct object *o);
 /* Bytes of the block that the object's header sits in. */

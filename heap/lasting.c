@@ -37,7 +37,7 @@ struct container *lasting_container(struct heap *heap, struct container *c, uint
     counter_add(&heap->freed, 1);
     counter_sub(&heap->type_objects[c->head.type], 1);
     counter_sub(&heap->type_bytes[c->head.type], object_block_rounded(bytes));
-    gc_count_freed(&heap->gc);
+    gc_count_freed(&heap->gc, 1);
     pymalloc_free(&heap->pm, POOL_CONTAINER, size_class(bytes), c);
     return NULL;
 }

@@ -227,7 +227,11 @@ static void forget_current(struct marks *marks)
 
 void heap_set_creator(struct heap *heap, const struct heap_session *session)
 {
-    uint64_t creator = session != NULL ? heap_session_number(session) : 0;
+    heap_set_creator_number(heap, session != NULL ? heap_session_number(session) : 0);
+}
+
+void heap_set_creator_number(struct heap *heap, uint64_t creator)
+{
     if (heap->creator != creator && heap->marks != NULL) {
         forget_current(heap->marks);
     }

@@ -131,7 +131,7 @@ static inline uint32_t count_freed(struct heap *heap, const struct object *o, ui
         mark_died(heap, ref);
     }
     if (!ref_is_atom(ref)) {
-        gc_count_freed(&heap->gc);
+        gc_count_freed(&heap->gc, 1);
     }
     return bytes;
 }
@@ -149,6 +149,36 @@ void object_block_free(struct heap *heap, struct object *o)
         pymalloc_free(&heap->pm, POOL_ATOM, size_class(bytes), o);
     } else {
         pymalloc_free(&heap->pm, POOL_CONTAINER, size_class(bytes), o);
+    }
+}
+
+/* So many objects of one type, whose blocks take so many bytes, are freed. */
+static void count_run(struct heap *heap, enum heap_type type, uint32_t objects, uint64_t bytes)
+{
+    counter_add(&heap->freed, objects);
+    counter_sub(&heap->type_objects[type], objects);
+    counter_sub(&heap->type_bytes[type], bytes);
+    heap->freed_pending += objects;
+    gc_count_freed(&heap->gc, objects);
+}
+
+void object_free_containers(struct heap *heap, const uint32_t *refs, uint32_t count)
+{
+    uint32_t i = 0;
+    while (i < count) {
+        uint8_t type = object_at(heap, refs[i])->type;
+        uint64_t bytes = 0;
+        uint32_t from = i;
+        for (; i < count && object_at(heap, refs[i])->type == type; i++) {
+            struct object *o = object_at(heap, refs[i]);
+            uint32_t asked = freed_bytes(heap, o);
+            bytes += object_block_rounded(asked);
+            if (unlikely(heap->marks != NULL)) {
+                mark_died(heap, refs[i]);
+            }
+            pymalloc_free(&heap->pm, POOL_CONTAINER, size_class(asked), o);
+        }
+        count_run(heap, (enum heap_type)type, i - from, bytes);
     }
 }
 

@@ -84,6 +84,23 @@ void weakref_unlink(struct heap *heap, struct weakref *w)
     w->target = 0;
 }
 
+/* The target's shared weakref, or NULL.  One that a collection has condemned is dead for everybody from then on, whether
+ * or not the machine has come to it. */
+static struct weakref *shared_of(struct heap *heap, uint32_t target)
+{
+    struct weakref *first = first_of(heap, target);
+    if (first == NULL || !is_shared(first)) {
+        return NULL;
+    }
+    uint32_t ref = object_ref(heap, first);
+    if (unlikely(gc_is_judging(&heap->gc)) && gc_is_condemned(&heap->gc, ref)) {
+        visit_before_change(heap, ref);
+        weakref_unlink(heap, first);
+        return NULL;
+    }
+    return first;
+}
+
 /* ---- making ---- */
 
 /* A weakref without a target; `kind` as in its `n`. */
@@ -117,8 +134,7 @@ enum heap_error heap_weakref_aim(struct heap *heap, heap_ref weakref, heap_ref t
     if (object_is_immortal(object_at(heap, target))) {
         return HEAP_TYPE;
     }
-    const struct weakref *first = first_of(heap, target);
-    uint16_t kind = first == NULL || !is_shared(first) ? WEAKREF_SHARED : 0;
+    uint16_t kind = shared_of(heap, target) == NULL ? WEAKREF_SHARED : 0;
     if (!list_add(heap, w, target)) {
         return HEAP_MEMORY;
     }
@@ -155,9 +171,9 @@ enum heap_error heap_weakref_shared(heap_ref *weakref, struct heap *heap, heap_r
     if (object_is_immortal(object_at(heap, target))) {
         return HEAP_TYPE;
     }
-    const struct weakref *first = first_of(heap, target);
-    if (first != NULL && is_shared(first)) {
-        *weakref = object_ref(heap, first);
+    const struct weakref *shared = shared_of(heap, target);
+    if (shared != NULL) {
+        *weakref = object_ref(heap, shared);
         return heap_incref(heap, *weakref);
     }
     heap_ref made;

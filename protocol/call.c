@@ -224,6 +224,10 @@ bool call_target_of(struct call *call, unsigned param, unsigned types, heap_ref 
 bool call_value(struct call *call, unsigned param, heap_ref *obj)
 {
     struct literal_error error = {0};
+    const struct literal_error *failed = NULL;
+    if (call->building != NULL && building_take(call->building, call->heap, param, obj, &failed)) {
+        return failed == NULL || fail_literal(call, param, failed);
+    }
     if (!literal_read(obj, call->heap, &call->args[param], &error)) {
         return fail_literal(call, param, &error);
     }

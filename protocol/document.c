@@ -1,6 +1,8 @@
 /* document.c -- results that are built as jansson documents: writing them, and rows that several methods show. */
 #include "document.h"
 
+#include "json_memory.h"
+
 #include <stdlib.h>
 
 static int append_text(const char *text, size_t len, void *out)
@@ -14,6 +16,9 @@ bool call_document_steal(struct call *call, json_t *j_document)
     int failed =
         j_document == NULL ? -1 : json_dump_callback(j_document, append_text, call->out, JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(j_document);
+    if (json_memory_take_shortage()) {
+        failed = -1; /* something may be missing in it */
+    }
     return failed == 0 ? call_output_ok(call) : call_fail(call, HEAP_MEMORY);
 }
 

@@ -5,6 +5,7 @@
 #include "document.h"
 #include "method_handlers.h"
 #include "rpc_internal.h"
+#include "json_memory.h"
 
 #include <stdlib.h>
 
@@ -82,7 +83,8 @@ bool method_server_config(struct call *call)
     const struct rpc_host *host = &call->service->host;
     if (arg_given(&call->args[0])) {
         json_t *j_set = json_loadb(call->args[0].text, call->args[0].len, JSON_ALLOW_NUL, NULL);
-        bool ok = j_set != NULL ? set_options(call, j_set) : call_fail(call, HEAP_MEMORY);
+        bool is_whole = j_set != NULL && !json_memory_take_shortage();
+        bool ok = is_whole ? set_options(call, j_set) : call_fail(call, HEAP_MEMORY);
         json_decref(j_set);
         if (!ok) {
             return false;

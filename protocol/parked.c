@@ -159,13 +159,9 @@ void park_look(struct rpc_thread *thread)
 
 /* ---- slices ---- */
 
-void park_after_step(struct rpc_service *service)
+/* Frees those of the graves whose deaths are over. */
+static void free_graves(struct rpc_service *service)
 {
-    if (service->collector != NULL && !heap_is_collecting(service->heap)) {
-        heap_last_collection(service->heap, &service->collector->collection);
-        service->collector = NULL;
-        atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
-    }
     struct park **link = &service->graves;
     while (*link != NULL) {
         struct park *grave = *link;
@@ -178,9 +174,21 @@ void park_after_step(struct rpc_service *service)
     }
 }
 
-void park_wake_others(struct rpc_thread *thread)
+void park_after_step(struct rpc_service *service)
 {
-    struct rpc_service *service = thread->service;
+    if (!heap_is_collecting(service->heap)) {
+        if (service->collector != NULL) {
+            heap_last_collection(service->heap, &service->collector->collection);
+            service->collector = NULL;
+        }
+        /* Even if the connection that was short is gone: others may have waited for the same room. */
+        atomic_store_explicit(&service->is_short_of_room, false, memory_order_relaxed);
+    }
+    free_graves(service);
+}
+
+void park_wake_others(struct rpc_service *service, const struct rpc_thread *thread)
+{
     pthread_mutex_lock(&service->mutex);
     for (struct rpc_thread *other = service->threads; other != NULL; other = other->next) {
         if (other != thread && atomic_load_explicit(&other->has_parked, memory_order_relaxed) &&
@@ -193,6 +201,6 @@ void park_wake_others(struct rpc_thread *thread)
 
 void park_fini(struct rpc_service *service)
 {
-    park_after_step(service);
+    free_graves(service);
     free(service->spare);
 }

@@ -69,8 +69,8 @@ void park_take_dying(struct rpc_service *service, struct call *call);
 
 /* After heap_step(): hands out what has been done.  GIL: held. */
 void park_after_step(struct rpc_service *service);
-/* Wakes the other threads in which somebody waits.  GIL: not held. */
-void park_wake_others(struct rpc_thread *thread);
+/* Wakes the threads but this one, which may be NULL, in which somebody waits.  GIL: not held. */
+void park_wake_others(struct rpc_service *service, const struct rpc_thread *thread);
 /* When the heap is gone. */
 void park_fini(struct rpc_service *service);
 

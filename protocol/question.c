@@ -1,9 +1,12 @@
-/* question.c -- requests that walk the heap for long: a thread of their own answers them, one at a time.
+/* question.c -- requests that take the heap long: worker threads deal with them, one at a time.
  *
  *   I/O thread   question_ask()   the request stays at the head of its connection, which runs nothing more
  *   worker       work()           takes the oldest question, lets the handler write the reply into a buffer of
  *                                 the question's own, puts it on the asking thread's `answers` and wakes that
  *   I/O thread   question_take()  rpc.c appends the answer to the connection's replies and goes on with it
+ *
+ * There are two such workers: one for questions that walk over the heap, and one that builds the large values of
+ * requests (building.c), so that these need not wait for walks.  With its value a request runs like any other.
  *
  * So a question costs other clients no more than the slices of the GIL that its handler takes, and the I/O
  * threads never wait for one.
@@ -90,28 +93,43 @@ static void give_back(struct rpc_service *service, struct question *question)
     }
 }
 
-static void *work(void *arg)
+/* What the worker does with a question. */
+static void deal_with(struct rpc_service *service, struct question *question)
 {
-    struct rpc_service *service = arg;
-    struct question_desk *desk = &service->desk;
-    pthread_mutex_lock(&desk->mutex);
-    for (;;) {
-        while (desk->first == NULL && !desk->is_ending) {
-            pthread_cond_wait(&desk->asked, &desk->mutex);
-        }
-        struct question *question = desk->first;
-        if (question == NULL) {
-            break;
-        }
-        desk->first = question->next;
-        pthread_mutex_unlock(&desk->mutex);
-        if (!atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
+    bool is_cancelled = atomic_load_explicit(&question->cancel, memory_order_relaxed);
+    if (question->building == NULL) {
+        if (!is_cancelled) {
             pthread_mutex_lock(&service->walk_mutex);
             answer(service, question);
             pthread_mutex_unlock(&service->walk_mutex);
         }
+    } else if (!building_owns(question->building) && !is_cancelled) {
+        building_run(service, question->building, &question->cancel);
+    }
+    if (question->building != NULL && building_owns(question->building) &&
+        atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
+        building_drop(service, question->building);
+    }
+}
+
+static void *work(void *arg)
+{
+    struct question_bench *bench = arg;
+    struct question_desk *desk = &bench->service->desk;
+    pthread_mutex_lock(&desk->mutex);
+    for (;;) {
+        while (bench->first == NULL && !desk->is_ending) {
+            pthread_cond_wait(&bench->asked, &desk->mutex);
+        }
+        struct question *question = bench->first;
+        if (question == NULL) {
+            break;
+        }
+        bench->first = question->next;
+        pthread_mutex_unlock(&desk->mutex);
+        deal_with(bench->service, question);
         pthread_mutex_lock(&desk->mutex);
-        give_back(service, question);
+        give_back(bench->service, question);
     }
     pthread_mutex_unlock(&desk->mutex);
     return NULL;
@@ -119,14 +137,18 @@ static void *work(void *arg)
 
 /* ---- the desk ---- */
 
-bool question_desk_init(struct question_desk *desk)
+bool question_desk_init(struct rpc_service *service)
 {
+    struct question_desk *desk = &service->desk;
     if (pthread_mutex_init(&desk->mutex, NULL) != 0) {
         return false;
     }
     /* Conditions without attributes cannot fail here. */
-    pthread_cond_init(&desk->asked, NULL);
     pthread_cond_init(&desk->answered, NULL);
+    for (unsigned i = 0; i < QUESTION_BENCHES; i++) {
+        desk->benches[i].service = service;
+        pthread_cond_init(&desk->benches[i].asked, NULL);
+    }
     return true;
 }
 
@@ -134,13 +156,16 @@ void question_desk_fini(struct question_desk *desk)
 {
     pthread_mutex_lock(&desk->mutex);
     desk->is_ending = true;
-    pthread_cond_signal(&desk->asked);
     pthread_mutex_unlock(&desk->mutex);
-    if (desk->has_worker) {
-        pthread_join(desk->worker, NULL);
+    for (unsigned i = 0; i < QUESTION_BENCHES; i++) {
+        struct question_bench *bench = &desk->benches[i];
+        pthread_cond_signal(&bench->asked);
+        if (bench->has_worker) {
+            pthread_join(bench->worker, NULL);
+        }
+        pthread_cond_destroy(&bench->asked);
     }
     pthread_cond_destroy(&desk->answered);
-    pthread_cond_destroy(&desk->asked);
     pthread_mutex_destroy(&desk->mutex);
 }
 
@@ -150,25 +175,29 @@ void question_desk_fini(struct question_desk *desk)
 static bool enqueue(struct rpc_service *service, struct question *question)
 {
     struct question_desk *desk = &service->desk;
+    struct question_bench *bench = &desk->benches[question->building != NULL ? QUESTION_BUILDS : QUESTION_WALKS];
     pthread_mutex_lock(&desk->mutex);
-    if (!desk->has_worker) {
-        desk->has_worker = pthread_create(&desk->worker, NULL, work, service) == 0;
+    if (!bench->has_worker) {
+        bench->has_worker = pthread_create(&bench->worker, NULL, work, bench) == 0;
     }
-    bool has_worker = desk->has_worker;
+    bool has_worker = bench->has_worker;
     if (has_worker) {
-        *(desk->first == NULL ? &desk->first : &desk->last->next) = question;
-        desk->last = question;
-        pthread_cond_signal(&desk->asked);
+        question->next = NULL;
+        *(bench->first == NULL ? &bench->first : &bench->last->next) = question;
+        bench->last = question;
+        pthread_cond_signal(&bench->asked);
     }
     pthread_mutex_unlock(&desk->mutex);
     return has_worker;
 }
 
-bool question_ask(struct rpc_conn *conn)
+/* Steals the building. */
+static bool ask(struct rpc_conn *conn, struct building *building)
 {
     struct rpc_thread *thread = conn->thread;
     struct question *question = calloc(1, sizeof(*question));
     if (question == NULL) {
+        free(building);
         return false;
     }
     question->thread = thread;
@@ -177,8 +206,10 @@ bool question_ask(struct rpc_conn *conn)
     question->request = conn->first;
     question->role = rpc_conn_role(conn);
     question->asked = slowlog_ticks();
+    question->building = building;
     out_init(&question->out, 0);
     if (!enqueue(thread->service, question)) {
+        free(building);
         free(question);
         return false;
     }
@@ -188,9 +219,25 @@ bool question_ask(struct rpc_conn *conn)
     return true;
 }
 
+bool question_ask(struct rpc_conn *conn)
+{
+    return ask(conn, NULL);
+}
+
+bool question_ask_value(struct rpc_conn *conn, uint64_t session)
+{
+    struct building *building = building_create(conn->first, session);
+    return building != NULL && ask(conn, building);
+}
+
 void question_forget(struct rpc_conn *conn)
 {
     struct question *question = conn->question;
+    if (conn->built != NULL) {
+        struct question *built = conn->built;
+        conn->built = NULL;
+        question_destroy(built);
+    }
     if (question == NULL) {
         return;
     }
@@ -220,6 +267,13 @@ struct question *question_take(struct rpc_thread *thread)
 
 void question_destroy(struct question *question)
 {
+    if (question->building != NULL && building_owns(question->building)) {
+        atomic_store_explicit(&question->cancel, true, memory_order_relaxed);
+        question->conn = NULL;
+        (void)enqueue(question->thread->service, question); /* there is a worker: it has built the value */
+        return;
+    }
+    free(question->building);
     question->thread->questions--;
     thread_release_turn(question->thread, question->request->turn);
     out_fini(&question->out);

@@ -260,6 +260,7 @@ static inline struct call call_of(struct rpc_conn *conn)
         .role = rpc_conn_role(conn),
         .stage = conn->park != NULL ? conn->park->stage : 0,
         .collection = conn->park != NULL ? &conn->park->collection : NULL,
+        .building = conn->built != NULL ? conn->built->building : NULL,
         .fault = &thread->fault,
     };
 }
@@ -312,6 +313,9 @@ static bool run_method(struct rpc_conn *conn, const struct request *request)
     struct call call = call_of(conn);
     bool done = request->method->needs_gil ? run_handler(&call, request) : reply_attempt(&call, request);
     if (unlikely(call.wait != HEAP_WAIT_NOTHING)) {
+        if (conn->built != NULL && (call.wait == HEAP_WAIT_COLLECTION || !building_owns(conn->built->building))) {
+            question_forget(conn); /* it would wait for itself, or has lost the value: that is built again */
+        }
         if (park_again(conn, &call)) {
             out_truncate(&conn->out, before);
             conn->batch_replies = replies_before;
@@ -366,6 +370,14 @@ static void finish_first(struct rpc_conn *conn)
     }
 }
 
+/* Whether the value of the connection's first request is large, and has not been built.  Without memory or a thread
+ * for that the request builds it by itself; so it does for a journal, which notes what each request makes. */
+static inline bool building_is_due(const struct rpc_conn *conn)
+{
+    return conn->first->bytes >= BUILDING_BYTES && conn->built == NULL && building_is_wanted(conn->first) &&
+           !conn->thread->service->journal.is_on;
+}
+
 /* Runs the connection's first request.  false: it goes on later, and stays. */
 static bool run_request(struct rpc_conn *conn, struct request *request)
 {
@@ -373,6 +385,8 @@ static bool run_request(struct rpc_conn *conn, struct request *request)
         refuse(conn, request);
     } else if (request->method == NULL) {
         send_ready(conn, request);
+    } else if (unlikely(building_is_due(conn)) && question_ask_value(conn, conn->session->number)) {
+        return false;
     } else if (!request_is_question(request)) {
         if (!run_method(conn, request)) {
             note_parked(conn);
@@ -400,7 +414,7 @@ static void run_first(struct rpc_conn *conn)
         conn->line_start = conn->out.len;
         conn->batch_replies = 0;
     }
-    if (conn->park == NULL) {
+    if (conn->park == NULL && conn->built == NULL) {
         count_request(conn, request);
     }
     if (!batch_is_full(conn, request) && !run_request(conn, request)) {
@@ -474,6 +488,13 @@ static void take_answers(struct rpc_thread *thread)
     struct question *question;
     while ((question = question_take(thread)) != NULL) {
         struct rpc_conn *conn = question->conn;
+        if (conn != NULL && question->building != NULL) {
+            conn->question = NULL;
+            conn->built = question;
+            conn_list_add_notice(thread, conn);
+            conn_list_add_ready(thread, conn);
+            continue;
+        }
         if (conn != NULL) {
             finish_question(conn, question);
             conn_list_add_notice(thread, conn);
@@ -503,7 +524,7 @@ static bool may_go_on(struct rpc_conn *conn)
     }
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
     uint64_t share = max != 0 && max < RPC_OUTPUT_HIGH_BYTES ? max : RPC_OUTPUT_HIGH_BYTES;
-    return is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
+    return conn->built != NULL || is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
 }
 
 /* Once a run, when the server has had its chance to send: too much is still unread. */
@@ -633,12 +654,19 @@ static void run_first_with_heap(struct rpc_conn *conn)
     }
 }
 
+/* Whether the connection's request, which was parked, is over now, and another comes: those that wait for the heap to
+ * be still come first, or one that asks for collections in a pipeline would keep them waiting to its end. */
+static bool has_had_its_turn(const struct rpc_conn *conn, bool was_parked)
+{
+    return was_parked && conn->park == NULL && conn->first != NULL && !is_within_batch(conn->first);
+}
+
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
 static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
 {
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
-    bool late = false;
+    bool late = false, is_next = false;
     if (conn->session == NULL) {
         conn_must_close(conn, "no memory for its session");
     } else {
@@ -647,8 +675,10 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         }
         heap_set_creator(heap, conn->session->heap);
     }
-    while (!late && may_go_on(conn)) {
+    while (!late && !is_next && may_go_on(conn)) {
+        bool was_parked = conn->park != NULL;
         run_first_with_heap(conn);
+        is_next = has_had_its_turn(conn, was_parked);
         if (heap_wanted(heap)) {
             take_time(thread);
             heap_pass(heap);
@@ -664,6 +694,10 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
         if (unlikely(conn->takes_messages)) {
             message_pause(conn);
         }
+    }
+    if (is_next && conn->ready.linked) {
+        conn_list_remove_ready(thread, conn);
+        conn_list_add_ready(thread, conn);
     }
     return late;
 }
@@ -756,7 +790,15 @@ static void run_with_heap(struct rpc_thread *thread)
         journal_hand_over(thread->service);
     }
     thread->service->book.running = NULL;
+    bool has_used_value = thread->has_used_value;
+    if (unlikely(has_used_value)) {
+        thread->has_used_value = false;
+        park_look(thread);
+    }
     heap_leave(heap);
+    if (unlikely(has_used_value)) {
+        park_wake_others(thread->service, thread);
+    }
 }
 
 /* ---- slices of the heap's work ---- */
@@ -808,7 +850,7 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
     }
     service->book.running = NULL;
     heap_leave(service->heap);
-    park_wake_others(thread);
+    park_wake_others(service, thread);
     return rpc_thread_has_work(thread);
 }
 

@@ -225,6 +225,10 @@ void conn_must_close(struct rpc_conn *conn, const char *reason)
 void conn_drop_first(struct rpc_conn *conn)
 {
     struct request *request = conn->first;
+    if (conn->built != NULL) {
+        conn->thread->has_used_value = true;
+        question_forget(conn);
+    }
     conn->first = request->next;
     if (conn->first == NULL) {
         conn->last = NULL;
@@ -472,7 +476,9 @@ bool rpc_conn_wants_run(const struct rpc_conn *conn)
 
 void rpc_conn_rest(struct rpc_conn *conn)
 {
-    conn_list_remove_ready(conn->thread, conn);
+    if (conn->built == NULL) { /* what is built must not wait: others wait for it */
+        conn_list_remove_ready(conn->thread, conn);
+    }
 }
 
 void rpc_conn_resume(struct rpc_conn *conn)

@@ -9,6 +9,7 @@
  *   params.c        the parameters of a request against the method's row (no GIL)
  *   rpc.c           a turn: the GIL, running requests, writing replies
  *   question.c      requests that a worker thread answers
+ *   building.c      values that one builds
  *   parked.c        requests that wait while the heap works in slices
  *   session.c       sessions: who is in which, leases
  *   event.c         events: who is told, and when
@@ -60,14 +61,22 @@ struct rpc_counters {
 /* Room for 128 random bits in hex. */
 #define RPC_TOKEN_BYTES 33
 
-/* The questions of a service, and the worker that answers them. */
+/* A worker, and the questions that wait for it. */
+struct question_bench {
+    struct rpc_service *service;
+    pthread_cond_t asked; /* a question has come, or the end */
+    pthread_t worker;     /* when has_worker */
+    bool has_worker;
+    struct question *first, *last; /* that wait; last is void when first is NULL */
+};
+
+/* The questions of a service: walks over the heap, and values that are built. */
+enum { QUESTION_WALKS, QUESTION_BUILDS, QUESTION_BENCHES };
 struct question_desk {
     pthread_mutex_t mutex;   /* guards what follows, and the threads' `answers` */
-    pthread_cond_t asked;    /* a question has come, or the end */
     pthread_cond_t answered; /* a thread has got an answer */
-    pthread_t worker;        /* when has_worker */
-    bool has_worker, is_ending;
-    struct question *first, *last; /* that wait for the worker; last is void when first is NULL */
+    bool is_ending;
+    struct question_bench benches[QUESTION_BENCHES];
 };
 
 /* A doubly linked list through connections. */
@@ -247,6 +256,7 @@ struct rpc_conn {
     /* requests that have not run */
     struct request *first, *last;
     struct question *question; /* that `first` is, and which is being answered; nothing runs meanwhile */
+    struct question *built;    /* has the value that was built for `first`; NULL: none */
     struct park *park;         /* what it waits for: nothing runs while `parked` is linked; NULL: nothing */
     struct conn_link parked;   /* of the thread */
 
@@ -281,6 +291,7 @@ struct rpc_thread {
     _Atomic bool has_parked;  /* there are some */
     struct conn_list fenced;  /* with replies that wait until they are durable */
     _Atomic bool has_fenced;  /* there are some */
+    bool has_used_value;      /* one that was built: others may have waited for that */
     struct conn_list told;    /* whose events, or end, are to be looked at; guarded by the GIL */
     _Atomic bool has_told;    /* another thread has put one there */
     struct rpc_counters counters;
@@ -555,7 +566,7 @@ enum params_result params_bind_none(const struct method *method, method_arg *arg
 
 /* ---- question.c ---- */
 
-/* A request that the worker answers. */
+/* A request that a worker answers, or whose value one builds. */
 struct question {
     struct question *next; /* at the desk, then of its thread's answers */
     struct rpc_thread *thread;
@@ -564,24 +575,49 @@ struct question {
     _Atomic bool cancel;           /* nobody wants the answer any more; set under the desk's mutex */
     uint64_t asked;                /* slowlog_ticks() when it was asked */
     enum rpc_role role;            /* of the connection that has asked */
+    struct building *building;     /* the value; NULL: a request that is answered */
     bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
     struct out out;
     struct fault fault;
     int file;                      /* that the answer is about; -1: none */
 };
 
-bool question_desk_init(struct question_desk *desk); /* false: no resources */
-/* Ends the worker.  All threads must be gone. */
+bool question_desk_init(struct rpc_service *service); /* false: no resources */
+/* Ends the workers.  All threads must be gone. */
 void question_desk_fini(struct question_desk *desk);
 /* Asks the connection's first request.  false: no memory, or no thread to be had. */
 bool question_ask(struct rpc_conn *conn);
-/* Nobody waits for the answer to the connection's question, if it has one. */
+/* Has its value built, for the session of that number.  false: the same. */
+bool question_ask_value(struct rpc_conn *conn, uint64_t session);
+/* Nobody waits for the answer to the connection's question, or for the value built for it, if it has one. */
 void question_forget(struct rpc_conn *conn);
-/* An answered question of the thread; NULL: none.  The caller destroys it. */
+/* An answered question of the thread; NULL: none.  The caller destroys it, or keeps it for its value. */
 struct question *question_take(struct rpc_thread *thread);
+/* A value that nobody has taken goes back to the worker, which drops it. */
 void question_destroy(struct question *question);
 /* Waits until all questions of the thread, forgotten by now, are done with, and destroys them. */
 void question_wait_for_all(struct rpc_thread *thread);
+
+/* ---- building.c ---- */
+
+struct literal_error;
+
+/* Shorter values are made by their request itself. */
+#define BUILDING_BYTES 65536u
+/* Whether the request has a value that is to be built before it runs. */
+bool building_is_wanted(const struct request *request);
+/* NULL: no memory. */
+struct building *building_create(const struct request *request, uint64_t creator);
+/* Builds the value, or does not when *cancel gets true.  GIL: not held. */
+void building_run(struct rpc_service *service, struct building *building, const _Atomic bool *cancel);
+/* Whether there is an object that nobody has taken; then it must be dropped. */
+bool building_owns(const struct building *building);
+/* GIL: not held. */
+void building_drop(struct rpc_service *service, struct building *building);
+/* What came of the value of that parameter: *obj, new, or *error, which is NULL if nothing went wrong.  false: that
+ * one was not built, or has been taken. */
+bool building_take(struct building *building, struct heap *heap, unsigned param, heap_ref *obj,
+                   const struct literal_error **error);
 
 /* ---- replies ---- */
 

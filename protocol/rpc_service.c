@@ -1,4 +1,5 @@
 /* rpc_service.c -- the service: one heap, its limits, and what its threads have counted. */
+#include "json_memory.h"
 #include "rpc_internal.h"
 
 #include <stdio.h>
@@ -67,6 +68,7 @@ static void use_stress(struct heap *heap)
 
 struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const struct rpc_host *host)
 {
+    json_memory_use();
     struct rpc_service *service = calloc(1, sizeof(*service));
     if (service == NULL) {
         return NULL;
@@ -82,7 +84,7 @@ struct rpc_service *rpc_service_create(const struct rpc_limits *limits, const st
     if (!slowlog_init(&service->slowlog, SLOWLOG_US_DEFAULT)) {
         goto fail_slowlog;
     }
-    if (!question_desk_init(&service->desk)) {
+    if (!question_desk_init(service)) {
         goto fail_desk;
     }
     if (!access_book_init(&service->access)) {

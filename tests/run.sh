@@ -12,7 +12,12 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); kill -9 and full disks (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
+#                       beside CPython (tests/fuzz); kill -9 and full disks (tests/fault); the benchmark, tiny; in the
+#                       long run each fuzz target for a minute
+#   sliced              the conformance tests, the wire cases and the random programs once more on a daemon that does
+#                       all that can be done in slices in slices of one object (HEAPD_STRESS)
+#   stress              many clients at once on daemons of 3 threads in slices of one object, with a collection after
+#                       each request and without, 10 seconds each (LONG=1: 10 minutes) under each sanitizer
 # Builds of the later ones run in the background while the earlier ones are tested.  A program's output is
 # shown when something in it failed; skipped tests are listed with their reason.
 set -u
@@ -195,6 +200,35 @@ run_fault() {
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
 }
 
+# What is over at once where it is small takes many slices here, and others come between.
+run_sliced() {
+    local name switches programs=50
+    [ "${LONG:-0}" = 0 ] || programs=2500
+    for name in test_conformance test_conformance_gc test_conformance_finalization test_wire test_values test_events \
+        test_sessions test_leases test_random; do
+        switches=slice=1,interval=1
+        [ "$name" != test_wire ] || switches=slice=1 # one case demands the usual interval
+        start cmocka "address sliced integration/$name" env HEAPD_STRESS=$switches \
+            "build/address/tests/integration/$name"
+    done
+    start script "address sliced fuzz/differential" env HEAPD_BIN=build/address/heapd \
+        HEAPD_STRESS=slice=1,interval=1 python3 tests/fuzz/differential.py --programs "$programs"
+}
+
+run_stress() {
+    local sanitize switches seconds=10
+    [ "${LONG:-0}" = 0 ] || seconds=600
+    for sanitize in thread address; do
+        # With forced collections one is always under way, so small young ones never come between its slices.
+        for switches in collect=1,slice=1,interval=1 slice=1,interval=1; do
+            start script "$sanitize fuzz/stress $switches" env HEAPD_BIN="build/$sanitize/heapd" \
+                python3 tests/fuzz/stress.py --seconds "$seconds" --clients 8 --stress "$switches"
+        done
+    done
+    start script "plain fuzz/stress self-test" env HEAPD_BIN=build/heapd \
+        python3 tests/fuzz/stress.py --self-test --seconds 1
+}
+
 build address test-programs || build_failed address
 (
     build "" test-programs bench-programs
@@ -213,8 +247,10 @@ start script "devtools" tests/devtools/run.sh
 run_fuzz
 run_fault
 start script "bench smoke" tests/bench/smoke.sh
+run_sliced
 run_plain
 run_thread
+run_stress
 while [ "$jobs_reported" -lt "$jobs_started" ]; do
     wait -n
     report

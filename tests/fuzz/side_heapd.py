@@ -19,16 +19,18 @@ FORMS = {"tuple": "$tuple", "Tuple": "$tuple", "set": "$set", "Set": "$set", "fr
 
 
 class Daemon:
-    """A heapd of our own in a temporary folder."""
+    """A heapd of our own in a temporary folder; of HEAPD_.. in the environment it is given HEAPD_STRESS alone."""
 
-    def __init__(self, program):
+    def __init__(self, program, arguments=(), more=None):
         if not os.access(program, os.X_OK):
             raise RuntimeError("there is no %s: run make first" % program)
         self.folder = tempfile.mkdtemp(prefix="heapd-fuzz-")
         self.path = os.path.join(self.folder, "socket")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEAPD_")}
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith("HEAPD_") or name == "HEAPD_STRESS"}
+        environment.update(more or {})
         self.log = open(os.path.join(self.folder, "log"), "w+b")
-        self.process = subprocess.Popen([program, "--listen", "unix:" + self.path], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([program, "--listen", "unix:" + self.path, *arguments], stdout=subprocess.PIPE,
                                         stderr=self.log, env=environment)
         if not self.process.stdout.readline().startswith(b"heapd ready"):
             self.stop()

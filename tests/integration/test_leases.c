@@ -160,6 +160,7 @@ static void test_leases_run_out_in_silence(void **state)
         wire_expect_line(fixture->wire, expected);
     }
     assert_int_equal(wire_stat(fixture->wire, "sessions", "leased"), 0);
+    wire_check_heap(fixture->wire); /* waits until all that dies of it is dead */
     assert_int_equal(wire_stat(fixture->wire, "objects", "live"), 0);
 }
 
@@ -355,6 +356,7 @@ static void test_leases_at_random(void **state)
     await_sessions(fixture->wire, "count", 1);
     await_sessions(fixture->wire, "holds", 0);
     assert_int_equal(wire_stat(fixture->wire, "sessions", "leased"), 0);
+    wire_check_heap(fixture->wire); /* waits until all that dies of it is dead */
     assert_int_equal(wire_stat(fixture->wire, "objects", "live"), 0);
 }
 

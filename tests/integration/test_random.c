@@ -707,6 +707,7 @@ static void op_new_session(struct model *m, int s)
     while (wire_stat(m->wires[s], "sessions", "count") > SESSIONS) {
         assert_true(process_now_ms() < deadline);
     }
+    wire_check_heap(m->wires[s]); /* waits until all that dies of it is dead */
 }
 
 /* ---- runs ---- */

@@ -101,7 +101,7 @@ void process_become_child(void)
     extern char **environ;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (char **variable = environ; *variable != NULL;) {
-        if (strncmp(*variable, "HEAPD_", 6) == 0) {
+        if (strncmp(*variable, "HEAPD_", 6) == 0 && strncmp(*variable, "HEAPD_STRESS=", 13) != 0) {
             char name[128];
             snprintf(name, sizeof name, "%.*s", (int)strcspn(*variable, "="), *variable);
             unsetenv(name);

@@ -46,7 +46,7 @@ struct process_result {
 void process_run(struct process_result *result, const char *const argv[], const char *input);
 void process_result_free(struct process_result *result);
 
-/* In a child after fork(): takes HEAPD_* out of the environment and dies with its parent. */
+/* In a child after fork(): takes HEAPD_*, but HEAPD_STRESS, out of the environment and dies with its parent. */
 void process_become_child(void);
 /* Whether a sanitizer or an assertion spoke in that text. */
 bool process_has_complaint(const char *log);

@@ -197,15 +197,15 @@ static bool has_line(struct wire *wire)
 
 bool wire_line_within(struct wire *wire, int64_t ms)
 {
-    int64_t deadline = process_now_ms() + ms, left;
+    int64_t deadline = process_now_ms() + ms, left = ms;
     while (!has_line(wire) && !wire->closed) {
         struct pollfd fd = {wire->fd, POLLIN, 0};
-        if ((left = deadline - process_now_ms()) <= 0) {
-            return false;
-        }
-        poll(&fd, 1, (int)left);
+        poll(&fd, 1, left > 0 ? (int)left : 0);
+        left = deadline - process_now_ms();
         if (fd.revents != 0) {
             receive(wire);
+        } else if (left <= 0) {
+            return false;
         }
     }
     return true;

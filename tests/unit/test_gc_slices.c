@@ -365,6 +365,40 @@ static void test_slices_make_who_meets_a_condemned_object_wait(void **state)
 }
 
 /* What only garbage refers to is neither there nor gone until that has dropped it. */
+/* A shared weakref that is condemned was given to whoever asked its target for one, before the machine had come to
+ * telling it: a hold on what was then freed. */
+static void test_slices_make_a_new_weakref_when_the_shared_one_is_condemned(void **state)
+{
+    struct heap *heap = *state;
+    for (unsigned is_literal = 0; is_literal < 2; is_literal++) {
+        heap_ref target = keep(heap, new_list(heap)), old, made, again;
+        uint64_t id;
+        heap_ref garbage = make_garbage(heap, &id);
+        OK(heap_weakref_shared(&old, heap, target));
+        OK(heap_list_append_steal(heap, garbage, old));
+        slice_by(heap, 1);
+        begin(heap, 2);
+        step_to(heap, GC_WEAKREFS);
+        assert_true(gc_is_condemned(&heap->gc, old) && heap->gc.cursor <= old);
+        if (is_literal) {
+            OK(heap_weakref_create(&made, heap));
+            OK(heap_weakref_aim(heap, made, target));
+        } else {
+            OK(heap_weakref_shared(&made, heap, target));
+        }
+        assert_int_not_equal(made, old);
+        keep(heap, made);
+        assert_int_equal(finish(heap), 2);
+        assert_int_equal(heap_weakref_target(heap, made), target);
+        assert_int_equal(heap_weakref_count(heap, target), 1);
+        OK(heap_weakref_shared(&again, heap, target));
+        assert_int_equal(again, made);
+        heap_decref(heap, again);
+        drop(heap, made);
+        drop(heap, target);
+    }
+}
+
 static void test_slices_make_who_meets_what_hangs_on_garbage_wait(void **state)
 {
     struct heap *heap = *state;
@@ -960,6 +994,7 @@ int main(void)
         TEST(test_slices_see_what_changes_its_owner),
         TEST(test_slices_spare_what_is_asked_for_meanwhile),
         TEST(test_slices_make_who_meets_a_condemned_object_wait),
+        TEST(test_slices_make_a_new_weakref_when_the_shared_one_is_condemned),
         TEST(test_slices_make_who_meets_what_hangs_on_garbage_wait),
         TEST(test_slices_and_walks_wait_for_each_other),
         TEST(test_slices_have_small_young_collections_between_them),

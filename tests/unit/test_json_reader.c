@@ -1,4 +1,5 @@
-/* test_json_reader.c -- the one-pass reader against the RFC, the parsing suite and jansson.
+/* test_json_reader.c -- the one-pass reader against the RFC and the parsing suite.  test_json_differential.c has it
+ * beside jansson.
  *
  * Every text is scanned in a block of malloc that ends where the padding ends, so that the address
  * sanitizer sees a byte too many.
@@ -13,10 +14,8 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "../../protocol/json_reader.h"
-#include "../../protocol/number.h"
 
 #define DEPTH 2000
 
@@ -25,33 +24,6 @@ static const char *data_path(void)
 {
     const char *given = getenv("HEAPD_TEST_DATA");
     return given ? given : "../shared/data";
-}
-
-/* ---- random numbers ---- */
-
-static uint64_t random_state;
-
-/* splitmix64 */
-static uint64_t random_u64(void)
-{
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static size_t random_below(size_t n)
-{
-    return (size_t)(random_u64() % n);
-}
-
-static int seed_random(void **state)
-{
-    (void)state;
-    const char *given = getenv("SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20240607;
-    printf("SEED=%llu\n", (unsigned long long)random_state);
-    return 0;
 }
 
 /* ---- helpers ---- */
@@ -88,9 +60,6 @@ static bool is_good(const char *text)
     return scan(text, strlen(text), DEPTH, &error);
 }
 
-/* The text's value as a jansson value, read with the cursor; NULL where jansson has no such value. */
-static json_t *value_of(struct json_cursor *cursor);
-
 static char *meaning_of(const struct json_string *string, size_t *len)
 {
     char *text = malloc(string->len + 1);
@@ -101,77 +70,6 @@ static char *meaning_of(const struct json_string *string, size_t *len)
     assert_true(json_string_equals(string, text, *len));
     assert_false(json_string_equals(string, text, *len + 1));
     return text;
-}
-
-static json_t *object_of(struct json_cursor *cursor)
-{
-    json_t *object = json_object();
-    struct json_string name;
-    assert_true(json_enter(cursor));
-    while (json_next_member(cursor, &name)) {
-        size_t len;
-        char *key = meaning_of(&name, &len);
-        assert_int_equal(json_object_setn_new(object, key, len, value_of(cursor)), 0);
-        free(key);
-    }
-    assert_false(json_failed(cursor));
-    return object;
-}
-
-static json_t *array_of(struct json_cursor *cursor)
-{
-    json_t *array = json_array();
-    assert_true(json_enter(cursor));
-    while (json_next_item(cursor)) {
-        assert_int_equal(json_array_append_new(array, value_of(cursor)), 0);
-    }
-    assert_false(json_failed(cursor));
-    return array;
-}
-
-static json_t *scalar_of(const struct json_value *value)
-{
-    struct json_string string;
-    double real = 0;
-    json_t *result = NULL;
-    switch (value->kind) {
-    case JSON_KIND_NULL:
-        return json_null();
-    case JSON_KIND_FALSE:
-        return json_false();
-    case JSON_KIND_TRUE:
-        return json_true();
-    case JSON_KIND_INT:
-        return value->overflow ? NULL : json_integer(value->integer);
-    case JSON_KIND_FLOAT:
-        return number_read_double(&real, value->text, value->len) ? json_real(real) : NULL;
-    case JSON_KIND_STRING:
-        string = json_string_of(value);
-        size_t len;
-        char *text = meaning_of(&string, &len);
-        result = json_stringn(text, len);
-        free(text);
-        return result;
-    case JSON_KIND_ARRAY:
-    case JSON_KIND_OBJECT:
-        break;
-    }
-    fail();
-    return NULL;
-}
-
-static json_t *value_of(struct json_cursor *cursor)
-{
-    char first = json_peek(cursor);
-    if (first == '{') {
-        return object_of(cursor);
-    }
-    if (first == '[') {
-        return array_of(cursor);
-    }
-    struct json_value value;
-    assert_true(json_scan_value(cursor, &value));
-    return scalar_of(&value);
 }
 
 /* ---- grammar ---- */
@@ -660,7 +558,7 @@ static void test_json_reader_agrees_with_the_parsing_suite(void **state)
             continue;
         }
         snprintf(path, sizeof path, "%s/%s", folder, name);
-        size_t len;
+        size_t len = 0;
         char *text = read_whole(path, &len);
         assert_non_null(text);
         struct json_error error;
@@ -680,169 +578,6 @@ static void test_json_reader_agrees_with_the_parsing_suite(void **state)
     assert_true(files > 300);
 }
 
-/* ---- jansson as the oracle ---- */
-
-/* Whether jansson's refusal is about what it can hold, not about the grammar. */
-static bool is_limit_of_jansson(const json_error_t *error)
-{
-    enum json_error_code code = json_error_code(error);
-    return code == json_error_numeric_overflow || code == json_error_null_character ||
-           code == json_error_null_byte_in_key || code == json_error_stack_overflow;
-}
-
-/* Same verdict, and the same value where both take it. */
-static void expect_same_as_jansson(const char *text, size_t len)
-{
-    char *copy = padded(text, len);
-    struct json_value value;
-    struct json_error error;
-    json_error_t j_error;
-    bool good = json_scan(copy, len, DEPTH, &value, &error);
-    json_t *j_expected = json_loadb(copy, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &j_error);
-    bool nul = memchr(text, '\0', len) != NULL; /* jansson overlooks some of them */
-    if (good != (j_expected != NULL) && !nul && (j_expected || !is_limit_of_jansson(&j_error))) {
-        fail_msg("%.*s: %s, jansson: %s", (int)len, text, good ? "taken" : error.message,
-                 j_expected ? "taken" : j_error.text);
-    }
-    if (good && j_expected) {
-        struct json_cursor cursor;
-        json_cursor_init(&cursor, copy, len, DEPTH);
-        json_t *j_value = value_of(&cursor);
-        assert_true(json_finish(&cursor));
-        if (!json_equal(j_value, j_expected)) {
-            fail_msg("%.*s is read as another value", (int)len, text);
-        }
-        json_decref(j_value);
-    }
-    json_decref(j_expected);
-    free(copy);
-}
-
-static const char *const seeds[] = {
-    "{\"jsonrpc\":\"2.0\",\"method\":\"create\",\"params\":{\"value\":[1,2.5,-3e10,\"a\\u00e4\xc3\xa4\"]},"
-    "\"id\":7}",
-    "[null,true,false,0,-0,1.0,-1.5e-7,\"\",{},[],[[]],{\"a\":{\"b\":{\"c\":[]}}}]",
-    "{\"\\ud83d\\ude00\":\"\xf0\x9f\x98\x80\",\"$ref\":12,\"\\\"\\\\\\/\\b\\f\\n\\r\\t\":\"\\u0041\\u20AC\"}",
-    "  [ 123456789 , 0.000001 , 1e300 , \"a string of more than sixteen bytes, twice over\" ]  ",
-    "{\"a\":1,\"b\":2,\"a\":3,\"c\":{\"d\":[1,{\"e\":[2,{\"f\":3}]}]}}",
-};
-
-/* One small damage: a byte changed, taken out, doubled or swapped, a piece copied elsewhere. */
-static size_t mutate(char *text, size_t len, size_t room)
-{
-    static const char bytes[] =
-        "{}[]\",:\\ \t0123456789.eE+-truefalsenull$u\x01\x1f\x7f\x80\xbf\xc3\xa4\xed\xf4\xff";
-    size_t at = random_below(len);
-    size_t n = 1 + random_below(8);
-    switch (random_below(5)) {
-    case 0:
-        text[at] = bytes[random_below(sizeof bytes - 1)];
-        return len;
-    case 1:
-        if (len > 1) {
-            memmove(text + at, text + at + 1, len - at - 1);
-            return len - 1;
-        }
-        return len;
-    case 2:
-        if (len < room) {
-            memmove(text + at + 1, text + at, len - at);
-            text[at] = bytes[random_below(sizeof bytes - 1)];
-            return len + 1;
-        }
-        return len;
-    case 3:
-        n = n > len - at ? len - at : n;
-        memmove(text + random_below(len - n + 1), text + at, n);
-        return len;
-    default:
-        text[at] = (char)(text[at] ^ 1 << random_below(8));
-        return len;
-    }
-}
-
-static void test_json_reader_agrees_with_jansson_on_mutations(void **state)
-{
-    (void)state;
-    for (int i = 0; i < 150000; i++) {
-        char text[300];
-        const char *seed = seeds[random_below(sizeof seeds / sizeof *seeds)];
-        size_t len = strlen(seed);
-        memcpy(text, seed, len);
-        for (size_t rounds = random_below(4); rounds > 0; rounds--) {
-            len = mutate(text, len, sizeof text);
-        }
-        expect_same_as_jansson(text, len);
-    }
-}
-
-/* Texts of random bytes that the grammar uses: short, so that many are good. */
-static void test_json_reader_agrees_with_jansson_on_noise(void **state)
-{
-    (void)state;
-    static const char *const pieces[] = {"{",        "}",  "[",    "]",     ",",   ":",  "\"",   "\"a\"",
-                                         "\"\"",     "1",  "0",    "-",     ".",   "e",  "E+",   " ",
-                                         "\n",       "\t", "true", "null",  "fal", "se", "\\u0", "\"\\n",
-                                         "\xc3\xa4", "12", "1.5",  "\"$\"", "[1]", "{}"};
-    for (int i = 0; i < 300000; i++) {
-        char text[200];
-        size_t len = 0;
-        for (size_t n = 1 + random_below(7); n > 0; n--) {
-            const char *piece = pieces[random_below(sizeof pieces / sizeof *pieces)];
-            memcpy(text + len, piece, strlen(piece));
-            len += strlen(piece);
-        }
-        expect_same_as_jansson(text, len);
-    }
-}
-
-/* Every two-byte, and random longer, sequences inside a string. */
-static void test_json_reader_agrees_with_jansson_on_utf8(void **state)
-{
-    (void)state;
-    char text[8] = "\"\"";
-    for (unsigned first = 0x20; first < 256; first++) {
-        for (unsigned second = 0x20; second < 256; second++) {
-            text[1] = (char)first;
-            text[2] = (char)second;
-            text[3] = '"';
-            expect_same_as_jansson(text, 4);
-        }
-    }
-    for (int i = 0; i < 200000; i++) {
-        size_t n = 3 + random_below(2);
-        text[1] = (char)(0xe0 + random_below(24));
-        for (size_t k = 2; k <= n; k++) {
-            text[k] = (char)(random_below(20) == 0 ? random_u64() : 0x80 + random_below(64));
-        }
-        text[n + 1] = '"';
-        expect_same_as_jansson(text, n + 2);
-    }
-}
-
-static void test_json_reader_agrees_with_jansson_on_real_files(void **state)
-{
-    (void)state;
-    static const char *const files[] = {"canada.json", "citm_catalog.json"};
-    char path[1000];
-    int found = 0;
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", data_path(), files[i]);
-        size_t len;
-        char *text = read_whole(path, &len);
-        if (!text) {
-            print_message("skipped: %s is not there; set HEAPD_TEST_DATA\n", path);
-            continue;
-        }
-        expect_same_as_jansson(text, len);
-        free(text);
-        found++;
-    }
-    if (found == 0) {
-        skip();
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -860,10 +595,6 @@ int main(void)
         cmocka_unit_test(test_json_reader_stays_failed),
         cmocka_unit_test(test_json_reader_unescapes),
         cmocka_unit_test(test_json_reader_agrees_with_the_parsing_suite),
-        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_mutations),
-        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_noise),
-        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_utf8),
-        cmocka_unit_test(test_json_reader_agrees_with_jansson_on_real_files),
     };
-    return cmocka_run_group_tests(tests, seed_random, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -354,6 +354,32 @@ static void test_parked_collect_answers_at_its_end(void **state)
     rpc_conn_destroy(other, "end of test");
 }
 
+/* A connection that asks for one collection after the other does not keep another from its own. */
+static void test_parked_collections_take_turns(void **state)
+{
+    struct rpc_fixture *f = *state;
+    struct rpc_conn *other = another(f, 2);
+    make_tree(f, f->conn, "tree", 20);
+    ask(f, f->conn, "{'id':1,'method':'collect'}\n{'id':2,'method':'collect'}\n{'id':3,'method':'collect'}");
+    ask(f, other, "{'id':'o','method':'collect'}");
+    expect_silence(f);
+    step_until_said(f);
+    expect(f, "{'id':1,'result':<object>}");
+    while (f->said_len == 0) {
+        fixture_run_once(f);
+        (void)fixture_step(f);
+    }
+    expect(f, "{'id':'o','result':<object>}");
+    while (rpc_conn_is_waiting(f->conn)) {
+        fixture_run_once(f);
+        (void)fixture_step(f);
+    }
+    expect(f, "{'id':2,'result':<object>}");
+    expect(f, "{'id':3,'result':<object>}");
+    expect_silence(f);
+    rpc_conn_destroy(other, "end of test");
+}
+
 /* Who comes after it does so: another collection, and what looks at all objects. */
 static void test_parked_collections_come_one_after_the_other(void **state)
 {
@@ -455,6 +481,40 @@ static void test_parked_request_waits_for_room(void **state)
     fixture_close(f);
 }
 
+/* The hurry is over with the collection, even when who was in a hurry is gone. */
+static void test_parked_hurry_ends_without_its_connection(void **state)
+{
+    (void)state;
+    struct rpc_limits limits;
+    rpc_limits_default(&limits);
+    limits.max_memory = 8 * 1048576;
+    struct rpc_fixture *f = fixture_open(&limits);
+    cut_small(f);
+    struct rpc_conn *other = another(f, 2);
+    char *text = calloc(1, 3000001), *line = malloc(3000200);
+    memset(text, 'x', 3000000);
+    sprintf(line, "{'id':1,'method':'create','params':['%s']}", text);
+    make_tree(f, f->conn, "tree", 20);
+    for (int i = 0; i < 2; i++) {
+        ask(f, f->conn, line);
+        fixture_run(f); /* a worker makes the value */
+        expect(f, "{'id':1,'result':<object>}");
+    }
+    ask(f, other, line);
+    while (!rpc_thread_must_hurry(f->thread)) {
+        fixture_await_wake(f);
+        fixture_run_once(f);
+    }
+    expect_silence(f);
+    rpc_conn_destroy(other, "end of test");
+    fixture_run_once(f);
+    step_to_end(f);
+    assert_false(rpc_thread_must_hurry(f->thread));
+    free(text);
+    free(line);
+    fixture_close(f);
+}
+
 /* ---- what is told ---- */
 
 /* What the dead tell their session comes before the reply, all of it, however much waits elsewhere. */
@@ -546,9 +606,11 @@ int main(void)
         parked_test(test_parked_connection_may_go),
         cmocka_unit_test(test_parked_service_may_end),
         parked_test(test_parked_collect_answers_at_its_end),
+        parked_test(test_parked_collections_take_turns),
         parked_test(test_parked_collections_come_one_after_the_other),
         parked_test(test_parked_next_request_waits_for_an_automatic_collection),
         cmocka_unit_test(test_parked_request_waits_for_room),
+        cmocka_unit_test(test_parked_hurry_ends_without_its_connection),
         cmocka_unit_test(test_parked_events_come_before_the_reply),
         parked_test(test_parked_request_is_in_the_slowlog_once),
         parked_test(test_parked_another_thread_takes_over),
