@@ -88,7 +88,7 @@ $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 # The daemon with a clock around each hold of the GIL.
 $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave -o $@ $^ -luv -ljansson -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave,--wrap=heap_give_way -o $@ $^ -luv -ljansson -lm
 
 unit-programs: $(UNIT_TESTS)
 test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
