@@ -242,7 +242,8 @@ enum heap_progress heap_collect_begin(struct heap_collection *result, struct hea
         return HEAP_BUSY;
     }
     struct slice slice;
-    slice_begin(&slice, &heap->slices, heap->slices.us);
+    /* Deaths under way have had a slice of this hold of the GIL already. */
+    slice_begin(&slice, &heap->slices, heap->dying_first != NULL ? 1 : heap->slices.us);
     if (!begin(heap, generation, automatic, &slice)) {
         atomic_store_explicit(&heap->work_pending, true, memory_order_relaxed);
         return HEAP_GOES_ON;

@@ -850,6 +850,7 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
     }
     service->book.running = NULL;
     heap_leave(service->heap);
+    thread_tidy_turns(thread);
     park_wake_others(service, thread);
     return rpc_thread_has_work(thread);
 }
@@ -860,6 +861,7 @@ bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
 static void change_turn(struct rpc_thread *thread)
 {
     struct turn *turn = thread->turn;
+    thread_tidy_turns(thread);
     if (turn->users == 1) {
         turn_reset(turn);
         return;

@@ -282,6 +282,7 @@ struct rpc_thread {
     void *user;              /* what its host knows it by */
     struct turn *turn;       /* the one being filled */
     struct turn *idle;       /* empty ones */
+    struct turn *used;       /* that nobody uses any more, not yet emptied; linked like those */
     struct conn_list ready;  /* with requests to run, in order of arrival */
     struct conn_list notice; /* for rpc_thread_next() */
     struct conn_list arrived; /* not yet in a session */
@@ -378,8 +379,11 @@ void conn_drop_first(struct rpc_conn *conn);
 /* Drops all requests. */
 void conn_drop_requests(struct rpc_conn *conn);
 
-/* Lets go of a turn; keeps it for later when nobody uses it. */
+/* Lets go of a turn. */
 void thread_release_turn(struct rpc_thread *thread, struct turn *turn);
+/* Empties the turns that nobody uses any more, and keeps some.  GIL: not held, since giving back the memory of a large
+ * request takes half a millisecond. */
+void thread_tidy_turns(struct rpc_thread *thread);
 
 /* ---- rpc.c ---- */
 

@@ -269,6 +269,7 @@ void rpc_thread_destroy(struct rpc_thread *thread)
     question_wait_for_all(thread);
     rpc_thread_leave_work(thread);
     retire(thread);
+    thread_tidy_turns(thread);
     turn_destroy(thread->turn);
     for (struct turn *turn = thread->idle, *next; turn != NULL; turn = next) {
         next = turn->next_idle;
@@ -283,18 +284,31 @@ void rpc_thread_destroy(struct rpc_thread *thread)
 
 void thread_release_turn(struct rpc_thread *thread, struct turn *turn)
 {
-    if (--turn->users > 0) {
+    if (--turn->users == 0) {
+        turn->next_idle = thread->used;
+        thread->used = turn;
+    }
+}
+
+void thread_tidy_turns(struct rpc_thread *thread)
+{
+    if (thread->used == NULL) {
         return;
     }
     unsigned kept = 0;
     for (struct turn *idle = thread->idle; idle != NULL; idle = idle->next_idle) {
         kept++;
     }
-    if (kept >= IDLE_TURNS_MAX) {
-        turn_destroy(turn);
-        return;
+    for (struct turn *turn = thread->used, *next; turn != NULL; turn = next) {
+        next = turn->next_idle;
+        if (kept >= IDLE_TURNS_MAX) {
+            turn_destroy(turn);
+        } else {
+            turn_reset(turn);
+            turn->next_idle = thread->idle;
+            thread->idle = turn;
+            kept++;
+        }
     }
-    turn_reset(turn);
-    turn->next_idle = thread->idle;
-    thread->idle = turn;
+    thread->used = NULL;
 }

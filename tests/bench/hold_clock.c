@@ -1,8 +1,8 @@
 /* hold_clock.c -- a clock around each hold of the GIL, linked into bench_heapd.
  *
- * The linker puts these functions in the place of heap_enter() and heap_leave() (-Wl,--wrap).  The CPU time between
- * the two goes into a histogram (latency.h) that lies in the file $BENCH_HOLDS, so that others can read it while
- * the daemon runs.  The file has the size of the histogram, and is zero at first.  Without one nothing is noted.
+ * The linker puts these functions in the place of heap_enter(), heap_leave() and heap_give_way() (-Wl,--wrap).  The
+ * CPU time of each hold goes into a histogram (latency.h) that lies in the file $BENCH_HOLDS, so that others can read
+ * it while the daemon runs.  The file has the size of the histogram, and is zero at first.  Without one nothing is noted.
  *
  * Locking: the histogram is written with the GIL held.
  */
@@ -17,8 +17,10 @@
 
 void __real_heap_enter(struct heap *heap);
 void __real_heap_leave(struct heap *heap);
+void __real_heap_give_way(struct heap *heap);
 void __wrap_heap_enter(struct heap *heap);
 void __wrap_heap_leave(struct heap *heap);
+void __wrap_heap_give_way(struct heap *heap);
 
 /* What is wrapped has no argument from which these could hang. */
 static struct latency *holds;         /* set before main(); NULL: there is no file */
@@ -48,10 +50,23 @@ void __wrap_heap_enter(struct heap *heap)
     began_ns = cpu_ns();
 }
 
-void __wrap_heap_leave(struct heap *heap)
+static void note_end(void)
 {
     if (holds != NULL) {
         latency_add(holds, cpu_ns() - began_ns, 1);
     }
+}
+
+void __wrap_heap_leave(struct heap *heap)
+{
+    note_end();
     __real_heap_leave(heap);
+}
+
+/* Lets go, and takes it again behind who waits. */
+void __wrap_heap_give_way(struct heap *heap)
+{
+    note_end();
+    __real_heap_give_way(heap);
+    began_ns = cpu_ns();
 }

@@ -71,6 +71,14 @@ NOTES = {
     "heapd with 1 I/O thread (the default), pipeline 1 | 4 I/O threads": THREADS,
     "heapd with 1 I/O thread (the default), pipeline 16 | 2 I/O threads": THREADS,
     "heapd with 1 I/O thread (the default), pipeline 16 | 4 I/O threads": THREADS,
+    "get of 2.2 MB":
+        "An answer is of one moment, and the object may be changed by anybody, so its walk is one hold of the GIL. Half of "
+        "that is the digits of 111,080 floats (number_write_double 47 %), a third the walk over the 56,000 lists. "
+        "Printing after the GIL, from a copy of the numbers that the walk makes, would take the first half out; it is not "
+        "done, and would still leave 3 ms. Less needs containers that keep their old contents for who is reading, at a "
+        "cost for every change.",
+    "create of citm_catalog, 1.7 MB | CPython json.loads":
+        "The rounds range over both sides of the goal; in the quiet runs it is 1.5 and more.",
     "p99.9 of 8 connections beside full collections of 10 M objects | no collector":
         "The peer's figure is the same load without a collector: that part is the machine's.",
 }
