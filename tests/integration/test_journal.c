@@ -348,7 +348,7 @@ static void test_journal_refuses_damage_in_the_middle(void **state)
     char path[128], says[64];
     size_t len;
     for (int i = 0; i < 10; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "n%d", i);
         json_decref(wire_callf(life->wire, "create", "[[i],s]", i, name));
     }
