@@ -22,6 +22,8 @@
 #define DISK_PER_BYTE 6u
 /* On disk so much stays free for what cannot be refused: effects, ends of sessions. */
 #define ROOM_KEPT_BYTES 262144u
+/* When so much waits for a disk that is too slow everybody waits: memory is no place to keep more. */
+#define BACKLOG_BYTES 268435456u
 /* Of a buffer that is empty so much is kept. */
 #define KEEP_BYTES 1048576u
 
@@ -36,6 +38,7 @@ void journal_init(struct rpc_service *service)
     out_init(&journal->next, 0);
     runs_init(&journal->runs);
     pthread_mutex_init(&journal->mutex, NULL);
+    pthread_cond_init(&journal->taken, NULL);
     atomic_store(&journal->room, UINT64_MAX);
 }
 
@@ -47,6 +50,7 @@ void journal_fini(struct rpc_service *service)
     out_fini(&journal->ready);
     out_fini(&journal->next);
     runs_fini(&journal->runs);
+    pthread_cond_destroy(&journal->taken);
     pthread_mutex_destroy(&journal->mutex);
 }
 
@@ -325,6 +329,10 @@ void journal_hand_over(struct rpc_service *service)
     bool has_failed = to->failed;
     journal->handed = atomic_load_explicit(&journal->appended, memory_order_relaxed);
     *(is_next ? &journal->next_lsn : &journal->ready_lsn) = journal->handed;
+    while (!has_failed && !is_next && journal->ready.len > BACKLOG_BYTES) {
+        journal->sink.wake(journal->sink.arg);
+        pthread_cond_wait(&journal->taken, &journal->mutex);
+    }
     pthread_mutex_unlock(&journal->mutex);
     out_truncate(&journal->log, 0);
     if (has_failed) {
@@ -381,6 +389,7 @@ char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, 
         *len = journal->ready.len;
         *lsn = journal->ready_lsn;
         out_init(&journal->ready, 0);
+        pthread_cond_signal(&journal->taken);
     }
     pthread_mutex_unlock(&journal->mutex);
     return bytes;

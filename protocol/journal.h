@@ -65,6 +65,7 @@ struct journal {
     _Atomic bool is_broken;    /* a change could not be kept: nothing more is changed */
 
     pthread_mutex_t mutex;     /* guards what follows */
+    pthread_cond_t taken;      /* the host has taken something */
     struct out ready;          /* handed over, for the host */
     uint64_t ready_lsn;
     uint64_t number;           /* of the file that `ready` is for */

@@ -141,6 +141,7 @@ static void server_section(struct out *out, const struct figures *figures)
     for (int i = 1; i < RPC_ERROR_COUNT; i++) {
         sample(out, "heapd_errors_total", "error", rpc_error_word((enum rpc_error)i), counts->errors[i]);
     }
+    counter(out, "heapd_auth_failures_total", counts->wrong_tokens, "Wrong tokens that were shown.");
     counter(out, "heapd_network_receive_bytes_total", atomic_load_explicit(&service->bytes_in, memory_order_relaxed),
             "Bytes read from connections.");
     counter(out, "heapd_network_transmit_bytes_total",

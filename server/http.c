@@ -448,6 +448,7 @@ static void end_head(struct http *http)
     }
     if (http->problem == HTTP_UNAUTHENTICATED && rpc_conn_is_held(http->conn->rpc)) {
         http->state = STATE_HELD;
+        io_thread_want_run(http->conn->thread); /* which sees to it that it is held no longer than it must */
     } else if (http->problem != HTTP_FINE) {
         answer_problem(http, http->problem);
     } else if (http->is_whole) {

@@ -393,7 +393,7 @@ static void test_http_limits(void **state)
     char *text = malloc(len + 1);
     (void)state;
     if (daemon_is_elsewhere()) {
-        skip();
+        process_skip("the daemon runs elsewhere");
     }
     assert_non_null(text);
     fixture_start(&fixture, arguments);
@@ -438,7 +438,7 @@ static void test_http_slow_requests(void **state)
     const char *const arguments[] = {"--first-byte-timeout", "1", NULL};
     (void)state;
     if (daemon_is_elsewhere()) {
-        skip();
+        process_skip("the daemon runs elsewhere");
     }
     fixture_start(&fixture, arguments);
     wire_check_heap(fixture.wire); /* its first byte */
@@ -477,7 +477,7 @@ static void test_http_allowed_hosts(void **state)
     };
     (void)state;
     if (daemon_is_elsewhere()) {
-        skip();
+        process_skip("the daemon runs elsewhere");
     }
     fixture_start(&fixture, arguments);
     struct web *web = web_open(fixture.daemon);
@@ -763,7 +763,7 @@ static void test_http_events_that_are_not_read(void **state)
     const char *const arguments[] = {"--max-events", "10", NULL};
     (void)state;
     if (daemon_is_elsewhere()) {
-        skip();
+        process_skip("the daemon runs elsewhere");
     }
     fixture_start(&fixture, arguments);
     int fd = open_events(fixture.daemon, "?events=journal", NULL);
@@ -851,6 +851,82 @@ static void test_http_exports_that_are_not_read(void **state)
     web_close(web);
 }
 
+/* ---- tokens ---- */
+
+#define READ_TOKEN "read-token-0123456789"
+#define WRITE_TOKEN "write-token-0123456789"
+
+/* A request with that token; its status. */
+static long ask_as(struct web *web, const char *token, const char *method, const char *path, const char *body)
+{
+    char header[128];
+    const char *const headers[] = {"Content-Type: application/json", token == NULL ? NULL : header, NULL};
+    snprintf(header, sizeof header, "Authorization: Bearer %s", token == NULL ? "" : token);
+    return web_request(web, method, path, headers, body)->status;
+}
+
+/* Each request has the role of its own token, whoever asked before on the connection. */
+static void test_http_tokens(void **state)
+{
+    struct fixture fixture;
+    char path[] = "/tmp/heapd-test-tokens-XXXXXX";
+    const char *const arguments[] = {"--auth-token-file", path, NULL};
+    static const char create[] = "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1],\"name\":\"a\"}}";
+    static const char *const open_paths[] = {"/healthz", "/readyz"};
+    static const char *const read_paths[] = {"/", "/metrics", "/heap.dot", "/heap.heapsnapshot"};
+    (void)state;
+    if (daemon_is_elsewhere()) {
+        process_skip("the daemon runs elsewhere");
+    }
+    FILE *file = fdopen(mkstemp(path), "w");
+    assert_non_null(file);
+    fprintf(file, "read %s\nwrite %s\n", READ_TOKEN, WRITE_TOKEN);
+    fclose(file);
+    fixture.daemon = daemon_start(arguments);
+    struct web *web = web_open(fixture.daemon);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(ask_as(web, NULL, "GET", open_paths[i], NULL), 200);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(ask_as(web, NULL, "GET", read_paths[i], NULL), 401);
+        assert_true(web_has_header(&web->answer, "WWW-Authenticate: Bearer"));
+        expect_error(web->answer.body, "unauthenticated");
+        assert_int_equal(ask_as(web, READ_TOKEN, "GET", read_paths[i], NULL), 200);
+    }
+    assert_int_equal(ask_as(web, NULL, "GET", "/events?events=gc", NULL), 401);
+    assert_int_equal(ask_as(web, WRITE_TOKEN, "GET", "/events?events=journal", NULL), 403);
+    assert_int_equal(ask_as(web, NULL, "POST", "/", create), 401);
+    assert_int_equal(ask_as(web, READ_TOKEN, "POST", "/", create), 200);
+    assert_non_null(strstr(web->answer.body, "\"forbidden\""));
+    assert_int_equal(ask_as(web, WRITE_TOKEN, "POST", "/", create), 200);
+    assert_non_null(strstr(web->answer.body, "\"type\":\"list\""));
+    assert_int_equal(ask_as(web, NULL, "POST", "/", PING), 401);
+    /* A token in the URL is none. */
+    assert_int_equal(ask_as(web, NULL, "GET", "/metrics?token=" READ_TOKEN, NULL), 401);
+    web_close(web);
+    /* Wrong ones: the third is the last. */
+    static const char wrong[] = "GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer wrong\r\n\r\n";
+    int fd = web_connect(fixture.daemon);
+    int64_t before = process_now_ms();
+    for (int i = 0; i < 4; i++) {
+        web_send(fd, wrong, sizeof wrong - 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(web_read_answer(fd, NULL, 0), 401);
+    }
+    assert_true(web_is_closed(fd));
+    assert_true(process_now_ms() - before >= 1000);
+    close(fd);
+    /* Over the Unix socket there is no need for one. */
+    web = web_open_unix(fixture.daemon);
+    const struct web_answer *answer = web_post(web, NULL, "{\"id\":1,\"method\":\"name.unbind\",\"params\":[\"a\"]}");
+    assert_non_null(strstr(answer->body, "\"refcount\":0"));
+    assert_non_null(strstr(web_get(web, "/metrics")->body, "\nheapd_auth_failures_total 3\n"));
+    web_close(web);
+    daemon_stop(fixture.daemon);
+    unlink(path);
+}
+
 /* ---- the end ---- */
 
 /* Streams and idle connections end at once when the daemon stops; daemon_stop() demands a clean end. */
@@ -859,7 +935,7 @@ static void test_http_stop(void **state)
     struct fixture fixture;
     (void)state;
     if (daemon_is_elsewhere()) {
-        skip();
+        process_skip("the daemon runs elsewhere");
     }
     fixture_start(&fixture, NULL);
     int events = open_events(fixture.daemon, "?events=gc", NULL), begun = web_connect(fixture.daemon);
@@ -906,6 +982,7 @@ int main(void)
         cmocka_unit_test(test_http_events_that_are_not_read),
         fixture_test(test_http_exports),
         fixture_test(test_http_exports_that_are_not_read),
+        cmocka_unit_test(test_http_tokens),
         cmocka_unit_test(test_http_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
