@@ -7,6 +7,9 @@
  * fence.  Reads have one, too, or a client could see what a crash takes back.  When the fence is durable the bytes in
  * front of it are free, and what was written meanwhile gets the next one: so two numbers are enough.
  *
+ * Once a fence is set only journal_look_at_fences() opens it, which tells the server to send: the server asks more than
+ * once how much it may, and what became free between two questions would be sent by nobody.
+ *
  * Threads: journal_fence() is the connection's thread's; rpc_journal_durable() any other's.  The one notes that it waits
  * and then looks once more, the other publishes and then looks who waits: so nobody sleeps through it.
  */
@@ -35,10 +38,6 @@ static void set_fence(struct rpc_conn *conn, size_t len)
 
 size_t journal_fence(struct rpc_conn *conn, size_t len)
 {
-    const struct journal *journal = &conn->thread->service->journal;
-    if (conn->fence_lsn != 0 && atomic_load(&journal->durable) >= conn->fence_lsn) {
-        open_fence(conn);
-    }
     if (conn->fence_lsn == 0 && conn->fence_free < len) {
         set_fence(conn, len);
     }

@@ -271,7 +271,8 @@ static void look_for_snapshot(struct journal_thread *journal)
     }
     uint64_t twice = 2 * atomic_load(&snapshot->bytes);
     uint64_t due = twice > journal->snapshot_least ? twice : journal->snapshot_least;
-    if (journal->older_bytes + journal->file.at > due && !atomic_load(&snapshot->is_running)) {
+    bool may = !atomic_load(&snapshot->is_running) && !atomic_load(&journal->stops);
+    if (may && journal->older_bytes + journal->file.at > due) {
         snapshot_begin(snapshot, journal->number + 1);
     }
 }
@@ -350,9 +351,9 @@ static void thread_main(void *arg)
     rpc_journal_start(journal->server->service);
     set_state(journal, JOURNAL_RUNNING);
     while (!wait_for_lines(journal, 1000)) {
-        if (!write_lines(journal) && journal->policy == JOURNAL_ALWAYS) {
+        while (write_lines(journal)) {
+            keep_promise(journal);
             look_for_room(journal);
-            continue;
         }
         keep_promise(journal);
         look_for_room(journal);
