@@ -75,6 +75,7 @@ static bool set_reply(struct rpc_thread *thread, struct request *request, const 
 {
     request->method = NULL;
     request->error = fault->error;
+    rpc_service_count_fault(thread->service, fault);
     if ((request->flags & REQUEST_NOTIFICATION) != 0) {
         return true;
     }

@@ -133,6 +133,7 @@ static void enqueue(struct rpc_service *service, struct event_queue *queue, cons
 {
     size_t before = queue->lines.len;
     if (len == 0 || !has_room(service, queue, len)) {
+        rpc_service_count_limit(service, "max-events");
         queue->lost++;
         return;
     }

@@ -57,7 +57,6 @@ static json_t *server_section(const struct figures *figures)
     json_object_set_new(j_server, "bytes_out",
                         integer(atomic_load_explicit(&service->bytes_out, memory_order_relaxed)));
     json_object_set_new(j_server, "errors", errors_by_word(&counts));
-    json_object_set_new(j_server, "auth_failures", integer(counts.wrong_tokens));
     return j_server;
 }
 
@@ -201,13 +200,29 @@ static json_t *names_section(const struct figures *figures)
     return j_names;
 }
 
+/* How often each limit was in somebody's way. */
+static json_t *limits_reached(const struct rpc_service *service)
+{
+    json_t *j_limits = json_object();
+#define X(member, name, unit, fallback, largest, doc)                                                          \
+    json_object_set_new(j_limits, name,                                                                        \
+                        integer(atomic_load_explicit(&service->limit_hits.member, memory_order_relaxed)));
+    RPC_LIMIT_MAP(X)
+#undef X
+    return j_limits;
+}
+
 static json_t *limits_section(const struct figures *figures)
 {
+    struct rpc_counts counts;
     json_t *j_limits = json_object();
 #define X(member, name, unit, fallback, largest, doc)                                                          \
     json_object_set_new(j_limits, name, integer(RPC_LIMIT(figures->service, member)));
     RPC_LIMIT_MAP(X)
 #undef X
+    rpc_service_counts(figures->service, &counts);
+    json_object_set_new(j_limits, "reached", limits_reached(figures->service));
+    json_object_set_new(j_limits, "wrong_tokens", integer(counts.wrong_tokens));
     return j_limits;
 }
 

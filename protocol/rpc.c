@@ -187,6 +187,7 @@ static void send_fault(struct rpc_conn *conn, const struct request *request, siz
     out_truncate(out, start);
     conn->last_error = conn->thread->fault.error;
     count_error(conn->thread, conn->thread->fault.error);
+    rpc_service_count_fault(conn->thread->service, &conn->thread->fault);
     if (conn->thread->fault.error == RPC_INTERNAL_ERROR && conn->thread->service->host.log_error != NULL) {
         conn->thread->service->host.log_error(conn->thread->service->host.arg, conn->thread->fault.message);
     }
@@ -532,6 +533,7 @@ static void close_if_unread(struct rpc_conn *conn)
 {
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
     if (max != 0 && conn_unread(conn) > max) {
+        rpc_service_count_limit(conn->thread->service, "max-output");
         conn_must_close(conn, "more unread replies than max-output");
     }
 }

@@ -51,6 +51,13 @@ struct rpc_shared_limits {
 #undef X
 };
 
+/* How often each limit was in somebody's way. */
+struct rpc_limit_hits {
+#define X(member, name, unit, fallback, largest, doc) _Atomic uint64_t member;
+    RPC_LIMIT_MAP(X)
+#undef X
+};
+
 /* What one thread has counted; only that thread writes, anybody reads. */
 struct rpc_counters {
     _Atomic uint64_t requests, notifications;
@@ -108,6 +115,7 @@ struct session_book {
 struct rpc_service {
     struct heap *heap;
     struct rpc_shared_limits limits;
+    struct rpc_limit_hits limit_hits;
     struct rpc_host host;
     struct method_index index;
     struct slowlog slowlog;
@@ -156,6 +164,8 @@ struct rpc_counts {
 void rpc_service_counts(struct rpc_service *service, struct rpc_counts *counts);
 /* The text of rpc.discover, made when first asked for; NULL: no memory.  Valid as long as the service. */
 const char *rpc_service_discovery(struct rpc_service *service);
+/* Counts the limit that the fault tells of, if it tells of one. */
+void rpc_service_count_fault(struct rpc_service *service, const struct fault *fault);
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t rpc_now_ms(void);
 /* false: there are no random bits to be had. */

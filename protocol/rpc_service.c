@@ -195,6 +195,26 @@ const char *rpc_service_discovery(struct rpc_service *service)
 
 /* ---- counters ---- */
 
+void rpc_service_count_limit(struct rpc_service *service, const char *name)
+{
+#define X(member, option, unit, fallback, largest, doc)                                                        \
+    if (strcmp(name, option) == 0) {                                                                           \
+        atomic_fetch_add_explicit(&service->limit_hits.member, 1, memory_order_relaxed);                       \
+    }
+    RPC_LIMIT_MAP(X)
+#undef X
+}
+
+void rpc_service_count_fault(struct rpc_service *service, const struct fault *fault)
+{
+    bool may_be = fault->error == RPC_LIMIT_EXCEEDED || fault->error == RPC_MEMORY_ERROR;
+    for (unsigned i = 0; may_be && i < fault->count; i++) {
+        if (strcmp(fault->data[i].name, "limit") == 0) {
+            rpc_service_count_limit(service, fault->data[i].text);
+        }
+    }
+}
+
 static void add_counters(struct rpc_counts *counts, const struct rpc_counters *counters)
 {
     counts->requests += atomic_load_explicit(&counters->requests, memory_order_relaxed);

@@ -615,6 +615,7 @@ static void check_http(struct conn *conn, uint64_t now, uint64_t idle_ms)
     uint64_t silent_ms = now - conn->active_ms;
     bool is_kept = rpc_conn_is_kept(conn->rpc) || http_is_kept(conn->http);
     if (idle_ms != 0 && silent_ms >= idle_ms && !is_kept) {
+        rpc_service_count_limit(conn->thread->server->service, "idle-timeout");
         conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
     } else if (is_peer_gone(conn, silent_ms)) {
         conn_close(conn, LOG_INFO, "its peer is gone without a word");
@@ -639,10 +640,13 @@ void conn_check_silence(struct conn *conn, uint64_t now)
     } else if (conn->http != NULL) {
         check_http(conn, now, idle_ms);
     } else if (!conn->has_spoken && first_byte_ms != 0 && now - conn->opened_ms >= first_byte_ms) {
+        rpc_service_count_limit(server->service, "first-byte-timeout");
         conn_close(conn, LOG_INFO, "no byte within first-byte-timeout");
     } else if (idle_ms != 0 && silent_ms >= idle_ms && !rpc_conn_is_kept(conn->rpc)) {
+        rpc_service_count_limit(conn->thread->server->service, "idle-timeout");
         conn_close(conn, LOG_INFO, "silent for idle-timeout, and it holds nothing");
     } else if (is_stuck(conn, silent_ms)) {
+        rpc_service_count_limit(server->service, "max-output");
         conn_close(conn, LOG_WARNING, "more unread replies than max-output");
     } else if (is_peer_gone(conn, silent_ms)) {
         conn_close(conn, LOG_INFO, "its peer is gone without a word");

@@ -232,6 +232,9 @@ static void answer_problem(struct http *http, enum http_problem problem)
     uint64_t max = problem == HTTP_TOO_LARGE        ? max_request(http)
                    : problem == HTTP_HEAD_TOO_LARGE ? HTTP_HEAD_BYTES_MAX
                                                     : 0;
+    if (problem == HTTP_TOO_LARGE) {
+        rpc_service_count_limit(server_of(http)->service, "max-request");
+    }
     bool is_misread = http_problem_status(problem) == 400 && problem != HTTP_BAD_QUERY;
     bool has_failed = problem == HTTP_UNAUTHENTICATED && rpc_conn_has_failed_auth(http->conn->rpc);
     manner.close |= !http->is_whole || is_misread || has_failed || problem == HTTP_HEAD_TOO_LARGE;

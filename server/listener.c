@@ -78,6 +78,7 @@ static bool admit(struct listener *listener, int fd)
     uint64_t max = atomic_load(&server->max_clients);
     if (max != 0 && atomic_load(&server->connections) >= max) {
         char line[RPC_DISMISSAL_BYTES];
+        rpc_service_count_limit(server->service, "max-clients");
         complain(listener, "max-clients is reached: connections are refused");
         rpc_too_many_clients_line(line, max);
         conn_dismiss(server->threads[0], fd, listener->kind, line);

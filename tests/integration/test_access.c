@@ -149,7 +149,7 @@ static void test_access_delays_and_closes_at_the_third(void **state)
     assert_true(process_now_ms() - began >= 1500);
     wire_close(wire);
     struct wire *local = wire_open_unix(daemon);
-    assert_int_equal(wire_stat(local, "server", "auth_failures"), 3);
+    assert_int_equal(wire_stat(local, "limits", "wrong_tokens"), 3);
     wire_close(local);
     char *log = daemon_log(daemon);
     assert_non_null(strstr(log, "has shown 3 wrong tokens"));
