@@ -127,7 +127,9 @@ static bool judge_file(struct journal_thread *journal, enum rpc_load result, con
                   "a copy, or cut the file off at that byte to go on with what was before", name, file->good);
         return false;
     case RPC_LOAD_FAILED:
-        log_write(log, LOG_ERROR, "%s: %s", name, file->why);
+        if (!atomic_load(&journal->stops)) {
+            log_write(log, LOG_ERROR, "%s: %s", name, file->why);
+        }
         return false;
     }
     return false;
