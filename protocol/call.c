@@ -2,6 +2,7 @@
  *
  * GIL: held in every function that touches the heap.
  */
+#include "json_memory.h"
 #include "literal.h"
 #include "rpc_internal.h"
 
@@ -51,6 +52,9 @@ bool call_fail(struct call *call, enum heap_error error)
 {
     fault_heap(call->fault, error);
     add_limit(call, error);
+    if (error == HEAP_MEMORY) {
+        (void)json_memory_take_shortage(); /* of a document that nobody will see */
+    }
     return false;
 }
 

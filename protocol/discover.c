@@ -8,6 +8,7 @@
 #include "rpc.h"
 
 #include "errmap.h"
+#include "json_memory.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -150,6 +151,10 @@ char *rpc_discover_text(void)
                   "version", RPC_VERSION, "description", "CPython's memory manager as a network service.",
                   "methods", j_methods, "components", components_document(), "x-examples-setup", j_setup);
     char *text = json_dumps(j_document, JSON_COMPACT);
+    if (json_memory_take_shortage()) { /* something may be missing in it */
+        json_memory_free(text);
+        text = NULL;
+    }
     json_decref(j_document);
     return text;
 }

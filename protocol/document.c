@@ -82,9 +82,8 @@ static int by_bytes(const void *a, const void *b)
 void document_sort_by_bytes(json_t *j_rows)
 {
     size_t n = json_array_size(j_rows);
-    json_t **rows = calloc(n + 1, sizeof *rows);
-    if (rows == NULL || n == 0) {
-        free(rows);
+    json_t **rows = json_memory_alloc((n + 1) * sizeof *rows); /* so that a list which is not sorted is not shown */
+    if (rows == NULL) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -94,5 +93,5 @@ void document_sort_by_bytes(json_t *j_rows)
     for (size_t i = 0; i < n; i++) {
         json_array_set_new(j_rows, i, rows[i]);
     }
-    free(rows);
+    json_memory_free(rows);
 }

@@ -63,7 +63,7 @@ void *json_memory_alloc(size_t bytes)
 
 void json_memory_free(void *block)
 {
-    if ((uintptr_t)block - (uintptr_t)reserve.bytes < RESERVE_BYTES) {
+    if (block != NULL && (uintptr_t)block - (uintptr_t)reserve.bytes < RESERVE_BYTES) {
         reserve_free();
     } else {
         free(block);

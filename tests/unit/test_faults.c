@@ -12,10 +12,11 @@
  *
  * and in the end all replies were those demanded and the heap is empty.  Who finds no memory collects before giving up,
  * drops events, and lets objects die that a finalizer would have bound to a name: cases that show this (may_differ())
- * end where a reply differs, with a sound heap.  Notifications and batches say too little to
- * be tried again, so nothing fails in them.      Start at play_line().
+ * end where a reply differs, with a sound heap.  Notifications and batches say too little to be tried again, so nothing
+ * fails in them.      Start at play_line().
  */
 #include <stdlib.h>
+
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t n, size_t bytes);
 void *__real_realloc(void *block, size_t bytes);
@@ -95,8 +96,12 @@ static void arm(struct rpc_fixture *f, const struct way *way, long n)
     struct heap *heap = f->service->heap;
     heap_enter(heap);
     pymalloc_trim(&heap->pm);
+#if HEAP_DEBUG >= 1
     heap->pm.fail_after = (uint64_t)n;
     heap->pm.fail_once = !way->all;
+#else
+    (void)n;
+#endif
     heap_leave(heap);
 }
 
@@ -107,12 +112,15 @@ static bool disarm(struct rpc_fixture *f, const struct way *way)
         faults.after = 0;
         return faults.hits > 0;
     }
+    uint64_t left = UINT64_MAX;
+#if HEAP_DEBUG >= 1
     struct heap *heap = f->service->heap;
     heap_enter(heap);
-    uint64_t left = heap->pm.fail_after;
+    left = heap->pm.fail_after;
     heap->pm.fail_after = 0;
     heap_leave(heap);
-    return way->all ? left == 1 : left == 0;
+#endif
+    return left == (way->all ? 1 : 0);
 }
 
 /* ---- a case ---- */
@@ -206,6 +214,17 @@ struct play {
     bool is_cut;              /* a reply differs as it may: nothing more of the case is played */
 };
 
+/* Ends a fixture in the middle of its case: what the collector keeps, and what finalizers bring back, goes too. */
+static void abandon(struct rpc_fixture *f)
+{
+    for (int i = 0; i < 2; i++) {
+        fixture_empty(f);
+        say(f, "{\"method\":\"gc.set_debug\",\"params\":[[]]}\n{\"method\":\"gc.garbage\",\"params\":[true]}\n"
+               "{\"method\":\"gc.unfreeze\"}\n{\"method\":\"collect\"}\n");
+    }
+    fixture_close(f);
+}
+
 /* Ends what a played case has left and begins anew. */
 static void reopen(struct play *play)
 {
@@ -214,7 +233,7 @@ static void reopen(struct play *play)
         rpc_conn_destroy(play->f->conn, "again");
         play->f->conn = rpc_conn_create(play->f->thread, 3, &fixture_peer, play->f);
         assert_non_null(play->f->conn);
-        fixture_close(play->f);
+        abandon(play->f);
     }
     rpc_limits_default(&limits);
     play->f = fixture_open(&limits);
@@ -296,8 +315,9 @@ static void play_until(struct play *play, size_t line)
 static void play_line(struct play *play, const struct way *way)
 {
     char why[MATCH_WHY_BYTES];
-    for (long n = 1;; n++) {
-        assert_true(n < 100000);
+    /* rpc.discover alone takes thousands: not each of them is tried. */
+    for (long n = 1;; n += 1 + (n > 200 ? n / 20 : 0)) {
+        assert_true(n < 1000000);
         size_t line = play->line;
         bool has_failed = send_line(play, way, n);
         if (rpc_conn_must_close(play->f->conn) != NULL) {
@@ -338,7 +358,11 @@ static void play_case(const struct fault_case *c, const struct way *way, size_t 
     }
     assert_true(play.is_cut || play.reply == c->reply_count);
     *errors += play.errors;
-    fixture_close(play.f);
+    if (play.is_cut) {
+        abandon(play.f);
+    } else {
+        fixture_close(play.f);
+    }
 }
 
 static void play_all(const struct way *way)
@@ -370,7 +394,9 @@ static void play_all(const struct way *way)
     closedir(folder);
     printf("%s: %zu cases, %zu memory_errors; %zu cases left out, which have options or count requests\n", way->name,
            played, errors, left_out);
-    assert_true(only != NULL || (played > 150 && errors > 1000));
+    assert_true(only != NULL || played > 150);
+    /* One alone is tried again after a collection, so it need not be heard of. */
+    assert_true(only != NULL || !way->all || errors > 1000);
 }
 
 static void test_faults_of_one_malloc(void **state)
@@ -385,15 +411,26 @@ static void test_faults_of_malloc_from_there(void **state)
     play_all(&(struct way){.name = "malloc from there", .layer = LAYER_MALLOC, .all = true});
 }
 
+/* Faults of the heap itself are for builds with checks. */
+static void need_checks(void)
+{
+#if HEAP_DEBUG < 1
+    puts("skipped: no fault injection in this build");
+    skip();
+#endif
+}
+
 static void test_faults_of_one_slow_path(void **state)
 {
     (void)state;
+    need_checks();
     play_all(&(struct way){.name = "heap once", .layer = LAYER_HEAP});
 }
 
 static void test_faults_of_slow_paths_from_there(void **state)
 {
     (void)state;
+    need_checks();
     play_all(&(struct way){.name = "heap from there", .layer = LAYER_HEAP, .all = true});
 }
 

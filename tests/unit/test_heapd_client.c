@@ -473,8 +473,8 @@ static void test_heapd_client_explains_addresses(void **state)
     (void)state;
     char longer[300] = "unix:/";
     memset(longer + 6, 'x', 200);
-    assert_address("", HEAPD_USAGE, "unix:PATH or tcp:HOST:PORT");
-    assert_address("/tmp/x", HEAPD_USAGE, "unix:PATH or tcp:HOST:PORT");
+    assert_address("", HEAPD_USAGE, "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT");
+    assert_address("/tmp/x", HEAPD_USAGE, "unix:PATH, tcp:HOST:PORT or tls:HOST:PORT");
     assert_address("unix:", HEAPD_USAGE, "path");
     assert_address(longer, HEAPD_USAGE, "path");
     assert_address("tcp:7411", HEAPD_USAGE, "tcp:HOST:PORT");
