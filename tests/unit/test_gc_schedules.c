@@ -21,6 +21,9 @@
  * With a finalizer no young collection comes between (the model does not know what it finds then); tests/fuzz/stress.py
  * has both.  SEED in the environment repeats a sample.  Checked builds run the first row and a 20th of the sample.
  *
+ * PART=1/2 in the environment takes the first of two halves of the graphs, for as many processes as there are cores;
+ * long runs say on standard error how far they are.
+ *
  * The schedules of a graph are walked without saving a heap: a path is a list of choices, and the next one is run from
  * the beginning with the last choice that has another changed.
  */
@@ -85,6 +88,8 @@ struct explorer {
     struct op done[RUN_OPS]; /* of this run, and before which slice */
     unsigned before[RUN_OPS], done_count;
     bool is_running;
+    unsigned part, parts; /* this process takes every parts-th graph */
+    uint64_t found;       /* graphs, of all parts */
     uint64_t graphs, schedules, collections_in_slices, parked, inside;
     unsigned slices_max;
 };
@@ -116,6 +121,9 @@ static int explorer_setup(void **state)
     assert_non_null(e);
     const char *text = getenv("SEED");
     e->chooser.random = text != NULL ? strtoull(text, NULL, 10) : 20;
+    e->part = e->parts = 1;
+    text = getenv("PART");
+    assert_true(text == NULL || (sscanf(text, "%u/%u", &e->part, &e->parts) == 2 && 0 < e->part && e->part <= e->parts));
     *state = e;
     return 0;
 }
@@ -208,10 +216,15 @@ static void run_schedule(struct explorer *e)
     e->inside += run->inside;
 }
 
-/* Every schedule of the graph of e->setup. */
+/* Every schedule of the graph of e->setup, when it is in this part. */
 static void run_all_schedules(struct explorer *e)
 {
-    e->graphs++;
+    if (e->found++ % e->parts != e->part - 1) {
+        return;
+    }
+    if (++e->graphs % 10000 == 0) {
+        print_error("%llu graphs, %llu schedules\n", (unsigned long long)e->graphs, (unsigned long long)e->schedules);
+    }
     e->chooser.length = e->chooser.at = 0;
     do {
         run_schedule(e);
@@ -290,7 +303,7 @@ static void explore(struct explorer *e, const struct scope *scope, const char *w
     }
     e->kinds = scope->kinds;
     e->operations = scope->operations;
-    e->graphs = e->schedules = e->collections_in_slices = e->parked = e->inside = e->slices_max = 0;
+    e->found = e->graphs = e->schedules = e->collections_in_slices = e->parked = e->inside = e->slices_max = 0;
     for (uint64_t edges = 0; edges < (uint64_t)1 << (n * n); edges++) {
         if ((unsigned)__builtin_popcountll(edges) > scope->edges_max || (!scope->loops && (edges & loops) != 0)) {
             continue;
