@@ -15,11 +15,8 @@
  * end where a reply differs, with a sound heap.  Notifications and batches say too little to be tried again, so nothing
  * fails in them.      Start at play_line().
  */
-#include <stdlib.h>
+#include "malloc_faults.h"
 
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-void *__real_realloc(void *block, size_t bytes);
 /* What the test itself takes, its fixture too, never fails. */
 #define malloc __real_malloc
 #define calloc __real_calloc
@@ -31,51 +28,8 @@ void *__real_realloc(void *block, size_t bytes);
 #include "../support/process.h"
 
 #include <dirent.h>
-#include <stdatomic.h>
 
 /* ---- allocations that fail ---- */
-
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__wrap_realloc(void *block, size_t bytes);
-
-static struct {
-    _Atomic long after; /* the after'th allocation from now fails; 0: none */
-    _Atomic long hits;  /* how many have failed */
-    bool all;           /* and all that follow */
-} faults;
-
-static bool fails(void)
-{
-    long after = atomic_load(&faults.after);
-    if (after == 0) {
-        return false;
-    }
-    if (after > 1) {
-        atomic_fetch_sub(&faults.after, 1);
-        return false;
-    }
-    atomic_fetch_add(&faults.hits, 1);
-    if (!faults.all) {
-        atomic_store(&faults.after, 0);
-    }
-    return true;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(n, bytes);
-}
-
-void *__wrap_realloc(void *block, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(block, bytes);
-}
 
 /* Which allocations, and how. */
 enum layer { LAYER_MALLOC, LAYER_HEAP };
@@ -87,10 +41,8 @@ struct way {
 
 static void arm(struct rpc_fixture *f, const struct way *way, long n)
 {
-    faults.hits = 0;
     if (way->layer == LAYER_MALLOC) {
-        faults.all = way->all;
-        faults.after = n;
+        malloc_faults_arm(n, way->all);
         return;
     }
     struct heap *heap = f->service->heap;
@@ -109,8 +61,7 @@ static void arm(struct rpc_fixture *f, const struct way *way, long n)
 static bool disarm(struct rpc_fixture *f, const struct way *way)
 {
     if (way->layer == LAYER_MALLOC) {
-        faults.after = 0;
-        return faults.hits > 0;
+        return malloc_faults_disarm() > 0;
     }
     uint64_t left = UINT64_MAX;
 #if HEAP_DEBUG >= 1

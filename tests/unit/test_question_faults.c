@@ -5,56 +5,8 @@
  * fails any more.  An answer is right or a memory_error, and the heap and the marks are as they were.
  * Start at test_faults_of().
  */
+#include "malloc_faults.h"
 #include "rpc_fixture.h"
-
-#include <stdatomic.h>
-
-/* ---- allocations that fail ---- */
-
-void *__real_malloc(size_t bytes);
-void *__real_calloc(size_t n, size_t bytes);
-void *__real_realloc(void *block, size_t bytes);
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__wrap_realloc(void *block, size_t bytes);
-
-static struct {
-    pthread_t spared;   /* the thread of the test */
-    _Atomic long after; /* the after'th allocation from now fails; 0: none */
-    _Atomic long hits;  /* how many have failed */
-    bool all;           /* and all that follow */
-} faults;
-
-static bool fails(void)
-{
-    if (faults.after == 0 || pthread_equal(pthread_self(), faults.spared)) {
-        return false;
-    }
-    if (faults.after > 1) {
-        faults.after--;
-        return false;
-    }
-    faults.hits++;
-    if (!faults.all) {
-        faults.after = 0;
-    }
-    return true;
-}
-
-void *__wrap_malloc(size_t bytes)
-{
-    return fails() ? NULL : __real_malloc(bytes);
-}
-
-void *__wrap_calloc(size_t n, size_t bytes)
-{
-    return fails() ? NULL : __real_calloc(n, bytes);
-}
-
-void *__wrap_realloc(void *block, size_t bytes)
-{
-    return fails() ? NULL : __real_realloc(block, bytes);
-}
 
 /* ---- tests ---- */
 
@@ -75,20 +27,18 @@ static int ask_with_faults(struct rpc_fixture *f, const char *question, bool all
     int errors = 0;
     for (long n = 1;; n++) {
         assert_true(n < 10000);
-        faults.hits = 0;
-        faults.all = all;
-        faults.after = n;
+        malloc_faults_arm(n, all);
         char line[256];
         snprintf(line, sizeof line, "%s\n", question);
         say(f, line);
-        faults.after = 0;
+        long hits = malloc_faults_disarm();
         bool failed = strstr(f->said, "\"error\"") != NULL;
         if (failed) {
             assert_non_null(strstr(f->said, "memory_error"));
             errors++;
         }
         call(f, "heap.check", "{}", "<has {\"ok\":true}>");
-        if (faults.hits == 0) {
+        if (hits == 0) {
             assert_false(failed);
             return errors;
         }
@@ -109,7 +59,7 @@ static void create_things(struct rpc_fixture *f)
 static void test_question_faults_of_one_allocation(void **state)
 {
     struct rpc_fixture *f = *state;
-    faults.spared = pthread_self();
+    malloc_faults_spare_me();
     create_things(f);
     for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
         assert_int_equal(ask_with_faults(f, questions[i], false), 0);
@@ -119,7 +69,7 @@ static void test_question_faults_of_one_allocation(void **state)
 static void test_question_faults_of_all_that_follow(void **state)
 {
     struct rpc_fixture *f = *state;
-    faults.spared = pthread_self();
+    malloc_faults_spare_me();
     create_things(f);
     for (size_t i = 0; i < sizeof questions / sizeof questions[0]; i++) {
         assert_true(ask_with_faults(f, questions[i], true) > 0);
@@ -130,15 +80,14 @@ static void test_question_faults_of_all_that_follow(void **state)
 static void test_question_faults_leave_marks_alone(void **state)
 {
     struct rpc_fixture *f = *state;
-    faults.spared = pthread_self();
-    faults.all = true;
+    malloc_faults_spare_me();
     create_things(f);
     for (long n = 1; n < 4; n++) {
-        faults.after = n;
+        malloc_faults_arm(n, true);
         fail_call(f, "heap.mark", "[\"other\"]", "memory_error", NULL);
-        faults.after = n;
+        malloc_faults_arm(n, true);
         fail_call(f, "heap.mark", "[\"first\"]", "memory_error", NULL);
-        faults.after = 0;
+        malloc_faults_disarm();
         fail_call(f, "heap.diff", "[\"other\"]", "value_error", NULL);
         call(f, "heap.diff", "[\"first\"]", "<has {\"sessions\":[{\"session\":<int>,\"objects\":2,\"bytes\":<int>}]}>");
     }
