@@ -70,7 +70,8 @@ static void forget_immortals(struct heap *heap)
     atomic_store(&heap->gc.count[0], 0);
 }
 
-static bool heap_init(struct heap *heap, const struct heap_config *config)
+/* The lock and the memory of a heap; nothing is left of them when there is not enough. */
+static bool init_memory(struct heap *heap, const struct heap_config *config)
 {
     uint64_t half = config->reserve_bytes != 0 ? config->reserve_bytes : HALF_BYTES_DEFAULT;
     uint32_t interval = config->switch_interval_us != 0 ? config->switch_interval_us : SWITCH_INTERVAL_US_DEFAULT;
@@ -81,6 +82,12 @@ static bool heap_init(struct heap *heap, const struct heap_config *config)
         gil_fini(&heap->gil);
         return false;
     }
+    return true;
+}
+
+/* What a heap has before there are objects, and the immortal ones.  false: no memory; what there is of it stays. */
+static bool init_objects(struct heap *heap, const struct heap_config *config)
+{
     heap->slices.us = SLICE_US_DEFAULT;
     map32_init(&heap->weakrefs, &heap->pm);
     map32_init(&heap->finalizers.by_target, &heap->pm);
@@ -91,22 +98,10 @@ static bool heap_init(struct heap *heap, const struct heap_config *config)
     if (ok) {
         forget_immortals(heap);
         heap_set_limits(heap, &config->limits);
+        heap->signature = HEAP_SIGNATURE;
     }
-    heap->signature = HEAP_SIGNATURE;
     heap_leave(heap);
-    if (!ok) {
-        heap_destroy(heap);
-    }
     return ok;
-}
-
-struct heap *heap_create(const struct heap_config *config)
-{
-    struct heap *heap = calloc(1, sizeof *heap);
-    if (heap == NULL) {
-        return NULL;
-    }
-    return heap_init(heap, config) ? heap : NULL; /* heap_destroy() has freed a half-made one */
 }
 
 /* Payloads in the raw layer are malloc'ed one by one; blocks go with their arenas. */
@@ -130,13 +125,10 @@ static void free_payloads(struct heap *heap)
     }
 }
 
-void heap_destroy(struct heap *heap)
+/* Frees a heap that is under no work, whole or half-made. */
+static void free_heap(struct heap *heap)
 {
-    HEAP_ASSERT(heap->signature == HEAP_SIGNATURE);
     heap_enter(heap);
-    HEAP_ASSERT(heap->sessions == NULL);
-    while (heap_step(heap, SLICE_US_DEFAULT)) { /* what is dying belongs to its owner */
-    }
     pymalloc_trim(&heap->pm);
     free_payloads(heap);
     name_fini(heap);
@@ -155,6 +147,34 @@ void heap_destroy(struct heap *heap)
     pymalloc_fini(&heap->pm);
     gil_fini(&heap->gil);
     free(heap);
+}
+
+struct heap *heap_create(const struct heap_config *config)
+{
+    struct heap *heap = calloc(1, sizeof *heap);
+    if (heap == NULL) {
+        return NULL;
+    }
+    if (!init_memory(heap, config)) {
+        free(heap);
+        return NULL;
+    }
+    if (!init_objects(heap, config)) {
+        free_heap(heap);
+        return NULL;
+    }
+    return heap;
+}
+
+void heap_destroy(struct heap *heap)
+{
+    HEAP_ASSERT(heap->signature == HEAP_SIGNATURE);
+    heap_enter(heap);
+    HEAP_ASSERT(heap->sessions == NULL);
+    while (heap_step(heap, SLICE_US_DEFAULT)) { /* what is dying belongs to its owner */
+    }
+    heap_leave(heap);
+    free_heap(heap);
 }
 
 void heap_set_limits(struct heap *heap, const struct heap_limits *limits)
