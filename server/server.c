@@ -4,6 +4,7 @@
  */
 #include "server.h"
 
+#include "loop_memory.h"
 #include "machine.h"
 #include "notify.h"
 #include "token_file.h"
@@ -528,6 +529,7 @@ int server_run(const struct config *config, int argc, char *const argv[])
     server->log = (struct log){.level = config->log_level,
                                .format = (enum log_format)config->log_format,
                                .fd = STDERR_FILENO};
+    loop_memory_use();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* an export above the file size limit is an error of that export */
     if (uv_mutex_init(&server->config_mutex) != 0) {
