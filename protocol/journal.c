@@ -16,10 +16,9 @@
 #include <stdlib.h>
 
 /* What a line has besides its request, at the most, and how much longer than the request it can be: texts may need
- * escapes; the ids of `[[],[],..]`, should none follow another, take five times as much. */
+ * escapes; the ids of `[[],[],..]`, should none follow another, take five times as much.  A header is shorter, too. */
 #define LINE_BYTES 1024u
-#define MEMORY_PER_BYTE 2u
-#define DISK_PER_BYTE 6u
+#define PER_BYTE 6u
 /* On disk so much stays free for what cannot be refused: effects, ends of sessions. */
 #define ROOM_KEPT_BYTES 262144u
 /* When so much waits for a disk that is too slow everybody waits: memory is no place to keep more. */
@@ -207,25 +206,42 @@ void journal_merge(struct rpc_service *service, struct rpc_session *from, struct
 
 /* ---- requests ---- */
 
-/* Whether the line of a request that was so long can be kept, and so many bytes stay free. */
-static bool has_room(struct journal *journal, size_t bytes, uint64_t kept)
+/* Whether the line of a request that was so long has a place on disk, and so many bytes stay free there. */
+static bool has_room(const struct journal *journal, size_t bytes, uint64_t kept)
 {
     uint64_t room = atomic_load_explicit(&journal->room, memory_order_relaxed);
-    uint64_t end = atomic_load_explicit(&journal->appended, memory_order_relaxed) + kept + LINE_BYTES +
-                   DISK_PER_BYTE * (uint64_t)bytes;
-    size_t memory = LINE_BYTES + MEMORY_PER_BYTE * bytes;
-    return !atomic_load_explicit(&journal->is_broken, memory_order_relaxed) && room >= end &&
-           out_reserve(&journal->log, memory) && out_reserve(&journal->line, memory);
+    return room >= atomic_load_explicit(&journal->appended, memory_order_relaxed) + kept + LINE_BYTES +
+                       PER_BYTE * (uint64_t)bytes;
 }
 
-static bool fail_room(struct call *call)
+/* Memory for a line of so many bytes. */
+static bool reserve_line(struct journal *journal, size_t bytes)
 {
-    struct journal *journal = &call->service->journal;
+    if (out_reserve(&journal->log, bytes) && out_reserve(&journal->line, bytes)) {
+        return true;
+    }
     out_truncate(&journal->log, journal->log.len);
     out_truncate(&journal->line, 0);
-    return fault_set(call->fault, RPC_UNAVAILABLE,
-                     "the disk has no room for what is to be kept of a change: nothing was changed; reads go on, and "
-                     "changes will when there is room");
+    return false;
+}
+
+/* Whether what the request will change can be kept: the fault says why not. */
+static bool can_keep(struct call *call, const struct request *request)
+{
+    struct journal *journal = &call->service->journal;
+    /* Reads go on: those that give an id or a hold take from what is kept. */
+    uint64_t kept = call->method->lasts == LASTS ? ROOM_KEPT_BYTES : ROOM_KEPT_BYTES / 2;
+    if (atomic_load_explicit(&journal->is_broken, memory_order_relaxed)) {
+        return fault_set(call->fault, RPC_UNAVAILABLE,
+                         "there was no memory to keep a change: nothing was changed; reads go on, and changes will when "
+                         "heapd is started anew");
+    }
+    if (!has_room(journal, request->bytes, kept)) {
+        return fault_set(call->fault, RPC_UNAVAILABLE,
+                         "the disk has no room for what is to be kept of a change: nothing was changed; reads go on, and "
+                         "changes will when there is room");
+    }
+    return reserve_line(journal, LINE_BYTES + (size_t)PER_BYTE * request->bytes) || fault_heap(call->fault, HEAP_MEMORY);
 }
 
 /* Whether a request that succeeded has done something that is to be there after a restart. */
@@ -246,6 +262,9 @@ static void keep_request(struct call *call, const uint64_t *ids, size_t count)
     line_write_request(&journal->line, call, session->number, ids, count);
     line_end(&journal->line, start);
     append_line(service, journal->at);
+    if (atomic_load_explicit(&journal->is_broken, memory_order_relaxed)) {
+        conn_must_close(call->conn, "no memory to keep its change"); /* a reply would promise what may be lost */
+    }
 }
 
 bool journal_attempt(struct call *call, const struct request *request)
@@ -255,9 +274,8 @@ bool journal_attempt(struct call *call, const struct request *request)
     if (lasts == LASTS_NOT || lasts == LASTS_BY_EFFECTS) {
         return reply_attempt(call, request);
     }
-    /* Reads go on: those that give an id or a hold take from what is kept. */
-    if (!has_room(journal, request->bytes, lasts == LASTS ? ROOM_KEPT_BYTES : ROOM_KEPT_BYTES / 2)) {
-        return fail_room(call);
+    if (!can_keep(call, request)) {
+        return false;
     }
     end_effects(call->service);
     journal->at = journal->log.len;
@@ -307,6 +325,36 @@ static void raise_generations(struct rpc_service *service)
     journal->generations_lsn = journal->handed + journal->log.len;
 }
 
+/* Puts the log behind what the host has not taken yet.  false: there is no memory, and the host has something to take.
+ * The mutex is held. */
+static bool put_behind(struct journal *journal)
+{
+    bool is_next = journal->next_number != 0;
+    struct out *to = is_next ? &journal->next : &journal->ready;
+    if (to->len == 0) {
+        struct out empty = *to;
+        *to = journal->log;
+        journal->log = empty;
+    } else {
+        size_t len = to->len;
+        out_bytes(to, journal->log.data, journal->log.len);
+        if (to->failed) {
+            out_truncate(to, len);
+            return false;
+        }
+    }
+    journal->handed = atomic_load_explicit(&journal->appended, memory_order_relaxed);
+    *(is_next ? &journal->next_lsn : &journal->ready_lsn) = journal->handed;
+    return true;
+}
+
+/* Until the host has taken something.  The mutex is held. */
+static void await_host(struct journal *journal)
+{
+    journal->sink.wake(journal->sink.arg);
+    pthread_cond_wait(&journal->taken, &journal->mutex);
+}
+
 void journal_hand_over(struct rpc_service *service)
 {
     struct journal *journal = &service->journal;
@@ -317,35 +365,24 @@ void journal_hand_over(struct rpc_service *service)
         return;
     }
     pthread_mutex_lock(&journal->mutex);
-    bool is_next = journal->next_number != 0;
-    struct out *to = is_next ? &journal->next : &journal->ready;
-    if (to->len == 0) {
-        struct out empty = *to;
-        *to = journal->log;
-        journal->log = empty;
-    } else {
-        out_bytes(to, journal->log.data, journal->log.len);
+    while (!put_behind(journal)) {
+        await_host(journal); /* when it has taken all there is no memory needed */
     }
-    bool has_failed = to->failed;
-    journal->handed = atomic_load_explicit(&journal->appended, memory_order_relaxed);
-    *(is_next ? &journal->next_lsn : &journal->ready_lsn) = journal->handed;
-    while (!has_failed && !is_next && journal->ready.len > BACKLOG_BYTES) {
-        journal->sink.wake(journal->sink.arg);
-        pthread_cond_wait(&journal->taken, &journal->mutex);
+    while (journal->next_number == 0 && journal->ready.len > BACKLOG_BYTES) {
+        await_host(journal);
     }
     pthread_mutex_unlock(&journal->mutex);
     out_truncate(&journal->log, 0);
-    if (has_failed) {
-        break_journal(service);
-    } else {
-        journal->sink.wake(journal->sink.arg);
-    }
+    journal->sink.wake(journal->sink.arg);
 }
 
 bool journal_begin_file(struct rpc_service *service, uint64_t number)
 {
     struct journal *journal = &service->journal;
     journal_hand_over(service);
+    if (!reserve_line(journal, LINE_BYTES)) {
+        return false;
+    }
     pthread_mutex_lock(&journal->mutex);
     bool is_free = journal->next_number == 0;
     if (is_free) {

@@ -614,10 +614,14 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     struct heap_collection collection;
     heap_enter(heap);
     begin_generations(service, replay->generations);
+    line_write_header(&journal->log, service, "journal", number, number > 1);
+    if (journal->log.failed) { /* all that followed would be lost */
+        heap_leave(heap);
+        return false;
+    }
     heap_replay_end(heap);
     journal_observe_heap(service);
     journal->number = number;
-    line_write_header(&journal->log, service, "journal", number, number > 1);
     journal_note_appended(service);
     end_sessions(replay, false);
     heap_settle(heap);
