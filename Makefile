@@ -123,9 +123,16 @@ $(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a $(B)/libllht
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ -luv -ljansson -lm
 
+# Preloaded, so it is no part of any build with a sanitizer.
+build/tests/fault/faults.so: tests/fault/faults.c
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -g -O2 -fno-omit-frame-pointer -fno-optimize-sibling-calls $(WARNINGS) \
+	    $(if $(WERROR),-Werror) -fPIC -shared -o $@ $<
+
 unit-programs: $(UNIT_TESTS)
 fuzz-programs: $(FUZZ_TARGETS)
-test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS)
+test-programs: programs $(UNIT_TESTS) $(INTEGRATION_TESTS) $(TEST_TOOLS) build/tests/fault/faults.so
 bench-programs: programs $(BENCH_PROGRAMS) $(B)/tests/bench/bench_heapd
 
 deps-build deps-test deps-bench deps-fuzz:

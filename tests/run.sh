@@ -198,6 +198,7 @@ run_fault() {
     start script "plain fault/kill9 everysec" \
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
+    start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
 }
 
 # What is over at once where it is small takes many slices here, and others come between.
