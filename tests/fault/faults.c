@@ -153,11 +153,28 @@ __attribute__((noinline)) static uint64_t find_site(uint64_t frames[FRAMES], enu
     return hash != 0 ? hash : 1;
 }
 
+/* Whether the sanitizer asks where the stack of a new thread is: it takes no error for an answer. */
+static bool is_of_sanitizer(const uint64_t frames[FRAMES])
+{
+    for (unsigned i = 0; i < FRAMES && frames[i] != 0; i++) {
+        Dl_info info;
+        void *address;
+        memcpy(&address, &frames[i], sizeof address);
+        if (dladdr(address, &info) != 0 && info.dli_sname != NULL && strcmp(info.dli_sname, "pthread_getattr_np") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The lock is held. */
 static void record(uint64_t hash, enum kind kind, const uint64_t frames[FRAMES])
 {
     for (unsigned i = 0, at = hash % SITES_MAX; i < SITES_MAX; i++, at = (at + 1) % SITES_MAX) {
         struct site *site = &control->sites[at];
+        if (site->hash == 0 && kind == KIND_MEMORY && is_of_sanitizer(frames)) {
+            return;
+        }
         if (site->hash == 0) {
             *site = (struct site){.hash = hash, .kind = kind};
             memcpy(site->frames, frames, sizeof site->frames);
@@ -175,6 +192,9 @@ static bool is_meant(uint64_t hash, enum kind kind, const uint64_t frames[FRAMES
 {
     bool goes_on = control->goes_on == 2 && control->hits > 0;
     if (!control->is_armed || control->kind != kind || (!goes_on && control->site != 0 && control->site != hash)) {
+        return false;
+    }
+    if (kind == KIND_MEMORY && is_of_sanitizer(frames)) {
         return false;
     }
     if (control->skip > 0) {

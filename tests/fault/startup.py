@@ -161,11 +161,12 @@ class Starter:
         return "ready" if hits > 0 else "not reached"
 
 
-def run_start(start, options, folder, clock, rng):
+def run_start(start, options, folder, seconds, rng):
     """(sites, runs, what came of them)"""
     starter = Starter(start, options, folder)
     counts = {"ready": 0, "refused": 0, "not reached": 0}
     try:
+        clock = Clock(seconds)
         sites = starter.find_sites()
         runs = [(site, way) for site in sites for way in WAYS.get(site.kind, [])]
         rng.shuffle(runs)
@@ -204,7 +205,7 @@ def main():
     try:
         ways = [start for start in make_starts(options.heapd, folder) if options.only in start.name]
         for start in ways:
-            result = run_start(start, options, folder, Clock(options.seconds / len(ways)), rng)
+            result = run_start(start, options, folder, options.seconds / len(ways), rng)
             sites, starts, wrong = (before + now for before, now in zip((sites, starts, wrong), result))
         print(f"{sites} sites failed in {starts} starts", flush=True)
     finally:
