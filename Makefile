@@ -117,7 +117,7 @@ $(BENCH_PROGRAMS): $(B)/%: $(B)/%.o $(BENCH_OBJECTS) $(B)/libheap.a
 $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/latency.o $(B)/libprotocol.a $(B)/libheap.a \
     $(B)/libllhttp.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_leave,--wrap=heap_give_way -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_enter_within,--wrap=heap_leave,--wrap=heap_give_way -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
 
 $(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)

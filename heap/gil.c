@@ -165,10 +165,10 @@ static void request_drop(struct gil *gil)
     }
 }
 
-/* Sleeps under the mutex until this thread holds the GIL. */
-static void wait_in_line(struct gil *gil, uintptr_t self)
+/* Sleeps under the mutex until this thread, which has waited since `began_us`, holds the GIL.  false: `until_us` has
+ * come first. */
+static bool wait_in_line(struct gil *gil, uintptr_t self, uint64_t began_us, uint64_t until_us)
 {
-    uint64_t began_us = now_us();
     if (atomic_load_explicit(&gil->waiting, memory_order_relaxed) == 0) {
         atomic_store_explicit(&gil->waiting_since_us, began_us, memory_order_relaxed);
     }
@@ -178,41 +178,68 @@ static void wait_in_line(struct gil *gil, uintptr_t self)
         pthread_cond_wait(&gil->taken, &gil->mutex);
     }
     uint64_t seen = counter_read(&gil->switch_number);
-    uint64_t deadline_us = now_us() + atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
-    while (!try_take(gil, self)) {
-        struct timespec deadline = timespec_of_us(deadline_us);
+    uint64_t now = now_us();
+    uint64_t deadline_us = (until_us == UINT64_MAX ? now : began_us) +
+                           atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
+    bool taken;
+    while (!(taken = try_take(gil, self)) && now < until_us) {
+        struct timespec deadline = timespec_of_us(deadline_us < until_us ? deadline_us : until_us);
         bool late = pthread_cond_timedwait(&gil->freed, &gil->mutex, &deadline) == ETIMEDOUT;
+        now = now_us();
+        late = late && now >= deadline_us;
         uint64_t now_number = counter_read(&gil->switch_number);
         if (late && now_number == seen) {
             request_drop(gil);
         }
         if (late || now_number != seen) {
             seen = now_number;
-            deadline_us = now_us() + atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
+            deadline_us = now + atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
         }
     }
-    uint64_t now = now_us();
     atomic_fetch_sub(&gil->waiting, 1);
     atomic_store_explicit(&gil->waiting_since_us, now, memory_order_relaxed);
-    atomic_store_explicit(&gil->drop_requested, false, memory_order_relaxed);
-    counter_add(&gil->contended, 1);
-    note_taken(gil, self, began_us, now);
-    pthread_cond_broadcast(&gil->taken);
+    if (taken) {
+        counter_add(&gil->contended, 1);
+        atomic_store_explicit(&gil->drop_requested, false, memory_order_relaxed);
+        note_taken(gil, self, began_us, now);
+        pthread_cond_broadcast(&gil->taken);
+    }
+    return taken;
 }
 
-void gil_acquire(struct gil *gil)
+/* gil_acquire() until then. */
+static bool acquire_until(struct gil *gil, uint64_t now, uint64_t began_us, uint64_t until_us)
 {
     uintptr_t self = gil_self();
     uintptr_t owner = GIL_FREE;
     if (likely(atomic_compare_exchange_strong(&gil->owner, &owner, self))) {
-        uint64_t now = now_us();
-        note_taken(gil, self, now, now);
-        return;
+        note_taken(gil, self, began_us, now);
+        return true;
     }
     HEAP_ASSERT(owner != self);
     pthread_mutex_lock(&gil->mutex);
-    wait_in_line(gil, self);
+    bool taken = wait_in_line(gil, self, began_us, until_us);
     pthread_mutex_unlock(&gil->mutex);
+    return taken;
+}
+
+void gil_acquire(struct gil *gil)
+{
+    uint64_t now = now_us();
+    (void)acquire_until(gil, now, now, UINT64_MAX);
+}
+
+bool gil_acquire_within(struct gil *gil, uint32_t us, uint64_t *since_us)
+{
+    uint64_t now = now_us();
+    if (*since_us == 0) {
+        *since_us = now;
+    }
+    bool taken = acquire_until(gil, now, *since_us, now + us);
+    if (taken) {
+        *since_us = 0;
+    }
+    return taken;
 }
 
 /* ---- letting go ---- */
@@ -277,7 +304,7 @@ void gil_give_way(struct gil *gil)
     }
     pthread_mutex_lock(&gil->mutex);
     if (hand_over(gil)) {
-        wait_in_line(gil, gil_self());
+        wait_in_line(gil, gil_self(), now_us(), UINT64_MAX);
     }
     pthread_mutex_unlock(&gil->mutex);
 }
@@ -295,7 +322,7 @@ void gil_pass(struct gil *gil)
     HEAP_ASSERT(gil_is_mine(gil));
     pthread_mutex_lock(&gil->mutex);
     if (hand_over(gil)) {
-        wait_in_line(gil, gil_self());
+        wait_in_line(gil, gil_self(), now_us(), UINT64_MAX);
     }
     pthread_mutex_unlock(&gil->mutex);
 }

@@ -51,6 +51,9 @@ struct gil {
 HEAP_MUST_USE bool gil_init(struct gil *gil, uint32_t interval_us);
 void gil_fini(struct gil *gil);
 void gil_acquire(struct gil *gil);
+/* false: it could not be had for `us` microseconds.  *since_us is 0 at the first attempt, and says at the next ones since
+ * when this thread has wanted it. */
+bool gil_acquire_within(struct gil *gil, uint32_t us, uint64_t *since_us);
 void gil_release(struct gil *gil);
 /* Lets go, and takes it again behind one of those who wait, if there are any. */
 void gil_give_way(struct gil *gil);

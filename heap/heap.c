@@ -197,6 +197,11 @@ void heap_enter(struct heap *heap)
     gil_acquire(&heap->gil);
 }
 
+bool heap_enter_within(struct heap *heap, uint32_t us, uint64_t *since_us)
+{
+    return gil_acquire_within(&heap->gil, us, since_us);
+}
+
 void heap_leave(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);

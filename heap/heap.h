@@ -142,6 +142,9 @@ void heap_set_observer(struct heap *heap, const struct heap_observer *observer);
 /* ---- GIL: gil.c says how it is shared ---- */
 
 void heap_enter(struct heap *heap); /* GIL: not held */
+/* heap_enter() for a thread that has other things to do than to wait for a long hold.  false: the GIL was not to be had
+ * for `us` microseconds, and is not held; *since_us, 0 at the first attempt, remembers since when this thread wants it. */
+HEAP_MUST_USE bool heap_enter_within(struct heap *heap, uint32_t us, uint64_t *since_us);
 void heap_leave(struct heap *heap);
 /* Whether another thread has waited for the GIL for 200 us, or for a switch interval and asks for it: then heap_pass(),
  * between two operations.  GIL: either. */

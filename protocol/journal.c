@@ -397,14 +397,18 @@ bool journal_begin_file(struct rpc_service *service, uint64_t number)
     return is_free && !atomic_load(&journal->is_broken);
 }
 
-void journal_catch_up(struct rpc_service *service)
+bool journal_catch_up(struct rpc_service *service)
 {
-    const struct journal *journal = &service->journal;
-    if (atomic_load_explicit(&journal->waits, memory_order_relaxed)) {
-        heap_enter(service->heap);
-        journal_hand_over(service);
-        heap_leave(service->heap);
+    uint64_t since_us = 0;
+    if (!atomic_load_explicit(&service->journal.waits, memory_order_relaxed)) {
+        return true;
     }
+    if (!heap_enter_within(service->heap, 0, &since_us)) {
+        return false;
+    }
+    journal_hand_over(service);
+    heap_leave(service->heap);
+    return true;
 }
 
 char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, uint64_t *number)

@@ -104,8 +104,8 @@ bool journal_begin_file(struct rpc_service *service, uint64_t number);
 
 /* Connections whose replies wait no more are looked at by the server. */
 void journal_look_at_fences(struct rpc_thread *thread);
-/* journal_hand_over() if there is something, by who does not hold the GIL. */
-void journal_catch_up(struct rpc_service *service);
+/* journal_hand_over() if there is something, by who does not hold the GIL.  false: nor does he get it now. */
+bool journal_catch_up(struct rpc_service *service);
 /* How many of the connection's unsent bytes may be sent, out of `len` that could be if everything were durable. */
 size_t journal_fence(struct rpc_conn *conn, size_t len);
 

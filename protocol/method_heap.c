@@ -22,20 +22,24 @@ static void write_lines(struct out *out, const char *text)
     out_char(out, ']');
 }
 
+/* On the worker of questions: its one hold of the GIL is long, and the I/O threads answer what needs no GIL meanwhile. */
 bool method_heap_check(struct call *call)
 {
     char *problems = NULL;
     size_t len;
-    if (!heap_is_still(call->heap)) {
-        return false;
-    }
     FILE *stream = open_memstream(&problems, &len);
     if (stream == NULL) {
         return call_fail(call, HEAP_MEMORY);
     }
+    if (!heap_enter_still(call->heap, call->cancel)) {
+        fclose(stream);
+        free(problems);
+        return call_fail(call, HEAP_CANCELLED);
+    }
     uint32_t count = heap_check(call->heap, stream);
     struct heap_stats stats;
     heap_stats(&stats, call->heap);
+    heap_leave(call->heap);
     if (fclose(stream) != 0) {
         free(problems);
         return call_fail(call, HEAP_MEMORY);

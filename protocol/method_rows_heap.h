@@ -135,6 +135,7 @@
     {.name = "heap.check",
      .group = "Inspection and administration",
      .handler = method_heap_check,
+     .asks = method_asks_always,
      .needs_gil = true,
      .role = ROLE_ADMIN,
      .doc = "Recounts every reference and walks every structure of the heap, holding everybody up.",

@@ -2,7 +2,8 @@
  *
  *   rpc_thread_run   requests at the head of a queue that need no GIL run first; then the GIL is taken once,
  *                    and every other request of every connection runs in order; between two requests it is
- *                    handed over when somebody waits
+ *                    handed over when somebody waits.  Where somebody has the GIL for long the run is given up,
+ *                    so that what needs none is answered meanwhile
  *   run_first        head of the reply, the method's handler, the death of what the request killed; then what
  *                    all that made sessions hear (event.c) goes in front of the reply, and an automatic
  *                    collection runs when one is due
@@ -12,8 +13,8 @@
  * their sessions here, too.
  *
  * A reply is written straight behind those that wait.  A handler that fails has what it wrote cut off, and an
- * error takes its place; so a reply is whole or not there.  The replies of a batch grow into one line, and
- * a connection never rests within one.
+ * error takes its place; so a reply is whole or not there.  The replies of a batch grow into one line, which is not
+ * sent, and no event put in, before it is whole.
  */
 #include "method_handlers.h"
 #include "rpc_internal.h"
@@ -633,9 +634,9 @@ static void look_at_told(struct rpc_thread *thread)
     }
 }
 
-/* Milliseconds that a run may take before the loop gets to look at sockets and signals again; one request,
- * or one batch, may take longer. */
-#define RUN_SHARE_MS 5
+/* Milliseconds that a run may take before the loop gets to look at sockets and signals again; one request may take
+ * longer. */
+#define RUN_SHARE_MS 2
 /* Milliseconds between two looks at how long a tick of the slowlog's clock is. */
 #define AIM_MS 1000
 
@@ -688,7 +689,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
             thread->waited += take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }
-        late = thread->now_ms > deadline_ms && (conn->first == NULL || !is_within_batch(conn->first));
+        late = thread->now_ms > deadline_ms;
     }
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
@@ -722,6 +723,14 @@ static bool has_to_catch_up(struct rpc_thread *thread)
            atomic_load_explicit(&thread->has_told, memory_order_acquire) || session_leases_are_due(thread->service);
 }
 
+/* The server is told of all that have something to run. */
+static void notice_all(struct rpc_thread *thread)
+{
+    for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = conn->ready.next) {
+        conn_list_add_notice(thread, conn);
+    }
+}
+
 /* The time is up: who has had a share goes behind the others, and the server is told who waits, so that it
  * does not read more from them. */
 static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
@@ -730,9 +739,7 @@ static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
         conn_list_remove_ready(thread, conn);
         conn_list_add_ready(thread, conn);
     }
-    for (conn = thread->ready.first; conn != NULL; conn = conn->ready.next) {
-        conn_list_add_notice(thread, conn);
-    }
+    notice_all(thread);
 }
 
 /* Requests have run: who takes the slices is to know when it is another thread. */
@@ -754,15 +761,36 @@ static void claim_work(struct rpc_thread *thread)
     }
 }
 
+/* Microseconds that a thread waits for the GIL before it looks at its sockets again: what needs no GIL is answered
+ * meanwhile, and no single hold is promised to be shorter. */
+#define ENTER_WITHIN_US 2500
+
+/* heap_enter(), unless somebody has the GIL for long.  What waited for it is reported then as after a run that was too
+ * short. */
+static bool enter_heap(struct rpc_thread *thread)
+{
+    thread->is_shut_out = !heap_enter_within(thread->service->heap, ENTER_WITHIN_US, &thread->wants_heap_since_us);
+    if (unlikely(thread->is_shut_out)) {
+        notice_all(thread);
+        return false;
+    }
+    thread->service->book.running = thread;
+    return true;
+}
+
 static void run_with_heap(struct rpc_thread *thread)
 {
     struct heap *heap = thread->service->heap;
     struct rpc_conn *next;
     bool late = false;
     take_time(thread);
-    heap_enter(heap);
-    thread->service->book.running = thread;
-    thread->waited = take_time(thread);
+    bool entered = enter_heap(thread);
+    thread->shut_out += take_time(thread);
+    if (unlikely(!entered)) {
+        return;
+    }
+    thread->waited = thread->shut_out;
+    thread->shut_out = 0;
     if (!heap_work_pending(heap)) {
         atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
     }
@@ -836,8 +864,9 @@ bool rpc_thread_has_parked(const struct rpc_thread *thread)
 bool rpc_thread_step(struct rpc_thread *thread, uint32_t budget_us)
 {
     struct rpc_service *service = thread->service;
-    heap_enter(service->heap);
-    service->book.running = thread;
+    if (!enter_heap(thread)) {
+        return rpc_thread_has_work(thread);
+    }
     thread->waited = 0;
     bool more = heap_step(service->heap, budget_us);
     park_after_step(service);
@@ -935,6 +964,7 @@ static void run_while_loading(struct rpc_thread *thread)
 bool rpc_thread_run(struct rpc_thread *thread)
 {
     struct journal *journal = &thread->service->journal;
+    thread->is_shut_out = false;
     if (unlikely(thread->held.first != NULL)) {
         access_release(thread);
     }
@@ -947,11 +977,16 @@ bool rpc_thread_run(struct rpc_thread *thread)
         run_with_heap(thread);
     }
     take_answers(thread);
-    if (journal->is_on) {
-        journal_catch_up(thread->service);
+    if (journal->is_on && !journal_catch_up(thread->service)) {
+        thread->is_shut_out = true;
     }
     change_turn(thread);
-    return thread->ready.first != NULL;
+    return thread->ready.first != NULL || thread->is_shut_out;
+}
+
+bool rpc_thread_is_shut_out(const struct rpc_thread *thread)
+{
+    return thread->is_shut_out;
 }
 
 struct rpc_conn *rpc_thread_next(struct rpc_thread *thread)

@@ -171,6 +171,9 @@ void rpc_conn_received_eof(struct rpc_conn *conn);
  * somebody waits).  A connection whose replies pass RPC_OUTPUT_HIGH_BYTES rests until the next run.
  * Returns whether requests are left: then flush what rpc_thread_next() names and run again. */
 bool rpc_thread_run(struct rpc_thread *thread);
+/* Whether the last attempt to take the GIL was in vain, because somebody has it for long: then rpc_thread_run() is due
+ * again, after a look at the sockets; what needs no GIL has run. */
+bool rpc_thread_is_shut_out(const struct rpc_thread *thread);
 /* Whether the heap has work that is done in slices (heap.h), and this thread is to take them: rpc_thread_step() until
  * it is done, with other turns between.  GIL: not held. */
 bool rpc_thread_has_work(const struct rpc_thread *thread);

@@ -312,6 +312,9 @@ struct rpc_thread {
     uint64_t now_ms;    /* slowlog_coarse_ms() when it was looked at last */
     unsigned unstamped; /* requests that have ended since `began` */
     uint64_t waited;    /* ticks of this run that its requests waited for the GIL */
+    bool is_shut_out;   /* the GIL was not to be had in this run */
+    uint64_t shut_out;  /* ticks that were waited for it in vain since it was had */
+    uint64_t wants_heap_since_us; /* heap_enter_within()'s */
     uint64_t aimed_ms;  /* when slowlog_aim() was called last */
     struct out scratch; /* for replies that are written before their time */
 

@@ -229,6 +229,9 @@ static void run(struct io_thread *thread)
     while ((rpc = rpc_thread_next(thread->rpc)) != NULL) {
         conn_flush(rpc_conn_user(rpc));
     }
+    if (rpc_thread_is_shut_out(thread->rpc)) {
+        io_thread_want_run(thread);
+    }
     if (!thread->wants_run) {
         uv_idle_stop(&thread->busy);
     }

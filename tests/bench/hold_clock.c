@@ -1,7 +1,7 @@
 /* hold_clock.c -- a clock around each hold of the GIL, linked into bench_heapd.
  *
- * The linker puts these functions in the place of heap_enter(), heap_leave() and heap_give_way() (-Wl,--wrap).  The
- * CPU time of each hold goes into a histogram (latency.h) that lies in the file $BENCH_HOLDS, so that others can read
+ * The linker puts these functions in the place of heap_enter(), heap_enter_within(), heap_leave() and heap_give_way()
+ * (-Wl,--wrap).  The CPU time of each hold goes into a histogram (latency.h) that lies in the file $BENCH_HOLDS, so that others can read
  * it while the daemon runs.  The file has the size of the histogram, and is zero at first.  Without one nothing is noted.
  *
  * Locking: the histogram is written with the GIL held.
@@ -16,9 +16,11 @@
 #include <unistd.h>
 
 void __real_heap_enter(struct heap *heap);
+bool __real_heap_enter_within(struct heap *heap, uint32_t us, uint64_t *since_us);
 void __real_heap_leave(struct heap *heap);
 void __real_heap_give_way(struct heap *heap);
 void __wrap_heap_enter(struct heap *heap);
+bool __wrap_heap_enter_within(struct heap *heap, uint32_t us, uint64_t *since_us);
 void __wrap_heap_leave(struct heap *heap);
 void __wrap_heap_give_way(struct heap *heap);
 
@@ -48,6 +50,13 @@ void __wrap_heap_enter(struct heap *heap)
 {
     __real_heap_enter(heap);
     began_ns = cpu_ns();
+}
+
+bool __wrap_heap_enter_within(struct heap *heap, uint32_t us, uint64_t *since_us)
+{
+    bool entered = __real_heap_enter_within(heap, us, since_us);
+    began_ns = cpu_ns();
+    return entered;
 }
 
 static void note_end(void)

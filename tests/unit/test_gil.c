@@ -83,6 +83,43 @@ static void test_gil_taken_alone_is_mine_and_counted(void **state)
     free_gil(gil);
 }
 
+/* Gives up; since when it wanted the GIL is remembered and counted. */
+static void *try_in_vain(void *arg)
+{
+    struct gil *gil = arg;
+    uint64_t since_us = 0;
+    assert_false(gil_acquire_within(gil, 0, &since_us));
+    uint64_t first_us = since_us;
+    assert_true(first_us > 0);
+    assert_false(gil_acquire_within(gil, 2000, &since_us));
+    assert_int_equal(since_us, first_us);
+    return NULL;
+}
+
+static void test_gil_acquire_within_gives_up(void **state)
+{
+    (void)state;
+    struct gil *gil = new_gil(1000);
+    pthread_t thread;
+    gil_acquire(gil);
+    assert_int_equal(pthread_create(&thread, NULL, try_in_vain, gil), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(gil->drop_requests, 1); /* after an interval, not before */
+    gil_yield(gil);                          /* who asked is gone */
+    assert_true(gil_is_mine(gil));
+    assert_false(atomic_load(&gil->drop_requested));
+    gil_release(gil);
+    uint64_t since_us = 1;
+    assert_true(gil_acquire_within(gil, 0, &since_us));
+    assert_int_equal(since_us, 0);
+    struct heap_histogram_figures wait;
+    histogram_figures(&gil->wait, &wait);
+    assert_true(wait.max_us > 2000); /* since the first attempt */
+    gil_release(gil);
+    assert_int_equal(gil->contended, 0);
+    free_gil(gil);
+}
+
 static void test_gil_two_locks_know_nothing_of_each_other(void **state)
 {
     (void)state;
@@ -365,6 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gil_taken_alone_is_mine_and_counted),
+        cmocka_unit_test(test_gil_acquire_within_gives_up),
         cmocka_unit_test(test_gil_two_locks_know_nothing_of_each_other),
         cmocka_unit_test(test_gil_release_wakes_a_waiter_before_its_interval_is_over),
         cmocka_unit_test(test_gil_yield_returns_after_the_asking_thread_has_had_it),
