@@ -276,7 +276,7 @@ static void look_in_heap(struct described *is, struct source *source, uint32_t r
     *is = (struct described){.type = heap_type(heap, ref), .type_name = heap_type_name(heap, ref)};
     if (ref_is_atom(ref)) {
         look_at_atom(is, source, ref);
-    } else {
+    } else if (ref != heap->empty_tuple) { /* an immortal, without anything to look at; perhaps there is no GIL */
         if (is->type == HEAP_T_TUPLE || is->type == HEAP_T_FROZENSET) {
             struct edges edges = object_edges(heap, (const struct container *)object_at(heap, ref));
             is->items = edges.refs;

@@ -305,6 +305,32 @@ static void test_picture_tells_an_int_that_is_counted_up(void **state)
     world_destroy(&world);
 }
 
+/* The empty tuple is in no picture, so it is looked at in the heap, without the GIL.  That failed an assertion. */
+static void test_picture_tells_an_empty_tuple_without_the_gil(void **state)
+{
+    struct heap *heap = *state;
+    struct world world = {.heap = heap};
+    heap_ref empty, outer, dict;
+    OK(heap_tuple_create_steal(&empty, heap, NULL, 0));
+    OK(heap_tuple_create_steal(&outer, heap, &empty, 1));
+    OK(heap_dict_create(&dict, heap, 0));
+    OK(heap_dict_set_steal(heap, dict, empty, outer));
+    keep(heap, dict);
+    world.picture = heap_picture_begin(heap, HEAP_PICTURE_LABELS);
+    assert_non_null(world.picture);
+    while (!picture_step(world.picture, 1)) {
+    }
+    heap_leave(heap);
+    OK(picture_order(world.picture));
+    char text[100], edge[HEAP_EDGE_BYTES];
+    heap_picture_text(text, sizeof text, world.picture, heap_picture_find(world.picture, outer));
+    assert_string_equal(text, "((),)");
+    heap_picture_edge_name(edge, world.picture, heap_picture_find(world.picture, dict), 1);
+    assert_string_equal(edge, "[()]");
+    heap_enter(heap);
+    world_destroy(&world);
+}
+
 /* ---- roots ---- */
 
 static void count_row(void *arg, uint64_t session, uint64_t holds)
@@ -893,6 +919,7 @@ int main(void)
         TEST(test_picture_is_of_one_moment),
         TEST(test_picture_keeps_names_of_classes_that_die),
         TEST(test_picture_tells_an_int_that_is_counted_up),
+        TEST(test_picture_tells_an_empty_tuple_without_the_gil),
         TEST(test_picture_has_the_roots_of_its_moment),
         TEST(test_picture_agrees_with_oracles),
         TEST(test_referrers_are_all_that_refer),
