@@ -136,6 +136,61 @@ static void test_access_gives_each_role_its_own(void **state)
     stop(daemon);
 }
 
+/* A session is of whoever has its token, but what may be done in it is a matter of one's own token; and when it is over,
+ * its token is worth nothing, over TCP as over the Unix socket. */
+static void test_access_gives_nothing_for_sessions(void **state)
+{
+    (void)state;
+    char resume[128];
+    struct daemon *daemon = start();
+    struct wire *writer = open_as(daemon, "writer-1"), *reader = open_as(daemon, "reader-1"),
+                *nobody = wire_open(daemon), *local = wire_open_unix(daemon);
+    json_t *j_session = wire_callf(writer, "session.open", "[i]", 60000);
+    snprintf(resume, sizeof resume, "{'id':1,'method':'session.resume','params':['%s']}",
+             json_string_value(json_object_get(j_session, "session")));
+    json_decref(j_session);
+    json_decref(wire_callf(writer, "create", "[[i]]", 1));
+    is_refused(nobody, resume, "unauthenticated");
+    wire_expect(reader, resume, "{'id':1,'result':<any>}");
+    is_refused(reader, "{'id':1,'method':'create','params':[[1],'a']}", "forbidden");
+    is_refused(reader, "{'id':1,'method':'collect'}", "forbidden");
+    json_decref(wire_callf(writer, "session.close", NULL));
+    is_refused(writer, resume, "not_found");
+    is_refused(reader, resume, "not_found");
+    is_refused(local, resume, "not_found");
+    /* One that was left alone for longer than its lease. */
+    j_session = wire_callf(writer, "session.open", "[i]", 1);
+    snprintf(resume, sizeof resume, "{'id':1,'method':'session.resume','params':['%s']}",
+             json_string_value(json_object_get(j_session, "session")));
+    json_decref(j_session);
+    json_decref(wire_callf(writer, "create", "[[i]]", 1));
+    wire_close(writer);
+    for (int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;
+         wire_stat(local, "sessions", "leased") > 0 && process_now_ms() < deadline;) {
+        usleep(1000);
+    }
+    is_refused(local, resume, "not_found");
+    is_refused(reader, resume, "not_found");
+    wire_close(reader);
+    wire_close(nobody);
+    wire_close(local);
+    stop(daemon);
+}
+
+/* Who is let in by the kernel's word is refused a wrong token all the same. */
+static void test_access_wrong_token_on_the_unix_socket(void **state)
+{
+    (void)state;
+    struct daemon *daemon = start();
+    struct wire *local = wire_open_unix(daemon);
+    for (int i = 0; i < 3; i++) {
+        is_refused(local, "{'id':1,'method':'auth','params':['guess']}", "unauthenticated");
+    }
+    wire_expect_end(local);
+    wire_close(local);
+    stop(daemon);
+}
+
 static void test_access_delays_and_closes_at_the_third(void **state)
 {
     (void)state;
@@ -363,6 +418,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         access_test(test_access_gives_nothing_without_a_token),
         access_test(test_access_gives_each_role_its_own),
+        access_test(test_access_gives_nothing_for_sessions),
+        access_test(test_access_wrong_token_on_the_unix_socket),
         access_test(test_access_delays_and_closes_at_the_third),
         access_test(test_access_serves_others_meanwhile),
         access_test(test_access_reads_tokens_again),

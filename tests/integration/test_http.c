@@ -903,6 +903,22 @@ static void test_http_tokens(void **state)
     assert_int_equal(ask_as(web, NULL, "POST", "/", PING), 401);
     /* A token in the URL is none. */
     assert_int_equal(ask_as(web, NULL, "GET", "/metrics?token=" READ_TOKEN, NULL), 401);
+    /* A session lends nobody its maker's role, and its token is none of access. */
+    char session[33], header[64];
+    assert_int_equal(ask_as(web, WRITE_TOKEN, "POST", "/", "{\"id\":1,\"method\":\"session.open\",\"params\":[60000]}"), 200);
+    const char *told = strstr(web->answer.body, "\"session\":\"");
+    assert_non_null(told);
+    snprintf(session, sizeof session, "%s", told + strlen("\"session\":\""));
+    snprintf(header, sizeof header, "Heapd-Session: %s", session);
+    const char *const without[] = {"Content-Type: application/json", header, NULL};
+    const char *const as_reader[] = {"Content-Type: application/json", header, "Authorization: Bearer " READ_TOKEN, NULL};
+    const char *const as_writer[] = {"Content-Type: application/json", header, "Authorization: Bearer " WRITE_TOKEN, NULL};
+    assert_int_equal(web_request(web, "POST", "/", without, create)->status, 401);
+    assert_int_equal(web_request(web, "POST", "/", as_reader, create)->status, 200);
+    assert_non_null(strstr(web->answer.body, "\"forbidden\""));
+    assert_int_equal(web_request(web, "POST", "/", as_writer, "{\"id\":1,\"method\":\"session.close\"}")->status, 200);
+    assert_int_equal(web_request(web, "POST", "/", as_writer, create)->status, 404);
+    assert_int_equal(web_request(web, "POST", "/", as_reader, create)->status, 404);
     web_close(web);
     /* Wrong ones: the third is the last. */
     static const char wrong[] = "GET /metrics HTTP/1.1\r\n" HOST "Authorization: Bearer wrong\r\n\r\n";

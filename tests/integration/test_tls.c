@@ -408,23 +408,119 @@ static void test_tls_handshake_has_its_time(void **state)
 
 /* ---- tokens and certificates ---- */
 
+/* A daemon with a file of tokens, which is gone when it has stopped. */
+static struct tls_daemon start_with_tokens(char path[64])
+{
+    snprintf(path, 64, "%s/tokens", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fchmod(fileno(file), 0600);
+    fputs("read reader-1\nwrite writer-1\n", file);
+    fclose(file);
+    return start_with("--auth-token-file", path);
+}
+
+/* Sends a line; the answer is an error of that word. */
+static void is_refused(struct peer *peer, const char *line, const char *word)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "\"data\":{\"error\":\"%s\"", word);
+    say(peer, line);
+    const char *answer = hear(peer);
+    if (strstr(answer, wanted) == NULL) {
+        fail_msg("%s is answered by %s", line, answer);
+    }
+}
+
+static void show_token(struct peer *peer, const char *token, const char *role)
+{
+    char text[128];
+    snprintf(text, sizeof text, "{\"id\":1,\"method\":\"auth\",\"params\":[\"%s\"]}\n", token);
+    say(peer, text);
+    snprintf(text, sizeof text, "{\"id\":1,\"result\":{\"role\":\"%s\"}}", role);
+    assert_string_equal(hear(peer), text);
+}
+
 static void test_tls_wants_tokens_too(void **state)
 {
     (void)state;
     char path[64];
-    snprintf(path, sizeof path, "%s/tokens", folder);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fchmod(fileno(file), 0600);
-    fputs("write writer-1\n", file);
-    fclose(file);
-    struct tls_daemon tls = start_with("--auth-token-file", path);
+    struct tls_daemon tls = start_with_tokens(path);
     struct peer *peer = open_peer(tls.port);
-    say(peer, "{\"id\":1,\"method\":\"name.list\"}\n");
-    assert_non_null(strstr(hear(peer), "unauthenticated"));
-    say(peer, "{\"id\":1,\"method\":\"auth\",\"params\":[\"writer-1\"]}\n");
-    assert_string_equal(hear(peer), "{\"id\":1,\"result\":{\"role\":\"write\"}}");
+    is_refused(peer, "{\"id\":1,\"method\":\"name.list\"}\n", "unauthenticated");
+    show_token(peer, "writer-1", "write");
     drop(peer);
+    stop(tls);
+    unlink(path);
+}
+
+#define CREATE "{\"id\":1,\"method\":\"create\",\"params\":[[1],\"a\"]}"
+
+/* A wrong token, a write with a token for reading, and a session that is over give nothing, as over plain TCP. */
+static void test_tls_gives_nothing_to_the_wrong(void **state)
+{
+    (void)state;
+    char path[64], token[33], line[160];
+    struct tls_daemon tls = start_with_tokens(path);
+    struct peer *writer = open_peer(tls.port), *reader = open_peer(tls.port), *guesser = open_peer(tls.port);
+    is_refused(guesser, CREATE "\n", "unauthenticated");
+    for (int i = 0; i < 3; i++) {
+        is_refused(guesser, "{\"id\":1,\"method\":\"auth\",\"params\":[\"writer-\"]}\n", "unauthenticated");
+    }
+    assert_int_equal(hear_end(guesser), SSL_ERROR_ZERO_RETURN);
+    show_token(reader, "reader-1", "read");
+    is_refused(reader, CREATE "\n", "forbidden");
+    is_refused(reader, "{\"id\":1,\"method\":\"collect\"}\n", "forbidden");
+    show_token(writer, "writer-1", "write");
+    say(writer, "{\"id\":1,\"method\":\"session.open\",\"params\":[60000]}\n");
+    const char *told = strstr(hear(writer), "\"session\":\"");
+    assert_non_null(told);
+    snprintf(token, sizeof token, "%s", told + strlen("\"session\":\""));
+    /* A session does not lend its maker's role. */
+    snprintf(line, sizeof line, "{\"id\":1,\"method\":\"session.resume\",\"params\":[\"%s\"]}\n", token);
+    say(reader, line);
+    hear(reader);
+    is_refused(reader, CREATE "\n", "forbidden");
+    say(writer, "{\"id\":1,\"method\":\"session.close\"}\n");
+    hear(writer);
+    is_refused(writer, line, "not_found");
+    drop(guesser);
+    drop(reader);
+    drop(writer);
+    stop(tls); /* which demands that nothing was made */
+    unlink(path);
+}
+
+/* Sends a POST with these further header lines over a connection of its own; the status of the answer, and its body. */
+static int post(int port, const char *headers, const char *json, char body[1024])
+{
+    char text[1024], *line;
+    int status = 0;
+    struct peer *peer = open_peer(port);
+    snprintf(text, sizeof text, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s"
+             "Content-Length: %zu\r\n\r\n%s", headers, strlen(json), json);
+    say(peer, text);
+    assert_int_equal(sscanf(hear(peer), "HTTP/1.1 %d ", &status), 1);
+    do {
+        line = hear(peer);
+    } while (*line != '\r');
+    snprintf(body, 1024, "%s", hear(peer));
+    drop(peer);
+    return status;
+}
+
+static void test_tls_http_gives_nothing_to_the_wrong(void **state)
+{
+    (void)state;
+    char path[64], body[1024];
+    struct tls_daemon tls = start_with_tokens(path);
+    assert_int_equal(post(tls.port, "", CREATE, body), 401);
+    assert_int_equal(post(tls.port, "Authorization: Bearer writer-\r\n", CREATE, body), 401);
+    assert_int_equal(post(tls.port, "Authorization: Bearer reader-1\r\n", CREATE, body), 200);
+    assert_non_null(strstr(body, "\"forbidden\""));
+    assert_int_equal(post(tls.port, "Authorization: Bearer writer-1\r\nHeapd-Session: 0123456789abcdef0123456789abcdef\r\n",
+                          CREATE, body), 404);
+    assert_non_null(strstr(body, "\"not_found\""));
     stop(tls);
     unlink(path);
 }
@@ -563,6 +659,8 @@ int main(void)
         tls_test(test_tls_ends_in_order_when_the_daemon_stops),
         tls_test(test_tls_handshake_has_its_time),
         tls_test(test_tls_wants_tokens_too),
+        tls_test(test_tls_gives_nothing_to_the_wrong),
+        tls_test(test_tls_http_gives_nothing_to_the_wrong),
         tls_test(test_tls_takes_a_new_certificate),
         tls_test(test_tls_refuses_wrong_files),
         tls_test(test_tls_heapctl_verifies),
