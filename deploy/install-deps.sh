@@ -3,7 +3,8 @@
 #
 #   deploy/install-deps.sh build   what `make` needs
 #   deploy/install-deps.sh test    that, and what `make test` needs
-#   deploy/install-deps.sh devtools  that, and a browser for tests/devtools
+#   deploy/install-deps.sh browser that, and a browser, for tests/fault/browser.py
+#   deploy/install-deps.sh devtools  that, and what drives it, for tests/devtools
 #   deploy/install-deps.sh fuzz    that, and what `make fuzz` needs
 #   deploy/install-deps.sh bench   that, and the peers that `make bench` measures against
 #
@@ -17,8 +18,10 @@ build="gcc make pkg-config libc6-dev libuv1-dev libjansson-dev libedit-dev libss
 # python3: a client in another language, and CPython's own numbers.  expect drives the prompt.
 # graphviz: draws what heapctl graph and heap.export write.  curl: the README's tour of HTTP.  openssl makes certificates.
 test="$build libcmocka-dev libcurl4-openssl-dev valgrind zlib1g-dev python3 netcat-openbsd expect graphviz curl openssl"
-# chromium: the DevTools that load our heap snapshots; node and npm, from wherever they are, drive it.
-devtools="$test chromium"
+# chromium: pages of other origins that try to reach heapd; the DevTools that load our heap snapshots.
+browser="$test chromium"
+# node and npm, from wherever they are, drive the DevTools.
+devtools="$browser"
 command -v node >/dev/null 2>&1 || devtools="$devtools nodejs"
 command -v npm >/dev/null 2>&1 || devtools="$devtools npm"
 # clang brings libFuzzer.
@@ -29,10 +32,11 @@ bench="$test redis-server memcached libmimalloc2.0 libjemalloc2 gnuplot-nox"
 case "${1:-build}" in
     build) packages=$build ;;
     test) packages=$test ;;
+    browser) packages=$browser ;;
     devtools) packages=$devtools ;;
     bench) packages=$bench ;;
     fuzz) packages=$fuzz ;;
-    *) echo "usage: $0 [build|test|devtools|bench|fuzz]" >&2; exit 2 ;;
+    *) echo "usage: $0 [build|test|browser|devtools|bench|fuzz]" >&2; exit 2 ;;
 esac
 
 missing=

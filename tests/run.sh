@@ -12,8 +12,8 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); kill -9 and full disks (tests/fault); the benchmark, tiny; in the
-#                       long run each fuzz target for a minute
+#                       beside CPython (tests/fuzz); kill -9, full disks, web pages and load that lasts
+#                       (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
 #   sliced              the conformance tests, the wire cases and the random programs once more on a daemon that does
 #                       all that can be done in slices in slices of one object (HEAPD_STRESS)
 #   stress              many clients at once on daemons of 3 threads in slices of one object, with a collection after
@@ -186,7 +186,8 @@ run_fuzz() {
     start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
 }
 
-# kill -9 beside a model, with few and with many snapshots; a disk that fills up.
+# kill -9 beside a model, with few and with many snapshots; a disk that fills up; web pages; an hour of everything at once
+# (SOAK_SECONDS; under a sanitizer a sixth of it), of which the short run has some seconds.
 run_fault() {
     local rounds=20 times=1
     [ "${LONG:-0}" = 0 ] || times=50
@@ -199,6 +200,12 @@ run_fault() {
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
     start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
+    start script "plain fault/browser" python3 -B tests/fault/browser.py $([ "${LONG:-0}" = 0 ] || echo --long)
+    local soak=${SOAK_SECONDS:-60}
+    [ "${LONG:-0}" = 0 ] || soak=${SOAK_SECONDS:-3600}
+    start script "plain fault/soak self-test" python3 -B tests/fault/soak.py --self-test
+    [ "${LONG:-0}" = 0 ] || start script "plain fault/soak" python3 -B tests/fault/soak.py --seconds "$soak"
+    start script "address fault/soak" python3 -B tests/fault/soak.py --seconds $((soak / 6)) --sanitizer
 }
 
 # What is over at once where it is small takes many slices here, and others come between.
