@@ -288,27 +288,6 @@ void heap_replay_finalized(struct heap *heap, heap_ref obj)
 
 /* ---- running ---- */
 
-/* The object drops what it refers to. */
-static void clear_object(struct heap *heap, uint32_t ref)
-{
-    switch (heap_type(heap, ref)) {
-    case HEAP_T_LIST:
-        heap_list_clear(heap, ref);
-        break;
-    case HEAP_T_DICT:
-        heap_dict_clear(heap, ref);
-        break;
-    case HEAP_T_SET:
-        heap_set_clear(heap, ref);
-        break;
-    case HEAP_T_INSTANCE:
-        instance_clear(heap, ref);
-        break;
-    default: /* an atom, or a container that does not change */
-        break;
-    }
-}
-
 /* What the record says, once; the caller owns a reference of the object.  A name that cannot be bound is not, nor is
  * one when the name could not be bound the first time. */
 static void finalizer_run(struct heap *heap, struct finalizer *record, bool binds)
@@ -319,7 +298,7 @@ static void finalizer_run(struct heap *heap, struct finalizer *record, bool bind
     heap->finalizers.waiting--;
     object_at(heap, ref)->flags |= finalized_flag(ref);
     if (record->clear) {
-        clear_object(heap, ref);
+        object_clear(heap, ref);
     }
     bool is_bound = false;
     if (record->name_len > 0 && binds) {

@@ -412,6 +412,7 @@ struct edges {
 };
 
 void object_death(struct heap *heap, uint32_t ref); /* the refcount has become 0 */
+void object_clear(struct heap *heap, uint32_t ref); /* it drops what it refers to, if it can change */
 
 /* The one barrier: while the collector's machine determines its set, any change of a candidate's refcount reaches it.
  * Sits in object_incref(), object_decref() and where a reference changes owner; atoms and what is no candidate are

@@ -285,6 +285,26 @@ void object_death(struct heap *heap, uint32_t ref)
     }
 }
 
+void object_clear(struct heap *heap, uint32_t ref)
+{
+    switch (object_at(heap, ref)->type) {
+    case HEAP_T_LIST:
+        heap_list_clear(heap, ref);
+        break;
+    case HEAP_T_DICT:
+        heap_dict_clear(heap, ref);
+        break;
+    case HEAP_T_SET:
+        heap_set_clear(heap, ref);
+        break;
+    case HEAP_T_INSTANCE:
+        instance_clear(heap, ref);
+        break;
+    default: /* an atom, or a container that does not change */
+        break;
+    }
+}
+
 /* ---- the public face ---- */
 
 enum heap_type heap_type(const struct heap *heap, heap_ref obj)

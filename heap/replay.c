@@ -80,31 +80,15 @@ struct heap_session *heap_replay_session(struct heap *heap, uint64_t number)
 
 /* ---- effects ---- */
 
-/* What a condemned container does not keep for others: what it refers to, if it can let go of it. */
+/* What a condemned container does not keep for others: what it refers to, if it can let go of it.  Every cycle leads
+ * through one that can. */
 static void empty(struct heap *heap, uint32_t ref)
 {
     struct container *c = (struct container *)object_at(heap, ref);
-    switch ((enum heap_type)c->head.type) {
-    case HEAP_T_LIST:
-        heap_list_clear(heap, ref);
-        break;
-    case HEAP_T_DICT:
-        heap_dict_clear(heap, ref);
-        break;
-    case HEAP_T_SET:
-        heap_set_clear(heap, ref);
-        break;
-    case HEAP_T_INSTANCE:
-        instance_clear(heap, ref);
-        break;
-    case HEAP_T_WEAKREF:
+    if (c->head.type == HEAP_T_WEAKREF) {
         weakref_unlink(heap, (struct weakref *)c);
-        break;
-    default: /* every cycle leads through one of those */
-        break;
-    }
-    if (c->head.flags & FLAG_FINALIZER) {
-        (void)heap_finalizer_clear(heap, ref); /* it has run */
+    } else {
+        object_clear(heap, ref);
     }
 }
 

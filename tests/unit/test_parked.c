@@ -450,18 +450,28 @@ static void test_parked_next_request_waits_for_an_automatic_collection(void **st
     rpc_conn_destroy(other, "end of test");
 }
 
-/* Where there is no room a collection is waited for, and then there is. */
-static void test_parked_request_waits_for_room(void **state)
+/* Room for two texts of LARGE_BYTES, and one such in *text. */
+#define LARGE_BYTES 3000000
+static struct rpc_fixture *open_small(char **text, char **line)
 {
-    (void)state;
     struct rpc_limits limits;
     rpc_limits_default(&limits);
     limits.max_memory = 8 * 1048576;
     struct rpc_fixture *f = fixture_open(&limits);
     cut_small(f);
+    *text = calloc(1, LARGE_BYTES + 1);
+    *line = malloc(LARGE_BYTES + 200);
+    memset(*text, 'x', LARGE_BYTES);
+    return f;
+}
+
+/* Where there is no room a collection is waited for, and then there is. */
+static void test_parked_request_waits_for_room(void **state)
+{
+    (void)state;
+    char *text, *line;
+    struct rpc_fixture *f = open_small(&text, &line);
     struct rpc_conn *other = another(f, 2);
-    char *text = calloc(1, 3000001), *line = malloc(3000200);
-    memset(text, 'x', 3000000);
     sprintf(line, "{'id':1,'method':'create','params':[{'$let':{'a':[{'$label':'a'},'%s']},'in':{'$label':'a'}}]}",
             text);
     for (int i = 0; i < 2; i++) {
@@ -494,14 +504,9 @@ static void test_parked_request_waits_for_room(void **state)
 static void test_parked_hurry_ends_without_its_connection(void **state)
 {
     (void)state;
-    struct rpc_limits limits;
-    rpc_limits_default(&limits);
-    limits.max_memory = 8 * 1048576;
-    struct rpc_fixture *f = fixture_open(&limits);
-    cut_small(f);
+    char *text, *line;
+    struct rpc_fixture *f = open_small(&text, &line);
     struct rpc_conn *other = another(f, 2);
-    char *text = calloc(1, 3000001), *line = malloc(3000200);
-    memset(text, 'x', 3000000);
     sprintf(line, "{'id':1,'method':'create','params':['%s']}", text);
     make_tree(f, f->conn, "tree", 20);
     for (int i = 0; i < 2; i++) {
