@@ -223,7 +223,9 @@ size_t rpc_error_line(char line[RPC_ERROR_LINE_BYTES], const char *word, const c
     reply_error(&out, false, NULL, 0, &fault);
     out_char(&out, '\n');
     size_t len = out.failed ? 0 : out.len;
-    memcpy(line, out.data, len);
+    if (len > 0) {
+        memcpy(line, out.data, len);
+    }
     line[len] = '\0';
     out_fini(&out);
     return len;
