@@ -5,7 +5,8 @@
  *   journal_hand_over  at the end of a hold of the GIL: all its lines go to the host at once, which is group commit
  *
  * What a request changed is in the heap before its line is written.  So there must be room for it: in memory, which is
- * reserved before, and on disk, of which the host says how much there is; without that the request is refused.  Should a
+ * reserved before, and on disk, of which the host says how much there is; without that the request is refused.  For what
+ * nobody asked for, and nobody can refuse, there is always a buffer: the host gives back what it has written.  Should a
  * line be lost all the same, nothing more is changed.
  *
  * Locking: the GIL, but for what journal.h says.   Start at journal_attempt().
@@ -25,6 +26,8 @@
 #define BACKLOG_BYTES 268435456u
 /* Of a buffer that is empty so much is kept. */
 #define KEEP_BYTES 1048576u
+/* The least room of a log.  What one hold of the GIL does besides requests finds a place in it. */
+#define LOG_BYTES 65536u
 
 /* ---- life ---- */
 
@@ -35,6 +38,7 @@ void journal_init(struct rpc_service *service)
     out_init(&journal->line, 0);
     out_init(&journal->ready, 0);
     out_init(&journal->next, 0);
+    out_init(&journal->spare, 0);
     runs_init(&journal->runs);
     pthread_mutex_init(&journal->mutex, NULL);
     pthread_cond_init(&journal->taken, NULL);
@@ -48,9 +52,63 @@ void journal_fini(struct rpc_service *service)
     out_fini(&journal->line);
     out_fini(&journal->ready);
     out_fini(&journal->next);
+    out_fini(&journal->spare);
     runs_fini(&journal->runs);
     pthread_cond_destroy(&journal->taken);
     pthread_mutex_destroy(&journal->mutex);
+}
+
+bool journal_reserve(struct rpc_service *service)
+{
+    struct journal *journal = &service->journal;
+    return out_reserve(&journal->spare, LOG_BYTES) && out_reserve(&journal->line, LINE_BYTES) &&
+           out_reserve(&journal->runs.text, LINE_BYTES);
+}
+
+/* ---- the log's buffers ---- */
+
+/* Until the host has taken or given back something.  The mutex is held. */
+static void await_host(struct journal *journal)
+{
+    journal->sink.wake(journal->sink.arg);
+    pthread_cond_wait(&journal->taken, &journal->mutex);
+}
+
+/* Gives the log, which has none, a buffer: the spare one, a new one, or the next that the host gives back. */
+static bool find_buffer(struct journal *journal, size_t bytes)
+{
+    struct out *log = &journal->log;
+    bool is_found = false, may_come = true;
+    pthread_mutex_lock(&journal->mutex);
+    while (!is_found && may_come) {
+        if (journal->spare.data != NULL) {
+            *log = journal->spare;
+            out_init(&journal->spare, 0);
+        }
+        is_found = out_reserve(log, bytes);
+        out_truncate(log, 0);
+        may_come = journal->is_taken || journal->ready.len > 0 || journal->next.len > 0;
+        if (!is_found && log->data == NULL && may_come && bytes <= LOG_BYTES) {
+            await_host(journal);
+        } else {
+            may_come = false;
+        }
+    }
+    pthread_mutex_unlock(&journal->mutex);
+    return is_found;
+}
+
+static bool reserve_log(struct journal *journal, size_t bytes)
+{
+    struct out *log = &journal->log;
+    if (log->data == NULL) {
+        return find_buffer(journal, bytes < LOG_BYTES ? LOG_BYTES : bytes);
+    }
+    if (out_reserve(log, bytes)) {
+        return true;
+    }
+    out_truncate(log, log->len);
+    return false;
 }
 
 /* ---- lines ---- */
@@ -87,7 +145,7 @@ static void append_line(struct rpc_service *service, size_t at)
 {
     struct journal *journal = &service->journal;
     struct out *log = &journal->log, *line = &journal->line;
-    if (line->failed || !out_reserve(log, line->len)) {
+    if (line->failed || !reserve_log(journal, line->len)) {
         break_journal(service);
         return;
     }
@@ -217,10 +275,9 @@ static bool has_room(const struct journal *journal, size_t bytes, uint64_t kept)
 /* Memory for a line of so many bytes. */
 static bool reserve_line(struct journal *journal, size_t bytes)
 {
-    if (out_reserve(&journal->log, bytes) && out_reserve(&journal->line, bytes)) {
+    if (reserve_log(journal, bytes) && out_reserve(&journal->line, bytes)) {
         return true;
     }
-    out_truncate(&journal->log, journal->log.len);
     out_truncate(&journal->line, 0);
     return false;
 }
@@ -348,13 +405,6 @@ static bool put_behind(struct journal *journal)
     return true;
 }
 
-/* Until the host has taken something.  The mutex is held. */
-static void await_host(struct journal *journal)
-{
-    journal->sink.wake(journal->sink.arg);
-    pthread_cond_wait(&journal->taken, &journal->mutex);
-}
-
 void journal_hand_over(struct rpc_service *service)
 {
     struct journal *journal = &service->journal;
@@ -429,11 +479,28 @@ char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, 
         bytes = journal->ready.data;
         *len = journal->ready.len;
         *lsn = journal->ready_lsn;
+        journal->is_taken = true;
+        journal->taken_room = journal->ready.room;
         out_init(&journal->ready, 0);
         pthread_cond_signal(&journal->taken);
     }
     pthread_mutex_unlock(&journal->mutex);
     return bytes;
+}
+
+void rpc_journal_give_back(struct rpc_service *service, char *bytes)
+{
+    struct journal *journal = &service->journal;
+    pthread_mutex_lock(&journal->mutex);
+    bool is_kept = journal->spare.data == NULL && journal->taken_room >= LOG_BYTES && journal->taken_room <= KEEP_BYTES;
+    if (is_kept) {
+        journal->spare = (struct out){.data = bytes, .room = journal->taken_room};
+    } else {
+        free(bytes);
+    }
+    journal->is_taken = false;
+    pthread_cond_signal(&journal->taken);
+    pthread_mutex_unlock(&journal->mutex);
 }
 
 void rpc_journal_set_room(struct rpc_service *service, uint64_t lsn)

@@ -65,16 +65,21 @@ struct journal {
     _Atomic bool is_broken;    /* a change could not be kept: nothing more is changed */
 
     pthread_mutex_t mutex;     /* guards what follows */
-    pthread_cond_t taken;      /* the host has taken something */
+    pthread_cond_t taken;      /* the host has taken something, or given it back */
     struct out ready;          /* handed over, for the host */
     uint64_t ready_lsn;
     uint64_t number;           /* of the file that `ready` is for */
     struct out next;           /* handed over since a new file has begun, while `ready` is for the old one */
+    struct out spare;          /* an empty buffer, the next `log`; without data while the host has it */
+    bool is_taken;             /* the host has what was `ready`, */
+    size_t taken_room;         /* which has so much room */
     uint64_t next_lsn, next_number; /* number 0: none has */
 };
 
 void journal_init(struct rpc_service *service);
 void journal_fini(struct rpc_service *service);
+/* Memory for lines of what cannot be refused, kept from now on.  false: there is none. */
+bool journal_reserve(struct rpc_service *service);
 
 /* ---- while requests run; GIL: held ---- */
 

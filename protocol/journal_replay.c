@@ -615,7 +615,7 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     heap_enter(heap);
     begin_generations(service, replay->generations);
     line_write_header(&journal->log, service, "journal", number, number > 1);
-    if (journal->log.failed) { /* all that followed would be lost */
+    if (journal->log.failed || !journal_reserve(service)) { /* what follows would be lost */
         heap_leave(heap);
         return false;
     }

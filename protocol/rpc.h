@@ -297,7 +297,7 @@ void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t 
  *     rpc_journal_open()      the heap is as it was: sessions without a lease end, a collection runs.  What that did,
  *                             and all that follows, is for a new file
  *     rpc_journal_start()     requests are answered
- *     rpc_journal_take()      what is to be written next; then rpc_journal_durable() when it is on disk
+ *     rpc_journal_take()      what is to be written next; rpc_journal_give_back(); rpc_journal_durable() when it is on disk
  */
 
 /* Called with the GIL held. */
@@ -346,9 +346,10 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number);
 void rpc_journal_start(struct rpc_service *service);
 /* No thread runs requests any more: what is left is handed over, and nothing else will be. */
 void rpc_journal_close(struct rpc_service *service);
-/* Lines that are to be written, in order, and the LSN behind them: a piece of memory that the caller frees.  NULL: there
- * are none.  *number: of the file that they are for; a greater one than before begins a file. */
+/* Lines that are to be written, in order, and the LSN behind them: a piece of memory that is given back before the next
+ * one is taken, for others may wait for it.  NULL: there are none.  *number: of the file that they are for; a greater one than before begins a file. */
 char *rpc_journal_take(struct rpc_service *service, size_t *len, uint64_t *lsn, uint64_t *number);
+void rpc_journal_give_back(struct rpc_service *service, char *bytes);
 /* Everything up to that LSN is on disk.  Any thread. */
 void rpc_journal_durable(struct rpc_service *service, uint64_t lsn);
 /* Lines up to that LSN will find a place; requests that change something are refused beyond.  UINT64_MAX: all will. */

@@ -292,7 +292,7 @@ static bool write_lines(struct journal_thread *journal)
         change_file(journal, number);
     }
     write_piece(journal, bytes, len);
-    free(bytes);
+    rpc_journal_give_back(journal->server->service, bytes);
     journal->written_lsn = lsn;
     return true;
 }

@@ -34,7 +34,7 @@ static void take_lines(struct kept *kept)
         memcpy(kept->bytes + kept->len, bytes, len);
         memset(kept->bytes + kept->len + len, 0, 64);
         kept->len += len;
-        free(bytes);
+        rpc_journal_give_back(kept->f->service, bytes);
         rpc_journal_durable(kept->f->service, lsn);
     }
 }
