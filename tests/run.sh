@@ -12,8 +12,8 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); kill -9, full disks, web pages and load that lasts
-#                       (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
+#                       beside CPython (tests/fuzz); kill -9, full disks, calls that fail, web pages and load that
+#                       lasts (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
 #   sliced              the conformance tests, the wire cases and the random programs once more on a daemon that does
 #                       all that can be done in slices in slices of one object (HEAPD_STRESS)
 #   stress              many clients at once on daemons of 3 threads in slices of one object, with a collection after
@@ -200,6 +200,7 @@ run_fault() {
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
     start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
+    start script "address fault/running" python3 -B tests/fault/running.py $([ "${LONG:-0}" != 0 ] || echo --seconds 12)
     start script "plain fault/browser" python3 -B tests/fault/browser.py $([ "${LONG:-0}" = 0 ] || echo --long)
     local soak=${SOAK_SECONDS:-60}
     [ "${LONG:-0}" = 0 ] || soak=${SOAK_SECONDS:-3600}
