@@ -681,6 +681,23 @@ bool heap_edge_name(char text[HEAP_EDGE_BYTES], struct heap *heap, heap_ref cont
  * person; returns its length. */
 size_t heap_repr(char *text, size_t size, struct heap *heap, heap_ref obj);
 
+/* ---- reading in slices ---- */
+
+/* What somebody has read who gives the GIL away before he is done.  He notes each container before he looks into it.
+ * When none of them has changed or died when he goes on, what he has read is as it is then. */
+struct heap_watch;
+/* NULL: no memory. */
+HEAP_MUST_USE struct heap_watch *heap_watch_create(struct heap *heap);
+void heap_watch_destroy(struct heap_watch *watch);
+/* false: no memory. */
+HEAP_MUST_USE bool heap_watch_add(struct heap_watch *watch, heap_ref container);
+bool heap_watch_has(const struct heap_watch *watch, heap_ref container);
+/* Before the GIL is given away, and when it is held again.  false: something has changed, or may have: he has to begin
+ * again.  Whether the object where he began can still be found he has to look by himself: a collection that frees what
+ * nobody can reach does not tell. */
+void heap_watch_rest(struct heap_watch *watch);
+HEAP_MUST_USE bool heap_watch_wake(struct heap_watch *watch);
+
 /* ---- marks: what has grown since ---- */
 
 #define HEAP_MARKS_MAX 16u

@@ -273,6 +273,8 @@ struct heap {
     uint64_t creator;    /* number of the session that makes objects now */
     struct marks *marks; /* mark.c; NULL: there was never a mark */
     struct visit *visit; /* the walk under way (visit.h); NULL: none */
+    struct heap_watch *watches; /* those that rest (watch.c) */
+    bool is_watched;            /* there is a visit or a watch to be told of changes and deaths */
 
     /* Deaths of the operation under way: containers whose refcount is 0, linked by `gc`, not yet taken apart.
      * With finalizers.dying they are what a struct heap_dying keeps of an operation that is over. */

@@ -101,6 +101,7 @@ bool visit_begin(struct visit *visit, struct heap *heap)
         }
     }
     heap->visit = visit;
+    visit_note_watchers(heap);
     return true;
 }
 
@@ -109,6 +110,7 @@ void visit_end(struct visit *visit, struct heap *heap)
     GIL_ASSERT_HELD(heap);
     HEAP_ASSERT(heap->visit == visit);
     heap->visit = NULL;
+    visit_note_watchers(heap);
     free_bits(visit);
 }
 
@@ -133,16 +135,20 @@ static void visit_one(struct visit *visit, struct heap *heap, uint32_t ref)
 
 void visit_now(struct heap *heap, uint32_t ref)
 {
-    if (is_of_t0(heap->visit, ref) && !object_is_immortal(object_at(heap, ref))) {
-        visit_one(heap->visit, heap, ref);
+    struct visit *visit = heap->visit;
+    watch_tell(heap, ref);
+    if (visit != NULL && is_of_t0(visit, ref) && !object_is_immortal(object_at(heap, ref))) {
+        visit_one(visit, heap, ref);
     }
 }
 
 void visit_death(struct heap *heap, uint32_t ref)
 {
-    if (is_of_t0(heap->visit, ref)) {
-        visit_one(heap->visit, heap, ref);
-        bit_set(heap->visit->died[HALF_OF(ref)], ref & ~REF_ATOM);
+    struct visit *visit = heap->visit;
+    watch_tell(heap, ref);
+    if (visit != NULL && is_of_t0(visit, ref)) {
+        visit_one(visit, heap, ref);
+        bit_set(visit->died[HALF_OF(ref)], ref & ~REF_ATOM);
     }
 }
 

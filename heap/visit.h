@@ -39,14 +39,22 @@ void visit_pause(void);
 void visit_end(struct visit *visit, struct heap *heap);
 bool visit_has_died(const struct visit *visit, uint32_t ref);
 
-/* Slow paths of the two below. */
+/* Slow paths of the two below; watches (watch.c) are told, too. */
 void visit_now(struct heap *heap, uint32_t ref);
 void visit_death(struct heap *heap, uint32_t ref);
+
+/* The container changes or dies: who has read it is told.  watch.c */
+void watch_tell(struct heap *heap, uint32_t ref);
+/* A visit or a watch has come or gone. */
+static inline void visit_note_watchers(struct heap *heap)
+{
+    heap->is_watched = heap->visit != NULL || heap->watches != NULL;
+}
 
 /* The container's edges, the object's names or what heap_sizeof() says of it are about to change. */
 static inline void visit_before_change(struct heap *heap, uint32_t ref)
 {
-    if (unlikely(heap->visit != NULL)) {
+    if (unlikely(heap->is_watched)) {
         visit_now(heap, ref);
     }
 }
@@ -54,7 +62,7 @@ static inline void visit_before_change(struct heap *heap, uint32_t ref)
 /* The object is about to die: its edges and its block are still there. */
 static inline void visit_before_death(struct heap *heap, uint32_t ref)
 {
-    if (unlikely(heap->visit != NULL)) {
+    if (unlikely(heap->is_watched)) {
         visit_death(heap, ref);
     }
 }

@@ -121,12 +121,12 @@ static bool fail_output(struct call *call, bool too_long)
     return fault_number(call->fault, "max", (int64_t)max);
 }
 
-/* What is wrong with a literal or a target, as a fault. */
-static bool fail_literal(struct call *call, unsigned param, const struct literal_error *error)
+bool call_fail_literal(struct call *call, unsigned param, const struct literal_error *error)
 {
     struct fault *fault = call->fault;
     switch (error->fault) {
     case LITERAL_OK:
+    case LITERAL_CHANGED:
         break;
     case LITERAL_HEAP:
         if (error->heap == HEAP_NOT_FOUND && error->id != 0) {
@@ -180,7 +180,7 @@ static inline heap_ref find_target(struct heap *heap, const method_arg *arg)
 __attribute__((cold, noinline)) static bool search_target(struct call *call, unsigned param, heap_ref *obj)
 {
     struct literal_error error = {0};
-    return literal_target(obj, call->heap, &call->args[param], &error) || fail_literal(call, param, &error);
+    return literal_target(obj, call->heap, &call->args[param], &error) || call_fail_literal(call, param, &error);
 }
 
 static inline bool target(struct call *call, unsigned param, heap_ref *obj)
@@ -230,10 +230,10 @@ bool call_value(struct call *call, unsigned param, heap_ref *obj)
     struct literal_error error = {0};
     const struct literal_error *failed = NULL;
     if (call->building != NULL && building_take(call->building, call->heap, param, obj, &failed)) {
-        return failed == NULL || fail_literal(call, param, failed);
+        return failed == NULL || call_fail_literal(call, param, failed);
     }
     if (!literal_read(obj, call->heap, &call->args[param], &error)) {
-        return fail_literal(call, param, &error);
+        return call_fail_literal(call, param, &error);
     }
     heap_settle(call->heap);
     return true;
@@ -352,18 +352,25 @@ static unsigned answer_nesting(const struct call *call)
     return depth > 4 ? depth - 2 : 2;
 }
 
-bool call_write_value(struct call *call, heap_ref obj, int64_t depth, bool shared_let)
+bool call_format(struct literal_format *format, struct call *call, int64_t depth, bool shared_let)
 {
     size_t used = call->out->len - call->result_start;
     if (call->result_max != 0 && used >= call->result_max) {
         return fail_output(call, true);
     }
-    struct literal_format format = {.depth = depth,
-                                    .max_nesting = answer_nesting(call),
-                                    .shared_let = shared_let,
-                                    .max_bytes = call->result_max == 0 ? 0 : call->result_max - used};
+    *format = (struct literal_format){.depth = depth,
+                                      .max_nesting = answer_nesting(call),
+                                      .shared_let = shared_let,
+                                      .max_bytes = call->result_max == 0 ? 0 : call->result_max - used};
+    return true;
+}
+
+bool call_write_value(struct call *call, heap_ref obj, int64_t depth, bool shared_let)
+{
+    struct literal_format format;
     struct literal_error error = {0};
-    return literal_write(call->out, call->heap, obj, &format, &error) || fail_literal(call, 0, &error);
+    return call_format(&format, call, depth, shared_let) &&
+           (literal_write(call->out, call->heap, obj, &format, &error) || call_fail_literal(call, 0, &error));
 }
 
 bool call_item(struct call *call, heap_ref obj, struct call_item how)

@@ -50,6 +50,17 @@ bool out_grow(struct out *out, size_t n)
     return true;
 }
 
+void out_take_over(struct out *out, struct out *from)
+{
+    if (out->len > 0 || out->failed || out->max != from->max) {
+        out_bytes(out, from->data, from->len);
+        return;
+    }
+    struct out empty = *out;
+    *out = *from;
+    *from = empty;
+}
+
 /* ---- strings ---- */
 
 static inline bool needs_escape(unsigned char c)

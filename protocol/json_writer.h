@@ -65,6 +65,8 @@ static inline void out_take(struct out *out, const char *end)
 {
     out->len = (size_t)(end - out->data);
 }
+/* Appends what `from` has; that may get the memory of `out` in exchange for its own. */
+void out_take_over(struct out *out, struct out *from);
 /* A constant at p; returns its end. */
 #define OUT_PUT(p, constant) ((char *)memcpy((p), "" constant, sizeof(constant) - 1) + sizeof(constant) - 1)
 

@@ -29,6 +29,7 @@ enum literal_fault {
     LITERAL_INVALID_PARAMS, /* the shape is wrong */
     LITERAL_VALUE,          /* value_error that only the text can have: base64, $float, number too large */
     LITERAL_MEMORY,         /* malloc failed: memory_error */
+    LITERAL_CHANGED,        /* literal_writer_step() has to begin again, in one go */
     LITERAL_OUTPUT          /* the answer is larger than it may be: limit_exceeded of max-output */
 };
 
@@ -87,5 +88,17 @@ struct literal_format {
  * `$ref`. */
 bool literal_write(struct out *out, struct heap *heap, heap_ref obj, const struct literal_format *format,
                    struct literal_error *error);
+
+/* The same in slices, between which the GIL is given away; the format's shared_let does not count.  What is written is
+ * the object as it is at the end of the last slice: LITERAL_CHANGED when what was read has changed since. */
+struct literal_writer;
+/* `out` stays the caller's, and nobody else appends to it.  NULL: no memory. */
+struct literal_writer *literal_writer_create(struct out *out, struct heap *heap, const struct literal_format *format);
+/* One slice of about so many microseconds.  Before each but the first the caller makes sure that the object is still
+ * found where it was found first. */
+enum literal_progress literal_writer_step(struct literal_writer *writer, heap_ref obj, uint32_t budget_us,
+                                          struct literal_error *error);
+/* At any time. */
+void literal_writer_destroy(struct literal_writer *writer);
 
 #endif

@@ -11,10 +11,14 @@
  * the others are remembered, and the object asked for.  Memory is bounded by the limit of the answer: each
  * remembered container has written something.
  *
+ * In slices (struct literal_writer) the GIL is given away between two children.  Then counts of references may change
+ * meanwhile, so every container is remembered, in a watch of the heap's, which says when one has been changed.
+ *
  * Start at literal_write(), then step() and write_container().
  */
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base64.h"
 #include "literal_graph.h"
@@ -26,6 +30,7 @@ struct open {
     unsigned nesting; /* brackets open around its children */
     bool plain;       /* a dict written as a plain JSON object */
     bool first;       /* no child was written yet */
+    bool unopened;    /* a long dict of which it is being looked at whether it is plain; `children` says how far */
 };
 
 #define OPEN_FIRST 16
@@ -39,6 +44,8 @@ struct writer {
     heap_ref root;                     /* the object asked for */
     size_t start;                      /* of the answer in `out` */
     struct literal_map written;        /* containers that were written out and could be met again */
+    struct heap_watch *watch;          /* in slices: all that were written out; else NULL */
+    size_t left;                       /* children before the slice looks at the clock */
     struct open *stack;
     size_t depth, room;
     struct open first_stack[OPEN_FIRST]; /* where `stack` starts */
@@ -98,33 +105,49 @@ heap_ref literal_children_next(struct literal_children *children, const struct h
     return child;
 }
 
+/* Whether a dict with this key may be written as a plain JSON object. */
+static inline bool is_plain_key(const struct heap *heap, heap_ref key)
+{
+    if (heap_type(heap, key) != HEAP_T_STR) {
+        return false;
+    }
+    size_t len;
+    const char *text = heap_text(heap, key, &len);
+    return len == 0 || *text != '$';
+}
+
 bool literal_is_plain_dict(const struct heap *heap, heap_ref dict)
 {
     uint32_t pos = 0;
     heap_ref key, value;
     while (heap_dict_next(heap, dict, &pos, &key, &value)) {
-        size_t len;
-        if (heap_type(heap, key) != HEAP_T_STR) {
-            return false;
-        }
-        const char *text = heap_text(heap, key, &len);
-        if (len > 0 && *text == '$') {
+        if (!is_plain_key(heap, key)) {
             return false;
         }
     }
     return true;
 }
 
-unsigned literal_levels(const struct heap *heap, heap_ref container)
+#define LEVELS_PLAIN 1 /* of a plain dict */
+#define LEVELS_MAX 3   /* no container has more brackets of its own */
+
+/* Of a container of that type; of a dict that is not plain. */
+static unsigned levels_of_type(enum heap_type type)
 {
-    switch (heap_type(heap, container)) {
+    switch (type) {
     case HEAP_T_LIST:
         return 1;
     case HEAP_T_DICT:
-        return literal_is_plain_dict(heap, container) ? 1 : 3; /* {"$dict":[[ */
+        return LEVELS_MAX; /* {"$dict":[[ */
     default:
         return 2; /* {"$tuple":[, {"$instance":1,"attrs":{, {"$class":"A","slots":[, {"$weakref":{"$label" */
     }
+}
+
+unsigned literal_levels(const struct heap *heap, heap_ref container)
+{
+    enum heap_type type = heap_type(heap, container);
+    return type == HEAP_T_DICT && literal_is_plain_dict(heap, container) ? LEVELS_PLAIN : levels_of_type(type);
 }
 
 /* Brackets that an object needs at least. */
@@ -150,6 +173,9 @@ static unsigned least_levels(const struct heap *heap, heap_ref obj)
 
 bool literal_fits(const struct heap *heap, heap_ref container, unsigned nesting, unsigned max_nesting)
 {
+    if (nesting + LEVELS_MAX + LEAST_LEVELS_MAX <= max_nesting) {
+        return true;
+    }
     unsigned around = nesting + literal_levels(heap, container);
     if (around + LEAST_LEVELS_MAX <= max_nesting || around > max_nesting) {
         return around <= max_nesting;
@@ -362,6 +388,33 @@ static const char *closing_of(const struct open *open)
     }
 }
 
+/* In slices a dict with more entries is looked at in pieces. */
+#define LOOKED_AT_WHOLE 1024u
+
+/* Looks at keys of the innermost container, a long dict, until it is known whether it is plain; then writes what stands
+ * before its children. */
+static bool go_on_opening(struct writer *writer)
+{
+    const struct heap *heap = writer->heap;
+    struct open *open = &writer->stack[writer->depth - 1];
+    struct literal_children *children = &open->children;
+    while (open->unopened && writer->left > 0) {
+        heap_ref key = 0, value;
+        writer->left--;
+        if (!heap_dict_next(heap, children->container, &children->pos, &key, &value)) {
+            open->unopened = false;
+        } else if (!is_plain_key(heap, key)) {
+            open->unopened = open->plain = false;
+        }
+    }
+    if (open->unopened) {
+        return true;
+    }
+    children->pos = 0;
+    open->nesting += open->plain ? LEVELS_PLAIN : LEVELS_MAX;
+    return write_opening(writer, children->container, open->plain);
+}
+
 /* Writes a container out; its children follow in step(). */
 static bool open_container(struct writer *writer, heap_ref obj, int64_t depth, unsigned nesting)
 {
@@ -375,13 +428,29 @@ static bool open_container(struct writer *writer, heap_ref obj, int64_t depth, u
     if (!LITERAL_GROW(writer->stack, writer->first_stack, writer->room, writer->depth)) {
         return literal_fail_memory(writer->error);
     }
-    bool plain = type == HEAP_T_DICT && literal_is_plain_dict(writer->heap, obj);
-    writer->stack[writer->depth++] = (struct open){.children = literal_children_of(writer->heap, obj),
-                                                   .depth = depth - 1,
-                                                   .nesting = nesting + literal_levels(writer->heap, obj),
-                                                   .plain = plain,
-                                                   .first = true};
-    return write_opening(writer, obj, plain);
+    struct open *open = &writer->stack[writer->depth++];
+    *open = (struct open){
+        .children = {.container = obj, .type = type}, .depth = depth - 1, .nesting = nesting, .first = true};
+    if (writer->watch != NULL && type == HEAP_T_DICT && heap_dict_len(writer->heap, obj) > LOOKED_AT_WHOLE) {
+        open->unopened = open->plain = true;
+        return true;
+    }
+    open->plain = type == HEAP_T_DICT && literal_is_plain_dict(writer->heap, obj);
+    open->nesting += open->plain ? LEVELS_PLAIN : levels_of_type(type);
+    return write_opening(writer, obj, open->plain);
+}
+
+/* In slices: the container is looked into. */
+static bool note_read(struct writer *writer, heap_ref obj)
+{
+    return writer->watch == NULL || heap_watch_add(writer->watch, obj) || literal_fail_memory(writer->error);
+}
+
+/* What has too many brackets for its place is not written, but was looked into: that is not remembered, so in slices
+ * the writer must give up. */
+static bool write_unfit(struct writer *writer, heap_ref obj)
+{
+    return writer->watch == NULL ? write_ref(writer, obj) : literal_fail(writer->error, LITERAL_CHANGED, "");
 }
 
 /* A container that is a child. */
@@ -396,16 +465,19 @@ static bool write_container(struct writer *writer, heap_ref obj, const struct op
         return node->label != PLAN_NONE ? write_label(writer, node->label)
                                         : open_container(writer, obj, in->depth, in->nesting);
     }
-    bool could_repeat = heap_refcount(heap, obj) != 1 || obj == writer->root;
+    bool could_repeat = writer->watch == NULL && (heap_refcount(heap, obj) != 1 || obj == writer->root);
     if (in->depth <= 0 || heap_type(heap, obj) == HEAP_T_CLASS ||
         (could_repeat && literal_map_find(&writer->written, obj)) ||
-        !literal_fits(heap, obj, in->nesting, writer->format->max_nesting)) {
+        (writer->watch != NULL && heap_watch_has(writer->watch, obj))) {
         return write_ref(writer, obj);
+    }
+    if (!literal_fits(heap, obj, in->nesting, writer->format->max_nesting)) {
+        return write_unfit(writer, obj);
     }
     if (could_repeat && !literal_map_put(&writer->written, obj, 0)) {
         return literal_fail_memory(writer->error);
     }
-    return open_container(writer, obj, in->depth, in->nesting);
+    return note_read(writer, obj) && open_container(writer, obj, in->depth, in->nesting);
 }
 
 static bool write_child(struct writer *writer, heap_ref obj, const struct open *in)
@@ -434,11 +506,15 @@ static void write_separator(struct writer *writer, struct open *open)
     }
 }
 
-/* Writes children of the innermost open container until one opens a container, or none is left. */
+/* Writes children of the innermost open container until one opens a container, none is left, or it is time to look at
+ * the clock. */
 static bool step(struct writer *writer)
 {
     size_t depth = writer->depth;
-    while (writer->depth == depth) {
+    if (writer->stack[depth - 1].unopened) {
+        return go_on_opening(writer);
+    }
+    for (; writer->depth == depth && writer->left > 0; writer->left--) {
         struct open *open = &writer->stack[depth - 1];
         heap_ref child = literal_children_next(&open->children, writer->heap);
         if (child == 0) {
@@ -455,9 +531,10 @@ static bool step(struct writer *writer)
     return true;
 }
 
+/* Until all is written, or it is time to look at the clock. */
 static bool run(struct writer *writer)
 {
-    while (writer->depth > 0) {
+    while (writer->depth > 0 && writer->left > 0) {
         if (!step(writer)) {
             return false;
         }
@@ -499,13 +576,16 @@ static bool write_let(struct writer *writer, heap_ref obj)
 static bool write_plain(struct writer *writer, heap_ref obj)
 {
     int64_t depth = depth_of(writer->format);
-    if (depth == 0 || !literal_fits(writer->heap, obj, 0, writer->format->max_nesting)) {
+    if (depth == 0) {
         return write_ref(writer, obj);
     }
-    if (!literal_map_put(&writer->written, obj, 0)) {
+    if (!literal_fits(writer->heap, obj, 0, writer->format->max_nesting)) {
+        return write_unfit(writer, obj);
+    }
+    if (writer->watch == NULL && !literal_map_put(&writer->written, obj, 0)) {
         return literal_fail_memory(writer->error);
     }
-    return open_container(writer, obj, depth, 0) && run(writer);
+    return note_read(writer, obj) && open_container(writer, obj, depth, 0) && run(writer);
 }
 
 static bool write_shared(struct writer *writer, heap_ref obj)
@@ -523,35 +603,118 @@ static bool write_shared(struct writer *writer, heap_ref obj)
     return good;
 }
 
+static void init(struct writer *writer, struct out *out, struct heap *heap, const struct literal_format *format,
+                 struct literal_error *error)
+{
+    writer->out = out;
+    writer->heap = heap;
+    writer->format = format;
+    writer->error = error;
+    writer->share = NULL;
+    writer->root = 0;
+    writer->start = out->len;
+    writer->written = (struct literal_map){0};
+    writer->watch = NULL;
+    writer->left = SIZE_MAX;
+    writer->stack = writer->first_stack;
+    writer->depth = 0;
+    writer->room = OPEN_FIRST;
+}
+
+static void fini(struct writer *writer)
+{
+    literal_map_fini(&writer->written);
+    if (writer->stack != writer->first_stack) {
+        free(writer->stack);
+    }
+}
+
+/* Writes the object, or in slices begins to. */
+static bool begin(struct writer *writer, heap_ref obj)
+{
+    const struct literal_format *format = writer->format;
+    writer->root = obj;
+    if (!heap_is_container(writer->heap, obj)) {
+        return write_atom(writer, obj) && has_room(writer, 0);
+    }
+    if (format->shared_let && format->depth != 0 && heap_type(writer->heap, obj) != HEAP_T_CLASS) {
+        return write_shared(writer, obj);
+    }
+    return write_plain(writer, obj) && has_room(writer, 0);
+}
+
 bool literal_write(struct out *out, struct heap *heap, heap_ref obj, const struct literal_format *format,
                    struct literal_error *error)
 {
     struct writer writer;
-    writer.out = out;
-    writer.heap = heap;
-    writer.format = format;
-    writer.error = error;
-    writer.share = NULL;
-    writer.root = obj;
-    writer.start = out->len;
-    writer.written = (struct literal_map){0};
-    writer.stack = writer.first_stack;
-    writer.depth = 0;
-    writer.room = OPEN_FIRST;
-    bool good;
-    if (!heap_is_container(heap, obj)) {
-        good = write_atom(&writer, obj) && has_room(&writer, 0);
-    } else if (format->shared_let && format->depth != 0 && heap_type(heap, obj) != HEAP_T_CLASS) {
-        good = write_shared(&writer, obj);
-    } else {
-        good = write_plain(&writer, obj) && has_room(&writer, 0);
-    }
-    literal_map_fini(&writer.written);
-    if (writer.stack != writer.first_stack) {
-        free(writer.stack);
-    }
+    init(&writer, out, heap, format, error);
+    bool good = begin(&writer, obj);
+    fini(&writer);
     if (!good) {
         out_truncate(out, writer.start);
     }
     return good;
+}
+
+/* ---- in slices ---- */
+
+#define CHILDREN_PER_LOOK 64u
+
+struct literal_writer {
+    struct writer writer;
+    struct literal_format format;
+    bool has_begun;
+};
+
+struct literal_writer *literal_writer_create(struct out *out, struct heap *heap, const struct literal_format *format)
+{
+    struct literal_writer *own = malloc(sizeof *own);
+    struct heap_watch *watch = own != NULL ? heap_watch_create(heap) : NULL;
+    if (watch == NULL) {
+        free(own);
+        return NULL;
+    }
+    own->format = *format;
+    own->format.shared_let = false;
+    own->has_begun = false;
+    init(&own->writer, out, heap, &own->format, NULL);
+    own->writer.watch = watch;
+    return own;
+}
+
+void literal_writer_destroy(struct literal_writer *own)
+{
+    heap_watch_destroy(own->writer.watch);
+    fini(&own->writer);
+    free(own);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+enum literal_progress literal_writer_step(struct literal_writer *own, heap_ref obj, uint32_t budget_us,
+                                          struct literal_error *error)
+{
+    struct writer *writer = &own->writer;
+    uint64_t end = now_ns() + (uint64_t)budget_us * 1000;
+    bool good = !own->has_begun || heap_watch_wake(writer->watch) || literal_fail(error, LITERAL_CHANGED, "");
+    writer->error = error;
+    do {
+        writer->left = CHILDREN_PER_LOOK;
+        good = good && (own->has_begun ? run(writer) : begin(writer, obj));
+        own->has_begun = true;
+    } while (good && writer->depth > 0 && now_ns() < end);
+    if (!good) {
+        out_truncate(writer->out, writer->start);
+        return LITERAL_FAILED;
+    }
+    if (writer->depth > 0) {
+        heap_watch_rest(writer->watch);
+        return LITERAL_GOES_ON;
+    }
+    return LITERAL_DONE;
 }

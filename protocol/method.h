@@ -94,6 +94,7 @@ struct call {
     unsigned stage;         /* what it had behind it when it asked, 0 at first */
     bool has_begun_collection; /* it waits for the end of one it has begun */
     struct heap_collection *collection; /* and the collection it began then */
+    bool is_moved;              /* the handler has returned false and changed nothing: the request is to run elsewhere */
     struct building *building;  /* a value that is built already; NULL: none */
     const _Atomic bool *cancel; /* of a question: nobody waits for the answer any more; else NULL */
     int *file;                  /* of a question: the answer comes with this file, if it is not -1; else NULL */

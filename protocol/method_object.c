@@ -1,4 +1,4 @@
-/* method_object.c -- create, ref, unref, get, type: PROTOCOL section 4. */
+/* method_object.c -- create, ref, unref, type: PROTOCOL section 4.  `get` is in reading.c. */
 #include "method_handlers.h"
 
 bool method_create_check(const method_arg *args, struct fault *fault)
@@ -96,15 +96,6 @@ bool method_ref(struct call *call)
 bool method_unref(struct call *call)
 {
     return change_holds(call, heap_unhold);
-}
-
-bool method_get(struct call *call)
-{
-    heap_ref obj;
-    if (!call_target(call, 0, &obj)) {
-        return false;
-    }
-    return call_write_value(call, obj, arg_int(&call->args[1], 1), arg_int(&call->args[2], 0) == 1);
 }
 
 bool method_type(struct call *call)

@@ -5,8 +5,9 @@
  *                                 the question's own, puts it on the asking thread's `answers` and wakes that
  *   I/O thread   question_take()  rpc.c appends the answer to the connection's replies and goes on with it
  *
- * There are two such workers: one for questions that walk over the heap, and one that builds the large values of
- * requests (building.c), so that these need not wait for walks.  With its value a request runs like any other.
+ * There are three such workers: one for questions that walk over the heap, and, so that these need not wait for walks,
+ * one that builds the large values of requests (building.c), and one that reads large values for answers (reading.c).
+ * With its value a request runs like any other.
  *
  * So a question costs other clients no more than the slices of the GIL that its handler takes, and the I/O
  * threads never wait for one.
@@ -23,6 +24,7 @@
 #include "rpc_internal.h"
 
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 bool method_asks_always(const method_arg *args)
@@ -35,6 +37,9 @@ bool method_asks_always(const method_arg *args)
 
 /* Microseconds of a slice of the heap's work: as long as in the I/O threads. */
 #define SLICE_US 500u
+
+/* Between two looks whether a collection may begin that others hold up: builds, or a walk. */
+#define LOOK_NS 500000
 
 /* Begins a full collection and takes the slices until it is over; first those of one that is under way.  false: the
  * answer is not wanted any more.  GIL: not held. */
@@ -51,8 +56,12 @@ static bool make_room(struct rpc_service *service, const struct question *questi
             heap_step(service->heap, SLICE_US);
             park_after_step(service);
         }
+        bool has_to_wait = !has_begun && !heap_is_collecting(service->heap);
         is_over = has_begun && !heap_is_collecting(service->heap);
         heap_leave(service->heap);
+        if (has_to_wait) {
+            nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
+        }
     }
     return is_over;
 }
@@ -75,8 +84,10 @@ static void answer(struct rpc_service *service, struct question *question)
         .fault = &question->fault,
     };
     question->is_answered = reply_attempt(&call, request);
+    question->is_moved = call.is_moved;
     if (!question->is_answered && question->fault.error == RPC_MEMORY_ERROR && make_room(service, question)) {
         question->is_answered = reply_attempt(&call, request);
+        question->is_moved = call.is_moved;
     }
 }
 
@@ -97,7 +108,11 @@ static void give_back(struct rpc_service *service, struct question *question)
 static void deal_with(struct rpc_service *service, struct question *question)
 {
     bool is_cancelled = atomic_load_explicit(&question->cancel, memory_order_relaxed);
-    if (question->building == NULL) {
+    if (question->kind == QUESTION_READS) {
+        if (!is_cancelled) {
+            answer(service, question);
+        }
+    } else if (question->kind == QUESTION_WALKS) {
         if (!is_cancelled) {
             pthread_mutex_lock(&service->walk_mutex);
             answer(service, question);
@@ -175,7 +190,7 @@ void question_desk_fini(struct question_desk *desk)
 static bool enqueue(struct rpc_service *service, struct question *question)
 {
     struct question_desk *desk = &service->desk;
-    struct question_bench *bench = &desk->benches[question->building != NULL ? QUESTION_BUILDS : QUESTION_WALKS];
+    struct question_bench *bench = &desk->benches[question->kind];
     pthread_mutex_lock(&desk->mutex);
     if (!bench->has_worker) {
         bench->has_worker = pthread_create(&bench->worker, NULL, work, bench) == 0;
@@ -191,8 +206,8 @@ static bool enqueue(struct rpc_service *service, struct question *question)
     return has_worker;
 }
 
-/* Steals the building. */
-static bool ask(struct rpc_conn *conn, struct building *building)
+/* Steals the building, NULL: there is none. */
+static bool ask(struct rpc_conn *conn, enum question_kind kind, struct building *building)
 {
     struct rpc_thread *thread = conn->thread;
     struct question *question = calloc(1, sizeof(*question));
@@ -206,6 +221,7 @@ static bool ask(struct rpc_conn *conn, struct building *building)
     question->request = conn->first;
     question->role = rpc_conn_role(conn);
     question->asked = slowlog_ticks();
+    question->kind = kind;
     question->building = building;
     out_init(&question->out, 0);
     if (!enqueue(thread->service, question)) {
@@ -221,13 +237,18 @@ static bool ask(struct rpc_conn *conn, struct building *building)
 
 bool question_ask(struct rpc_conn *conn)
 {
-    return ask(conn, NULL);
+    return ask(conn, QUESTION_WALKS, NULL);
+}
+
+bool question_ask_reading(struct rpc_conn *conn)
+{
+    return ask(conn, QUESTION_READS, NULL);
 }
 
 bool question_ask_value(struct rpc_conn *conn, uint64_t session)
 {
     struct building *building = building_create(conn->first, session);
-    return building != NULL && ask(conn, building);
+    return building != NULL && ask(conn, QUESTION_BUILDS, building);
 }
 
 void question_forget(struct rpc_conn *conn)

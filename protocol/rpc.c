@@ -303,7 +303,13 @@ static bool run_handler(struct call *call, const struct request *request)
     return done;
 }
 
-/* A request of a method.  false: it goes on later, and its connection is parked. */
+/* The request is to be answered by who reads large values, or, when that is not possible, runs again at once. */
+static void move_request(struct rpc_conn *conn)
+{
+    conn->runs_at_once = !question_ask_reading(conn);
+}
+
+/* A request of a method.  false: it goes on later, and its connection is parked, or asks a question. */
 static bool run_method(struct rpc_conn *conn, const struct request *request)
 {
     size_t before = conn->out.len;
@@ -324,6 +330,12 @@ static bool run_method(struct rpc_conn *conn, const struct request *request)
             return false;
         }
         done = call_fail(&call, HEAP_MEMORY);
+    }
+    if (unlikely(call.is_moved)) {
+        out_truncate(&conn->out, before);
+        conn->batch_replies = replies_before;
+        move_request(conn);
+        return false;
     }
     if (unlikely(call.park != NULL)) {
         park_reply(conn, &call, session);
@@ -391,7 +403,9 @@ static bool run_request(struct rpc_conn *conn, struct request *request)
         return false;
     } else if (!request_is_question(request)) {
         if (!run_method(conn, request)) {
-            note_parked(conn);
+            if (conn->park != NULL) {
+                note_parked(conn);
+            }
             return false;
         }
     } else if (question_ask(conn)) {
@@ -416,7 +430,7 @@ static void run_first(struct rpc_conn *conn)
         conn->line_start = conn->out.len;
         conn->batch_replies = 0;
     }
-    if (conn->park == NULL && conn->built == NULL) {
+    if (conn->park == NULL && conn->built == NULL && !conn->runs_at_once) {
         count_request(conn, request);
     }
     if (!batch_is_full(conn, request) && !run_request(conn, request)) {
@@ -464,6 +478,7 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
 {
     struct request *request = conn->first;
     bool notification = (request->flags & REQUEST_NOTIFICATION) != 0;
+    size_t bytes_out = question->out.len;
     conn->question = NULL;
     conn->file = question->file;
     question->file = -1;
@@ -474,12 +489,12 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
         conn->thread->fault = question->fault;
         send_fault(conn, request, conn->out.len);
     } else if (!notification) {
-        out_bytes(&conn->out, question->out.data, question->out.len);
+        out_take_over(&conn->out, &question->out);
     }
     conn->thread->waited = 0;
     /* Its slices of the GIL are short, and not counted. */
     const struct park_time before = {.began = question->asked};
-    note_time(conn, request->method, false, 0, &before, request->bytes, question->out.len);
+    note_time(conn, request->method, false, 0, &before, request->bytes, bytes_out);
     finish_first(conn);
 }
 
@@ -498,7 +513,12 @@ static void take_answers(struct rpc_thread *thread)
             continue;
         }
         if (conn != NULL) {
-            finish_question(conn, question);
+            if (question->is_moved) {
+                conn->question = NULL;
+                conn->runs_at_once = true;
+            } else {
+                finish_question(conn, question);
+            }
             conn_list_add_notice(thread, conn);
             if (conn->first != NULL || conn->events_due) {
                 conn_list_add_ready(thread, conn);

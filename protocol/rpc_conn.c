@@ -229,6 +229,7 @@ void conn_drop_first(struct rpc_conn *conn)
         conn->thread->has_used_value = true;
         question_forget(conn);
     }
+    conn->runs_at_once = false;
     conn->first = request->next;
     if (conn->first == NULL) {
         conn->last = NULL;

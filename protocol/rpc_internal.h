@@ -77,8 +77,8 @@ struct question_bench {
     struct question *first, *last; /* that wait; last is void when first is NULL */
 };
 
-/* The questions of a service: walks over the heap, and values that are built. */
-enum { QUESTION_WALKS, QUESTION_BUILDS, QUESTION_BENCHES };
+/* The questions of a service: walks over the heap, values that are built, and large values that are read. */
+enum question_kind { QUESTION_WALKS, QUESTION_BUILDS, QUESTION_READS, QUESTION_BENCHES };
 struct question_desk {
     pthread_mutex_t mutex;   /* guards what follows, and the threads' `answers` */
     pthread_cond_t answered; /* a thread has got an answer */
@@ -266,6 +266,7 @@ struct rpc_conn {
     /* requests that have not run */
     struct request *first, *last;
     struct question *question; /* that `first` is, and which is being answered; nothing runs meanwhile */
+    bool runs_at_once;         /* `first` is not to be answered by who reads large values: that has given up */
     struct question *built;    /* has the value that was built for `first`; NULL: none */
     struct park *park;         /* what it waits for: nothing runs while `parked` is linked; NULL: nothing */
     struct conn_link parked;   /* of the thread */
@@ -592,7 +593,9 @@ struct question {
     _Atomic bool cancel;           /* nobody wants the answer any more; set under the desk's mutex */
     uint64_t asked;                /* slowlog_ticks() when it was asked */
     enum rpc_role role;            /* of the connection that has asked */
-    struct building *building;     /* the value; NULL: a request that is answered */
+    enum question_kind kind;
+    struct building *building;     /* the value of QUESTION_BUILDS; else NULL */
+    bool is_moved;                 /* there is no answer: the request runs where it came from, in one go */
     bool is_answered;              /* `out` is the reply, without newline; else `fault` says why not */
     struct out out;
     struct fault fault;
@@ -604,6 +607,8 @@ bool question_desk_init(struct rpc_service *service); /* false: no resources */
 void question_desk_fini(struct question_desk *desk);
 /* Asks the connection's first request.  false: no memory, or no thread to be had. */
 bool question_ask(struct rpc_conn *conn);
+/* Has it answered by who reads large values.  false: the same. */
+bool question_ask_reading(struct rpc_conn *conn);
 /* Has its value built, for the session of that number.  false: the same. */
 bool question_ask_value(struct rpc_conn *conn, uint64_t session);
 /* Nobody waits for the answer to the connection's question, or for the value built for it, if it has one. */
@@ -635,6 +640,19 @@ void building_drop(struct rpc_service *service, struct building *building);
  * one was not built, or has been taken. */
 bool building_take(struct building *building, struct heap *heap, unsigned param, heap_ref *obj,
                    const struct literal_error **error);
+
+/* ---- reading.c ---- */
+
+/* Longer answers of `get` are written by a worker. */
+#define READING_BYTES 65536u
+
+/* ---- call.c ---- */
+
+/* How the value is to be written that comes next in the answer.  false: there is no room for it. */
+struct literal_format;
+bool call_format(struct literal_format *format, struct call *call, int64_t depth, bool shared_let);
+/* What is wrong with the literal, as a fault.  Returns false. */
+bool call_fail_literal(struct call *call, unsigned param, const struct literal_error *error);
 
 /* ---- replies ---- */
 
