@@ -387,9 +387,32 @@ static void test_faults_of_slow_paths_from_there(void **state)
     play_all(&(struct way){.name = "heap from there", .layer = LAYER_HEAP, .all = true});
 }
 
+/* A service that cannot be made leaves nothing behind: the sanitizer looks. */
+static void test_faults_of_a_service_that_is_made(void **state)
+{
+    (void)state;
+    struct rpc_limits limits;
+    const struct rpc_host host = {0};
+    rpc_limits_default(&limits);
+    for (int all = 0; all < 2; all++) {
+        long hits = 1;
+        for (long n = 1; hits > 0; n++) {
+            malloc_faults_arm(n, all != 0);
+            struct rpc_service *service = rpc_service_create(&limits, &host);
+            hits = malloc_faults_disarm();
+            assert_true(service != NULL || hits > 0);
+            if (service != NULL) {
+                assert_int_equal(rpc_service_check(service), 0);
+                rpc_service_destroy(service);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_faults_of_a_service_that_is_made),
         cmocka_unit_test(test_faults_of_one_malloc),
         cmocka_unit_test(test_faults_of_malloc_from_there),
         cmocka_unit_test(test_faults_of_one_slow_path),
