@@ -123,8 +123,12 @@ void journal_file_close(struct journal_file *file)
     if (file->fd < 0) {
         return;
     }
-    if (journal_file_sync(file) && mark(file, &file->at) && ftruncate(file->fd, (off_t)file->at) == 0) {
-        (void)!fsync(file->fd);
+    if (journal_file_sync(file)) {
+        (void)mark(file, &file->at);
+        /* A mark for which there was no room goes, too: half a line may only stand at the end of the last file. */
+        if (ftruncate(file->fd, (off_t)file->at) == 0) {
+            (void)!fsync(file->fd);
+        }
     }
     close(file->fd);
     file->fd = -1;

@@ -200,7 +200,8 @@ run_fault() {
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
     start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
-    start script "address fault/running" python3 -B tests/fault/running.py $([ "${LONG:-0}" != 0 ] || echo --seconds 12)
+    start script "address fault/running" python3 -B tests/fault/running.py \
+        $([ "${LONG:-0}" != 0 ] && echo --kills 20 || echo --seconds 12)
     start script "plain fault/browser" python3 -B tests/fault/browser.py $([ "${LONG:-0}" = 0 ] || echo --long)
     local soak=${SOAK_SECONDS:-60}
     [ "${LONG:-0}" = 0 ] || soak=${SOAK_SECONDS:-3600}

@@ -14,7 +14,7 @@ PATIENCE_S = 120
 # As in faults.c.
 KINDS = ["memory", "map", "thread", "open", "file-write", "file-read", "sync", "rename", "unlink", "room",
          "socket-write", "socket-read", "accept", "listen", "log"]
-OUTCOMES = {"error": 0, "short": 1, "kill-before": 2, "kill-after": 3}
+OUTCOMES = {"error": 0, "short": 1, "kill-before": 2, "kill-after": 3, "short-error": 4}
 ONCE, THAT_SITE, ALL_THAT_FOLLOW = 0, 1, 2
 FRAMES = 16
 HEAD_BYTES, SITE_BYTES, SITES_MAX = 192, 144, 8192
@@ -64,10 +64,14 @@ class Control:
         self.put("<IIIQQII", AT_KIND, KINDS.index(kind), OUTCOMES[outcome], error, site, skip, goes_on, 0)
         self.put("<I", AT_ARMED, 1)
 
-    def disarm(self):
+    def hits(self):
         """How often it has happened."""
-        self.put("<I", AT_ARMED, 0)
         return self.get("<I", AT_HITS)
+
+    def disarm(self):
+        """The same, and it happens no more."""
+        self.put("<I", AT_ARMED, 0)
+        return self.hits()
 
     def hit_frames(self):
         return [frame for frame in struct.unpack_from("<16Q", self.map, AT_HIT_FRAMES) if frame != 0]

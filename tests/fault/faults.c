@@ -59,7 +59,8 @@ enum kind {
     KIND_COUNT
 };
 
-enum outcome { OUTCOME_ERROR, OUTCOME_SHORT, OUTCOME_KILL_BEFORE, OUTCOME_KILL_AFTER };
+/* OUTCOME_SHORT_ERROR: the first call does less than it was asked to, the second one fails. */
+enum outcome { OUTCOME_ERROR, OUTCOME_SHORT, OUTCOME_KILL_BEFORE, OUTCOME_KILL_AFTER, OUTCOME_SHORT_ERROR };
 
 #define SITES_MAX 8192
 #define FRAMES 16
@@ -231,6 +232,10 @@ __attribute__((noinline)) static enum fate decide(enum kind kind)
     }
     bool happens = is_meant(hash, kind, frames);
     enum outcome outcome = (enum outcome)control->outcome;
+    if (happens && outcome == OUTCOME_SHORT_ERROR) {
+        outcome = control->hits == 1 ? OUTCOME_SHORT : OUTCOME_ERROR;
+        control->is_armed = control->hits == 1;
+    }
     errno = happens && outcome == OUTCOME_ERROR ? (int)control->error : error;
     unlock();
     is_busy = false;
@@ -241,6 +246,7 @@ __attribute__((noinline)) static enum fate decide(enum kind kind)
     case OUTCOME_ERROR:
         return FATE_FAILS;
     case OUTCOME_SHORT:
+    case OUTCOME_SHORT_ERROR:
         return FATE_IS_SHORT;
     case OUTCOME_KILL_BEFORE:
         die();

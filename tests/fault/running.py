@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """running.py -- every call of the running daemon that can fail fails, under a load, beside a model.
 
-    tests/fault/running.py [--seconds N] [--only memory] [--heapd build/address/heapd]
+    tests/fault/running.py [--seconds N] [--only memory] [--kills 1] [--heapd build/address/heapd]
 
 A load (faultload.py) goes through all of a daemon with a journal (--fsync always), snapshots, TCP with a token, TLS and
 HTTP, to see from where it calls malloc, write, fsync, accept and so on (faults.c).  Then it goes through it once for each
 such site and each thing that can happen there: an error, less than was asked for, kill -9 before or after it.  Replies are
 results, errors of the protocol, or do not come; then all that was acknowledged is there, nothing is half there, heap.check
-is clean, no connection was forgotten, and changes go on.  The daemon lives on, but for
+is clean, no connection was forgotten, and changes go on.  The daemon lives on (where it was its disk that failed it is then
+killed), but for
 
   a disk that fails otherwise than by being full   exit code 1, and it has said so
   no memory to keep what no request did            changes are refused until it is started anew, and it has said so
@@ -39,13 +40,14 @@ WAYS = {
     "map": [("error", errno.ENOMEM, ONCE), ("error", errno.ENOMEM, ALL_THAT_FOLLOW)],
     "thread": [("error", errno.EAGAIN, ONCE)],
     "open": [("error", errno.EMFILE, ONCE), ("error", errno.ENOSPC, ONCE), ("error", errno.EIO, ONCE)],
-    "file-write": [("error", errno.EIO, ONCE), ("error", errno.ENOSPC, ONCE), ("error", errno.EINTR, ONCE), ("short", 0, THAT_SITE)],
+    "file-write": [("error", errno.EIO, ONCE), ("error", errno.ENOSPC, ONCE), ("error", errno.EINTR, ONCE), ("short", 0, THAT_SITE),
+                   ("short-error", errno.ENOSPC, THAT_SITE), ("short-error", errno.EIO, THAT_SITE)],
     "sync": [("error", errno.EIO, ONCE), ("error", errno.ENOSPC, ONCE), ("error", errno.EINTR, ONCE)],
     "rename": [("error", errno.EIO, ONCE), ("error", errno.ENOSPC, ONCE)],
     "unlink": [("error", errno.EIO, ONCE)],
     "room": [("error", errno.ENOSPC, ONCE), ("error", errno.EINTR, ONCE), ("error", errno.EIO, ONCE)],
     "socket-write": [("error", errno.ECONNRESET, ONCE), ("error", errno.EINTR, ONCE), ("error", errno.EAGAIN, ONCE),
-                     ("short", 0, THAT_SITE)],
+                     ("short", 0, THAT_SITE), ("short-error", errno.ECONNRESET, THAT_SITE)],
     "socket-read": [("error", errno.ECONNRESET, ONCE), ("error", errno.EINTR, ONCE), ("error", errno.EAGAIN, ONCE),
                     ("short", 0, THAT_SITE)],
     "accept": [("error", errno.EMFILE, ONCE), ("error", errno.EINTR, ONCE), ("error", errno.ECONNABORTED, ONCE),
@@ -137,9 +139,12 @@ class Run:
         """One load with that failing; whether it was reached."""
         outcome, error, goes_on = way
         control = self.daemon.control
-        skip = self.rng.randrange(max(1, min(most_skipped, site.calls // LOADS_RECORDED))) if outcome != "short" else 0
+        skip = self.rng.randrange(max(1, min(most_skipped, site.calls // LOADS_RECORDED))) if goes_on != THAT_SITE else 0
         control.arm(site.kind, outcome, error, site.hash, skip, goes_on)
-        self.load()
+        for _ in range(3 if site.kind in KILLED_AT else 1):  # not each load has a snapshot
+            self.load()
+            if control.hits() > 0:
+                break
         hits = control.disarm()
         if hits > 0 and outcome.startswith("kill"):
             self.expect(self.daemon.wait() == -9, "it was not killed")
@@ -151,6 +156,10 @@ class Run:
             self.restart()
         elif not look(self.daemon.listen, self.ledger):
             self.counts["changes refused"] += 1
+            self.restart()
+        elif hits > 0 and site.kind in KILLED_AT:
+            self.daemon.kill()
+            self.counts["went on, and was killed then"] += 1
             self.restart()
         else:
             self.counts["went on" if hits > 0 else "not reached"] += 1
@@ -178,7 +187,7 @@ def choose(run, sites, options):
     for site in sites:
         if options.only in site.kind:
             runs += [(site, way) for way in WAYS.get(site.kind, [])]
-            runs += [(site, way) for way in KILLS if site.kind in KILLED_AT]
+            runs += [(site, way) for way in KILLS * options.kills if site.kind in KILLED_AT]
     run.rng.shuffle(runs)
     # OpenSSL may lose memory of its own where it finds none: those come last, in a daemon to which that is forgiven.
     return [pair for pair in runs if not pair[0].is_of_openssl], [pair for pair in runs if pair[0].is_of_openssl]
@@ -232,6 +241,7 @@ def run_all(run, options):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=0, help="do not begin another load after so long")
+    parser.add_argument("--kills", type=int, default=1, help="so often at each site, before and after the call")
     parser.add_argument("--heapd", default="build/address/heapd")
     parser.add_argument("--library", default="build/tests/fault/faults.so")
     parser.add_argument("--only", default="", help="kinds of calls whose name contains this")
