@@ -3,8 +3,8 @@
 
     tests/fault/browser.py [--heapd build/heapd] [--browser chromium] [--only WORD] [--long] [--verbose]
 
-browser_page.html tries all that a page can send to a port of this machine: fetch, XHR, beacons, forms, elements, frames,
-events, WebSockets, workers, raw lines in bodies.  It comes from
+browser_page.html tries all that a page can send to a port of this machine: fetch, XHR, beacons, forms, elements,
+frames, events, WebSockets, workers, raw lines in bodies.  It comes from
 
     another port        http://127.0.0.1:P            the same site for the browser, another origin
     another name        http://localhost:P            another site
@@ -13,10 +13,10 @@ events, WebSockets, workers, raw lines in bodies.  It comes from
     a rebound name      http://evil.test:heapd's      first the page, then, under the same name and port, heapd: the
                                                       browser takes it for the same origin
 
-Each needs some seconds.  After each, seen through the Unix socket: no request was run, nothing was created, read or collected; and the page says
-that it could read nothing.  That the attacks do leave the browser, and that the page can read what may be read, is
-shown on a careless server; that the daemon's side can be seen, by a rebound name that --allow-host allows: there the
-same page does create and read, and every look must complain.
+Each needs some seconds.  After each, seen through the Unix socket: no request was run, nothing was created, read or
+collected; and the page says that it could read nothing.  That the attacks do leave the browser, and that the page can
+read what may be read, is shown on a careless server; that the daemon's side can be seen, by a rebound name that
+--allow-host allows: there the same page does create and read, and every look must complain.
 
 Installs chromium where that can be done.  Exit code 77: there is none.  Start at main().
 """
@@ -44,8 +44,8 @@ SECRET = "sesame-4711"
 # Attacks that wait for an answer which does not come where they are let in.
 WAITING = ["event-source", "fetch-events", "turn"]
 # What pages can read of a server that allows all.
-READABLE = {"fetch-json", "fetch-text", "fetch-get", "fetch-events", "xhr-text", "xhr-sync", "event-source", "web-socket",
-            "worker", "sandbox-post"}
+READABLE = {"fetch-json", "fetch-text", "fetch-get", "fetch-events", "xhr-text", "xhr-sync", "event-source",
+            "web-socket", "worker", "sandbox-post"}
 
 
 class Wrong(Exception):
@@ -79,7 +79,7 @@ class Daemon:
         return json.loads(self.lines.readline())["result"]
 
     def figures(self):
-        """All that a request would change.  Takes five requests.  A line that is no request is counted and answered, too."""
+        """All that a request would change.  Takes five requests.  What is no request is counted and answered, too."""
         server, objects = self.call("stats", "server"), self.call("stats", "objects")
         names = [row["name"] for row in self.call("name.list")["names"]]
         collections = [generation["collections"] for generation in self.call("gc.get_stats")]
@@ -96,7 +96,8 @@ class Daemon:
     def complaints(self):
         """What is not as it was: sentences."""
         now = self.figures()
-        return ["%s: %s before, %s now" % (what, was, now[what]) for what, was in self.before.items() if was != now[what]]
+        return ["%s: %s before, %s now" % (what, was, now[what])
+                for what, was in self.before.items() if was != now[what]]
 
     def stop(self):
         self.lines.close()
@@ -247,16 +248,16 @@ class Rebound(threading.Thread):
 # ---- the browser ----
 
 class Browser:
-    """One page in a Chromium of its own.  What it has of its own against such pages is off: it is heapd that is tested."""
+    """One page in a Chromium of its own.  What that has against such pages is off: it is heapd that is tested."""
 
     OFF = ("LocalNetworkAccessChecks", "BlockInsecurePrivateNetworkRequests", "PrivateNetworkAccessForNavigations",
            "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable", "Translate", "OptimizationHints", "MediaRouter")
 
     def __init__(self, program, folder, url, names="127.0.0.1"):
         self.profile = tempfile.mkdtemp(dir=folder)
-        command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
-                   "--disable-popup-blocking", "--user-data-dir=" + self.profile,
+        command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                   "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                   "--disable-sync", "--no-proxy-server", "--disable-popup-blocking", "--user-data-dir=" + self.profile,
                    "--disable-features=" + ",".join(self.OFF), "--autoplay-policy=no-user-gesture-required",
                    "--host-resolver-rules=MAP *.test " + names, url]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -354,14 +355,16 @@ def rebinding(options, folder, site):
     try:
         found = rebound(options, folder, site, daemon, "evil.test")
         # Refusals of the same origin can be read: they tell nothing.
-        demand_nothing(daemon, {name: "" if is_refusal(text) else text for name, text in found.items()}, "a rebound name", 5)
+        told = {name: "" if is_refusal(text) else text for name, text in found.items()}
+        demand_nothing(daemon, told, "a rebound name", 5)
     finally:
         daemon.stop()
 
 
 def is_refusal(text):
     """A method that HTTP does not have is refused before anything else is looked at."""
-    return SECRET not in text and (text.startswith("403 ") or "this Host is not allowed" in text or text.startswith("405 "))
+    is_one = text.startswith(("403 ", "405 ")) or "this Host is not allowed" in text
+    return is_one and SECRET not in text
 
 
 def allowed(options, folder, site):

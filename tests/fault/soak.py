@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
-"""soak.py -- an hour of everything at once: memory and latencies stay flat, and what lives is what the clients know of.
+"""soak.py -- an hour of everything at once: memory and latencies stay flat, what lives is what the clients know of.
 
     tests/fault/soak.py [--seconds 3600] [--sanitizer] [--heapd build/heapd] [-- options of heapd]
-    tests/fault/soak.py --self-test     the judges, on figures that are wrong on purpose
+    tests/fault/soak.py --self-test     the judges, on figures that are wrong on purpose and on an object too many
 
-Clients of soak_load.py work on one daemon with automatic collection.  After a warm-up (five minutes, or a quarter of the
-time) the rest is ten tenths; each ends with a moment without work, and has a line of figures:
+Clients of soak_load.py work on one daemon with automatic collection.  After a warm-up (five minutes, or a quarter
+of the time) the rest is ten tenths; each ends with a moment without work, and has a line of figures:
 
     rss       median of Rss (smaps_rollup), once a second, while there is work
     live      objects after a collection, which must be those that the clients know of, not one more
     cpu       of the daemon, a request
     p50, p99  of small requests, and of an echo between two other processes asked beside each: the machine's own part
 
-Flat means: rss of the second five tenths within 2 % of the first five's, and no tenth far off (questions about the whole
-heap take memory for a moment); p50, p99 and cpu of the last three tenths no worse than of the first three by more than the
-factors below, as they are or as multiples of the echo's.  At the end everything is let go: nothing lives
+Flat means: rss of the second five tenths within 2 % of the first five's, and no tenth far off (questions about the
+whole heap take memory for a moment); p50, p99 and cpu of the last three tenths no worse than of the first three by
+more than the factors below, as they are or as multiples of the echo's.  At the end everything is let go: nothing lives
 but the immortals, heap.check is clean, the daemon ends with code 0.
 
---sanitizer takes build/address/heapd; its leak check ends the run.  rss, latencies and cpu are not judged then, nor in runs
-of less than two minutes.
+--sanitizer takes build/address/heapd; its leak check ends the run.  rss, latencies and cpu are not judged then, nor
+in runs of less than two minutes.
 SEED=N repeats a run, as far as the machine's timing lets it.  Start at soak().
 """
 import argparse
@@ -189,8 +189,8 @@ def figures(daemon, clients, rss, began):
 
 
 HEAD = "          rss MiB    max    live  data MiB  requests  cpu us  p50 us (echo)    p99 us (echo)  collections"
-ROW = ("%(what)-8s %(rss)8.2f %(rss_max)6.2f %(live)7d %(bytes)9.2f %(requests)9d %(cpu)7.1f %(p50)7.1f (%(echo_p50)5.1f)"
-       " %(p99)8.1f (%(echo_p99)6.1f)  %(collections)s")
+ROW = ("%(what)-8s %(rss)8.2f %(rss_max)6.2f %(live)7d %(bytes)9.2f %(requests)9d %(cpu)7.1f %(p50)7.1f"
+       " (%(echo_p50)5.1f) %(p99)8.1f (%(echo_p99)6.1f)  %(collections)s")
 
 
 def work(daemon, clients, seconds, began, what):
@@ -220,7 +220,8 @@ def judge_flat(rows):
         as_it_is = growth(rows, lambda row: row[name])
         of_echo = growth(rows, lambda row: row[name] / row[beside]) if beside else as_it_is
         if min(as_it_is, of_echo) > factor:
-            wrong.append("%s is %.2f times what it was at first, %.2f times beside the echo" % (name, as_it_is, of_echo))
+            wrong.append("%s is %.2f times what it was at first, %.2f times beside the echo" % (
+                name, as_it_is, of_echo))
     return wrong
 
 
@@ -245,12 +246,15 @@ def judge_work(rows):
     return []
 
 
-def self_test():
+def self_test(options, seed):
     flat = {"rss": 100.0, "p50": 50.0, "p99": 200.0, "cpu": 20.0, "echo_p50": 10.0, "echo_p99": 40.0}
-    cases = [("flat", {}, 0), ("rss grows", {"rss": lambda i: 100 + i * 0.5}, 1), ("rss grows a little", {"rss": lambda i: 100 + i * 0.1}, 0),
-             ("rss shrinks", {"rss": lambda i: 100 - i * 0.5}, 1), ("rss jumps once", {"rss": lambda i: 112 if i == 4 else 100}, 1),
+    cases = [("flat", {}, 0), ("rss grows", {"rss": lambda i: 100 + i * 0.5}, 1),
+             ("rss grows a little", {"rss": lambda i: 100 + i * 0.1}, 0),
+             ("rss shrinks", {"rss": lambda i: 100 - i * 0.5}, 1),
+             ("rss jumps once", {"rss": lambda i: 112 if i == 4 else 100}, 1),
              ("p50 grows", {"p50": lambda i: 50 + 3 * i}, 1), ("p99 grows", {"p99": lambda i: 200 + 50 * i}, 1),
-             ("cpu grows", {"cpu": lambda i: 20 + i}, 1), ("one slow tenth", {"p99": lambda i: 900 if i == 5 else 200}, 0),
+             ("cpu grows", {"cpu": lambda i: 20 + i}, 1),
+             ("one slow tenth", {"p99": lambda i: 900 if i == 5 else 200}, 0),
              ("the machine is slower", {"p50": lambda i: 50 + 10 * i, "echo_p50": lambda i: 10 + 2 * i}, 0)]
     failed = 0
     for what, series, expected in cases:
@@ -260,6 +264,10 @@ def self_test():
         print("%s: %s" % (what, found or "fine"))
     idle = {"requests": 5, "churned": 0, "errors": 0, "collections": [0, 0, 0]}
     failed += not judge_work([idle])
+    options.seconds = 8
+    found = soak(options, seed, planted=1)
+    print("one object too many: %s" % found)
+    failed += not (len(found) == 1 and "the clients know of" in found[0])
     return 1 if failed else 0
 
 
@@ -283,13 +291,15 @@ def end(daemon, clients):
     clients.line.close()
 
 
-def soak(options, seed):
-    """What went wrong: sentences."""
+def soak(options, seed, planted=0):
+    """What went wrong: sentences.  `planted` objects are made that nobody counts."""
     warm_up = min(300, options.seconds / 4)
     daemon = Daemon(options)
     clients, wrong, rows = None, [], []
     try:
         clients = Clients(daemon, seed)
+        for i in range(planted):
+            clients.line.one("create", 1.5 + i, "planted-%d" % i)
         print(HEAD, flush=True)
         began = {"requests": 0, "cpu": 0.0}
         work(daemon, clients, warm_up, began, "warm-up")
@@ -320,16 +330,16 @@ def main():
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("more", nargs="*", help="further options of heapd, behind --")
     options = parser.parse_args()
-    if options.self_test:
-        return self_test()
     options.heapd = options.heapd or ("build/address/heapd" if options.sanitizer else "build/heapd")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon is ended, too
     seed = os.environ.get("SEED") or str(random.SystemRandom().randrange(10 ** 9))
+    if options.self_test:
+        return self_test(options, seed)
     print("SEED=%s, %d s on %s" % (seed, options.seconds, options.heapd), flush=True)
     wrong = soak(options, seed)
     for what in wrong:
         print("FAILED: %s" % what)
-    print("soak of %d s: %s" % (options.seconds, "FAILED" if wrong else "nothing left over, and flat where that is judged"))
+    print("soak of %d s: %s" % (options.seconds, "FAILED" if wrong else "nothing left over, flat where it is judged"))
     return 1 if wrong else 0
 
 

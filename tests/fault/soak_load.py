@@ -313,7 +313,8 @@ class Web(Worker):
         with socket.create_connection(("127.0.0.1", self.port)) as lost:
             lost.sendall(self.random.choice((b"", b"POST / HT", b"GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n",
                                              b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
-                                             b'{"id":1,"method":"create","params":[[1,2', b"no JSON\n", b"\x16\x03\x01")))
+                                             b'{"id":1,"method":"create","params":[[1,2', b"no JSON\n",
+                                             b"\x16\x03\x01")))
 
     def listen(self):
         """Reads what a stream of events has brought, now and then another one."""
