@@ -5,12 +5,20 @@
 #include "config.h"
 #include "server.h"
 
+#include <malloc.h>
 #include <stdio.h>
+
+/* Buffers of large lines are mapped, and go back to the kernel when they are freed.  By itself malloc raises this bound
+ * to the largest such buffer it has seen, and keeps twice as much of what is free: under a load with lines of 4 MiB the
+ * resident memory went up and down by a third.  Where it is set it stays; the CPU time of such lines is the same. */
+#define MAPPED_BYTES_MIN (1 << 20)
 
 int main(int argc, char *argv[])
 {
     struct config config;
     struct reason reason;
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
+    mallopt(M_TRIM_THRESHOLD, 2 * MAPPED_BYTES_MIN);
     if (!config_load(&config, argc, argv, &reason)) {
         fprintf(stderr, "heapd: %s\n", reason.text);
         return 2;
