@@ -117,8 +117,11 @@ static bool add_hold(void *arg, uint64_t number, uint32_t slot)
     if (session == NULL || session->number != number) {
         session = session_add(roots, number);
     }
+    if (session == NULL) {
+        return false;
+    }
     uint32_t *holds = grown(roots->holds, roots->holds_count, &roots->holds_room, sizeof *holds);
-    if (session == NULL || holds == NULL) {
+    if (holds == NULL) {
         return false;
     }
     roots->holds = holds;

@@ -60,6 +60,8 @@ KILLED_AT = ("file-write", "sync", "rename", "unlink", "room", "open")
 OF_THE_DISK = ("open", "file-write", "sync", "room")
 # Loads that show which sites there are.
 LOADS_RECORDED = 5
+# Then it stops, and the sanitizer says what was not freed.
+LOADS_A_DAEMON = 50
 # So many calls from a site are let pass, at the most, chosen at random.
 SKIP_MOST = 6
 
@@ -196,11 +198,11 @@ def choose(run, sites, options):
 def go_through(run, runs, clock, options, is_fresh=False):
     """(sites that were reached, pairs that were not)"""
     reached, missed = set(), []
-    for site, way in runs:
+    for number, (site, way) in enumerate(runs):
         if clock.is_over():
             break
         try:
-            if is_fresh:
+            if is_fresh or number % LOADS_A_DAEMON == LOADS_A_DAEMON - 1:
                 run.restart()
             if run.run(site, way, 0 if is_fresh else SKIP_MOST):
                 reached.add(site.hash)
