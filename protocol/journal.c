@@ -27,7 +27,7 @@
 /* Of a buffer that is empty so much is kept. */
 #define KEEP_BYTES 1048576u
 /* The least room of a log.  What one hold of the GIL does besides requests finds a place in it. */
-#define LOG_BYTES 65536u
+#define LOG_BYTES 16384u
 
 /* ---- life ---- */
 
