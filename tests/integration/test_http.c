@@ -768,7 +768,7 @@ static void test_http_events_that_are_not_read(void **state)
     fixture_start(&fixture, arguments);
     int fd = open_events(fixture.daemon, "?events=journal", NULL);
     size_t size = 1u << 20;
-    char *text = malloc(size + 1), *seen = calloc(1, 16u << 20);
+    char *text = malloc(size + 1), *seen = calloc(1, 32u << 20);
     assert_true(text != NULL && seen != NULL);
     memset(text, 'x', size);
     text[size] = '\0';
@@ -778,7 +778,7 @@ static void test_http_events_that_are_not_read(void **state)
     /* Some have come; behind them the number of those that did not. */
     size_t len = 0;
     while (strstr(seen + (len > 4096 ? len - 4096 : 0), "\"event\":\"lost\"") == NULL) {
-        ssize_t n = recv(fd, seen + len, len + 65536 < 16u << 20 ? 65536 : 0, 0);
+        ssize_t n = recv(fd, seen + len, len + 65536 < 32u << 20 ? 65536 : 0, 0);
         if (n <= 0) {
             fail_msg("the stream has ended, or there are too many events");
         }
