@@ -7,8 +7,8 @@
  * held while it writes.
  *
  * A disk that is full: what was already set aside takes what is under way, requests that change something are refused,
- * and each second there is a look whether that has changed.  Any other error of the disk ends the daemon: what was
- * acknowledged is there, and nobody knows what else is.
+ * and each second there is a look whether that has changed.  A new file for which there are no descriptors is waited for.
+ * Any other error of the disk ends the daemon: what was acknowledged is there, and nobody knows what else is.
  *
  * Start at thread_main().
  */
@@ -198,6 +198,12 @@ static bool is_full(int error)
     return error == ENOSPC || error == EDQUOT;
 }
 
+/* Something of which there may be enough again soon. */
+static bool is_scarce(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
+}
+
 static void say_full(struct journal_thread *journal, bool is_short)
 {
     if (is_short != journal->was_full) {
@@ -249,12 +255,16 @@ static void change_file(struct journal_thread *journal, uint64_t number)
     make_durable(journal);
     journal->older_bytes += journal->file.at;
     journal_file_close(&journal->file);
-    while (!journal_file_create(&journal->file, journal->dir.fd, name)) {
-        if (!is_full(errno)) {
+    for (bool has_complained = false; !journal_file_create(&journal->file, journal->dir.fd, name); has_complained = true) {
+        if (is_full(errno)) {
+            say_full(journal, true);
+            rpc_journal_set_room(journal->server->service, 0);
+        } else if (!is_scarce(errno)) {
             give_up(journal, "begin a file of");
+        } else if (!has_complained) {
+            log_write(&journal->server->log, LOG_ERROR, "cannot begin a file of the journal: %s; changes wait for it",
+                      strerror(errno));
         }
-        say_full(journal, true);
-        rpc_journal_set_room(journal->server->service, 0);
         uv_sleep(AGAIN_MS);
     }
     journal->number = number;

@@ -25,6 +25,7 @@ import errno
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,7 @@ class Run:
 
     def load(self):
         self.exported += 1
+        self.daemon.process.send_signal(signal.SIGHUP)  # limits, tokens and certificate are read again beside it
         load(self.daemon.listen, self.ledger, f"{self.exported}.jsonl")
         for name in os.listdir(self.exports):
             os.unlink(os.path.join(self.exports, name))
