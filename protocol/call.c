@@ -114,9 +114,17 @@ static bool fail_output(struct call *call, bool too_long)
         return call_fail(call, HEAP_MEMORY);
     }
     uint64_t max = RPC_LIMIT(call->service, max_output);
-    fault_set(call->fault, RPC_LIMIT_EXCEEDED,
-              "the reply is larger than %llu bytes; ask with less depth or in pages, or raise --max-output",
-              (unsigned long long)max);
+    if (call->result_max < max) {
+        max = call->result_max;
+        fault_set(call->fault, RPC_LIMIT_EXCEEDED,
+                  "the reply is larger than the %llu bytes that are left of what all connections may have unread; try "
+                  "again soon, ask with less depth or in pages, or raise --max-output",
+                  (unsigned long long)max);
+    } else {
+        fault_set(call->fault, RPC_LIMIT_EXCEEDED,
+                  "the reply is larger than %llu bytes; ask with less depth or in pages, or raise --max-output",
+                  (unsigned long long)max);
+    }
     fault_text(call->fault, "limit", "max-output", strlen("max-output"));
     return fault_number(call->fault, "max", (int64_t)max);
 }

@@ -76,7 +76,7 @@ static void answer(struct rpc_service *service, struct question *question)
         .args = request->args,
         .method = request->method,
         .out = &question->out,
-        .result_max = RPC_LIMIT(service, max_output),
+        .result_max = service_reply_max(service),
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
         .role = question->role,
         .cancel = &question->cancel,

@@ -257,7 +257,7 @@ static inline struct call call_of(struct rpc_conn *conn)
         .method = request->method,
         .out = &conn->out,
         .result_start = conn->out.len,
-        .result_max = RPC_LIMIT(thread->service, max_output),
+        .result_max = service_reply_max(thread->service),
         .is_notification = (request->flags & REQUEST_NOTIFICATION) != 0,
         .role = rpc_conn_role(conn),
         .stage = conn->park != NULL ? conn->park->stage : 0,
@@ -357,7 +357,7 @@ static void refuse(struct rpc_conn *conn, const struct request *request)
 /* Whether the batch has written more than a connection may have waiting; then it says so instead. */
 static bool batch_is_full(struct rpc_conn *conn, const struct request *request)
 {
-    uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
+    uint64_t max = service_reply_max(conn->thread->service);
     if ((request->flags & REQUEST_IN_BATCH) == 0 || max == 0 || conn->out.len - conn->line_start <= max) {
         return false;
     }
@@ -518,6 +518,7 @@ static void take_answers(struct rpc_thread *thread)
                 conn->runs_at_once = true;
             } else {
                 finish_question(conn, question);
+                conn_note_unread(conn);
             }
             conn_list_add_notice(thread, conn);
             if (conn->first != NULL || conn->events_due) {
@@ -541,11 +542,12 @@ static bool may_go_on(struct rpc_conn *conn)
     if (is_over) {
         conn_drop_requests(conn);
     }
-    if (conn->first == NULL) {
+    if (conn->first == NULL || conn_is_crowded_out(conn)) {
         return false;
     }
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
-    uint64_t share = max != 0 && max < RPC_OUTPUT_HIGH_BYTES ? max : RPC_OUTPUT_HIGH_BYTES;
+    uint64_t high = rpc_service_output_high(conn->thread->service);
+    uint64_t share = max != 0 && max < high ? max : high;
     return conn->built != NULL || is_within_batch(conn->first) || conn_unsent(conn) - conn->unsent_before < share;
 }
 
@@ -577,6 +579,7 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
         conn_list_remove_ready(thread, conn);
     }
     atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
+    conn_note_unread(conn);
     conn_list_add_notice(thread, conn);
 }
 

@@ -51,6 +51,10 @@ void rpc_limits_default(struct rpc_limits *limits);
 
 /* Replies above this wait: the connection is not read from until they have shrunk below it. */
 #define RPC_OUTPUT_HIGH_BYTES 1048576u
+/* So many times max-output is what all connections together may have unread.  From the half of it on replies above this
+ * wait; when all is used up who has as much unread runs nothing, and a reply has this much at the most. */
+#define RPC_OUTPUT_ALL 8u
+#define RPC_OUTPUT_LOW_BYTES 65536u
 
 /* ---- service ---- */
 
@@ -197,6 +201,8 @@ struct rpc_conn *rpc_thread_next(struct rpc_thread *thread);
  * is held back, so that its line is one piece, and so is what is not durable yet, where that is promised. */
 const char *rpc_conn_output(struct rpc_conn *conn, size_t *len);
 void rpc_conn_sent(struct rpc_conn *conn, size_t n);
+/* Above so many unsent bytes the connection is not to be read from: RPC_OUTPUT_HIGH_BYTES, or less in a crowd. */
+size_t rpc_service_output_high(const struct rpc_service *service);
 /* Bytes of replies that may be sent and are not; events are not counted. */
 size_t rpc_conn_unread(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */

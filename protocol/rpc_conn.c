@@ -186,6 +186,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     conn_drop_requests(conn);
     free(conn->partial);
     out_fini(&conn->out);
+    conn_note_unread(conn);
     out_fini(&conn->events);
     if (conn->file >= 0) {
         close(conn->file);
@@ -445,6 +446,7 @@ void rpc_conn_sent(struct rpc_conn *conn, size_t n)
     if (conn->out.room > OUT_KEEP_BYTES) {
         out_fini(&conn->out);
         out_init(&conn->out, 0);
+        conn_note_unread(conn);
     }
 }
 

@@ -135,6 +135,7 @@ struct rpc_service {
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     double started_unix_s; /* the same on the calendar */
     _Atomic uint64_t bytes_in, bytes_out;
+    _Atomic uint64_t unread; /* bytes of all connections' buffers of replies that are larger than RPC_OUTPUT_LOW_BYTES */
     _Atomic uint64_t sessions; /* of connections, those that are on their way to one included, and leased ones */
     pthread_mutex_t mutex;     /* guards what follows */
     struct rpc_thread *threads;
@@ -273,6 +274,7 @@ struct rpc_conn {
 
     /* replies */
     struct out out;
+    size_t noted_unread; /* what conn_note_unread() has added for it */
     size_t sent;            /* bytes of out that are on their way */
     size_t unsent_before;   /* unsent bytes when the run under way began */
     size_t event_bytes;     /* how many of the unsent bytes are events, at least */
@@ -385,6 +387,35 @@ static inline size_t conn_unread(const struct rpc_conn *conn)
 static inline bool conn_is(const _Atomic bool *flag)
 {
     return atomic_load_explicit(flag, memory_order_relaxed);
+}
+/* After its buffer of replies has changed. */
+static inline void conn_note_unread(struct rpc_conn *conn)
+{
+    size_t noted = conn->out.room > RPC_OUTPUT_LOW_BYTES ? conn->out.room : 0;
+    if (__builtin_expect(noted != conn->noted_unread, false)) {
+        atomic_fetch_add_explicit(&conn->thread->service->unread, noted - conn->noted_unread, memory_order_relaxed);
+        conn->noted_unread = noted;
+    }
+}
+/* Whether all connections together have so much unread that the half of what they may is used up. */
+static inline bool service_is_crowded(const struct rpc_service *service)
+{
+    uint64_t max = RPC_LIMIT(service, max_output);
+    uint64_t unread = atomic_load_explicit(&service->unread, memory_order_relaxed);
+    return __builtin_expect(unread > max * RPC_OUTPUT_ALL / 2, false) && max != 0;
+}
+/* Bytes that a reply, or what is written of a batch, may have now; 0: no limit. */
+uint64_t service_reply_max_of_crowd(const struct rpc_service *service);
+static inline uint64_t service_reply_max(const struct rpc_service *service)
+{
+    return service_is_crowded(service) ? service_reply_max_of_crowd(service) : RPC_LIMIT(service, max_output);
+}
+/* Whether the connection has to be read from before it may run more, since all is used up. */
+static inline bool conn_is_crowded_out(const struct rpc_conn *conn)
+{
+    const struct rpc_service *service = conn->thread->service;
+    return service_is_crowded(service) && conn_sendable(conn) > RPC_OUTPUT_LOW_BYTES && conn->built == NULL &&
+           service_reply_max_of_crowd(service) == RPC_OUTPUT_LOW_BYTES;
 }
 /* The connection cannot go on; the first reason stays. */
 void conn_must_close(struct rpc_conn *conn, const char *reason);

@@ -472,7 +472,7 @@ static bool is_above_limit(const struct conn *conn, size_t unread)
  * client has had a moment to read. */
 static bool is_crowded(const struct conn *conn, size_t unsent)
 {
-    return unsent > RPC_OUTPUT_HIGH_BYTES / 2 || is_above_limit(conn, 2 * rpc_conn_unread(conn->rpc));
+    return unsent > rpc_service_output_high(conn->thread->server->service) / 2 || is_above_limit(conn, 2 * rpc_conn_unread(conn->rpc));
 }
 
 /* Our side is closed, and the client is given the time to read what was sent: to close with unread bytes would reset
@@ -570,7 +570,7 @@ void conn_flush(struct conn *conn)
     if (rpc_conn_wants_run(conn->rpc)) {
         io_thread_want_run(conn->thread);
     }
-    if (conn->is_ended || is_waiting || unsent > RPC_OUTPUT_HIGH_BYTES) {
+    if (conn->is_ended || is_waiting || unsent > rpc_service_output_high(conn->thread->server->service)) {
         stop_reading(conn);
     } else {
         start_reading(conn);

@@ -186,7 +186,7 @@ run_fuzz() {
     start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
 }
 
-# kill -9 beside a model, with few and with many snapshots; a disk that fills up; web pages; an hour of everything at once
+# kill -9 beside a model, with few and with many snapshots; a disk that fills up; crowds; web pages; an hour of everything at once
 # (SOAK_SECONDS; under a sanitizer a sixth of it), of which the short run has some seconds.
 run_fault() {
     local rounds=20 times=1
@@ -202,6 +202,7 @@ run_fault() {
     start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
     start script "address fault/running" python3 -B tests/fault/running.py \
         $([ "${LONG:-0}" != 0 ] && echo --kills 20 || echo --seconds 12)
+    start script "plain fault/crowd" python3 -B tests/fault/crowd.py $([ "${LONG:-0}" != 0 ] || echo --short)
     start script "plain fault/browser" python3 -B tests/fault/browser.py $([ "${LONG:-0}" = 0 ] || echo --long)
     local soak=${SOAK_SECONDS:-60}
     [ "${LONG:-0}" = 0 ] || soak=${SOAK_SECONDS:-3600}
