@@ -193,6 +193,13 @@ def choose(run, sites, options):
             runs += [(site, way) for way in WAYS.get(site.kind, [])]
             runs += [(site, way) for way in KILLS * options.kills if site.kind in KILLED_AT]
     run.rng.shuffle(runs)
+    # One of each kind, then a second one of each: most sites are those of memory.
+    turns = collections.Counter()
+    order = []
+    for site, way in runs:
+        turns[site.kind] += 1
+        order.append(turns[site.kind])
+    runs = [pair for _, pair in sorted(zip(order, runs), key=lambda both: both[0])]
     # OpenSSL may lose memory of its own where it finds none: those come last, in a daemon to which that is forgiven.
     return [pair for pair in runs if not pair[0].is_of_openssl], [pair for pair in runs if pair[0].is_of_openssl]
 
