@@ -19,7 +19,7 @@
 
 #define SLICE_US 300u         /* of the GIL at a time */
 #define LOOK_NS 500000        /* between two looks of give_precedence() */
-#define LOOKS_MAX 20u
+#define LOOKS_MAX 2000u       /* deaths that come first may take long */
 
 enum building_state {
     BUILDING_BEGUN, /* by the worker, or not yet */
@@ -91,9 +91,15 @@ static void drop(struct heap *heap, heap_ref obj)
 }
 
 /* Those who wait until nothing is built come first, but do not hold a value up for ever. */
-static void give_precedence(struct heap *heap, const _Atomic bool *cancel)
+static void give_precedence(struct rpc_service *service, const _Atomic bool *cancel)
 {
-    for (unsigned i = 0; i < LOOKS_MAX && heap_is_awaited(heap); i++) {
+    struct heap *heap = service->heap;
+    uint32_t delays = service->build_delays, turns = service->build_turns;
+    for (unsigned i = 0; i < LOOKS_MAX; i++) {
+        bool is_delayed = service->build_delays > 0 && service->build_turns - turns < delays;
+        if (!is_delayed && !heap_is_awaited(heap)) {
+            break;
+        }
         heap_leave(heap);
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
         heap_enter(heap);
@@ -114,7 +120,7 @@ void building_run(struct rpc_service *service, struct building *building, const 
         return;
     }
     heap_enter(heap);
-    give_precedence(heap, cancel);
+    give_precedence(service, cancel);
     heap_build_begin(heap);
     while (progress == LITERAL_GOES_ON && !atomic_load_explicit(cancel, memory_order_relaxed)) {
         heap_set_creator_number(heap, building->creator);

@@ -29,6 +29,14 @@ static void park(struct rpc_conn *conn, struct park *park, enum park_kind kind)
     conn_list_add_parked(conn->thread, conn);
 }
 
+/* From when it meets builds until it has run, so that a stream of large values cannot keep it from its turn. */
+static void set_delays_builds(struct rpc_service *service, struct park *park, bool delays)
+{
+    service->build_delays += (uint32_t)delays - (uint32_t)park->delays_builds;
+    service->build_turns += park->delays_builds && !delays;
+    park->delays_builds = delays;
+}
+
 bool park_again(struct rpc_conn *conn, const struct call *call)
 {
     struct park *own = conn->park != NULL ? conn->park : calloc(1, sizeof(*own));
@@ -37,6 +45,7 @@ bool park_again(struct rpc_conn *conn, const struct call *call)
     }
     own->wait = call->wait;
     own->stage = call->stage;
+    set_delays_builds(conn->thread->service, own, call->wait == HEAP_WAIT_COLLECTION && !call->has_begun_collection);
     if (call->has_begun_collection) {
         own->has_collected = true;
         own->wait = HEAP_WAIT_NOTHING;
@@ -77,6 +86,7 @@ void park_end(struct rpc_conn *conn)
         service->collector = NULL;
     }
     conn_list_remove_parked(conn->thread, conn);
+    set_delays_builds(service, conn->park, false);
     free(conn->park);
     conn->park = NULL;
 }

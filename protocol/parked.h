@@ -33,6 +33,7 @@ struct park {
     unsigned stage;         /* PARK_AGAIN: what the handler has behind it, call->stage of its next run */
     struct park_time time;
     uint64_t session;       /* number of the one that the request came from */
+    bool delays_builds;     /* it waits for what comes after builds: one of the service's build_delays */
     bool has_collected;     /* it has begun a collection itself, and waits for the end of that */
     struct heap_collection collection; /* that one, when it is over */
     /* PARK_REPLY */

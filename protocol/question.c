@@ -45,24 +45,30 @@ bool method_asks_always(const method_arg *args)
  * answer is not wanted any more.  GIL: not held. */
 static bool make_room(struct rpc_service *service, const struct question *question)
 {
+    struct heap *heap = service->heap;
     struct heap_collection collection;
-    bool has_begun = false, is_over = false;
+    bool has_begun = false, is_over = false, has_to_wait = false;
+    heap_enter(heap);
+    service->build_delays++;
     while (!is_over && !atomic_load_explicit(&question->cancel, memory_order_relaxed)) {
-        heap_enter(service->heap);
         if (!has_begun) {
-            has_begun = heap_collect_begin(&collection, service->heap, 2, true) != HEAP_BUSY;
+            has_begun = heap_collect_begin(&collection, heap, 2, true) != HEAP_BUSY;
         }
-        if (heap_is_collecting(service->heap)) {
-            heap_step(service->heap, SLICE_US);
+        has_to_wait = !has_begun && !heap_is_collecting(heap);
+        if (heap_is_collecting(heap)) {
+            heap_step(heap, SLICE_US);
             park_after_step(service);
         }
-        bool has_to_wait = !has_begun && !heap_is_collecting(service->heap);
-        is_over = has_begun && !heap_is_collecting(service->heap);
-        heap_leave(service->heap);
+        is_over = has_begun && !heap_is_collecting(heap);
+        heap_leave(heap);
         if (has_to_wait) {
             nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
         }
+        heap_enter(heap);
     }
+    service->build_delays--;
+    service->build_turns++;
+    heap_leave(heap);
     return is_over;
 }
 

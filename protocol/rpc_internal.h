@@ -128,6 +128,8 @@ struct rpc_service {
     struct park *graves;    /* deaths that nobody waits for; the GIL guards the three */
     struct park *spare;     /* for the next; NULL: there is none */
     _Atomic bool is_short_of_room; /* the collector is one that had no memory */
+    uint32_t build_delays;  /* who wait for the builds to end, so that the next one gives them precedence */
+    uint32_t build_turns;   /* how many of them have had their turn so far; the GIL guards both */
     struct park *collector; /* whose `collection` is under way; NULL: nobody's */
     _Atomic(struct rpc_thread *) stepper; /* who takes the slices of the work under way; NULL: nobody */
     _Atomic bool has_company; /* another thread has run requests meanwhile */

@@ -16,10 +16,12 @@ THREADS = ("The load program and the daemon share two cores here, so the schedul
            "where the load has a machine of its own the figures will differ, and --threads is there for it.")
 STEALS = ("A maximum, one hold in 600,000: the clock of CPU time of a virtual machine has in it what the host takes away, "
           "which is what the rounds differ by. The p99.9 is in the row above.")
-VALUES = ("The rounds fall into two groups, both sides of the goal, and which of them has the median changes from run to run: "
-          "another whole run the same day had 3.6 and 5.5 for canada, 1.5 and 2.3 for citm_catalog, this group alone 2.6 "
-          "and 4.8, 1.4 and 1.9. What makes the slow group is not known. Since large values are made by a worker, a create "
-          "passes two threads that share a core here.")
+VALUES = ("Rounds in two groups mean that other programs ran on the same cores: in the slow ones the daemon's threads waited 3 to "
+          "15 ms for the core (run delay in schedstat), while their CPU time was that of the fast ones. With daemon and load "
+          "program under SCHED_FIFO heapd's rounds lie within a tenth of each other: 5.1 ms for create and 6.0 for get of "
+          "canada, 2.4 and 1.9 of citm_catalog. What then still varies is CPython's side, up to twice its best (loads of "
+          "citm_catalog 3.6 to 8 ms), by where the blocks of the value lie that it took before. Page faults were 1 ms of "
+          "canada's 7 ms, for create and for get, until the memory of large answers was kept by the C library.")
 
 NOTES = {
     "bytes per object, slots of 3 | CPython":
@@ -75,12 +77,6 @@ NOTES = {
     "heapd with 1 I/O thread (the default), pipeline 1 | 4 I/O threads": THREADS,
     "heapd with 1 I/O thread (the default), pipeline 16 | 2 I/O threads": THREADS,
     "heapd with 1 I/O thread (the default), pipeline 16 | 4 I/O threads": THREADS,
-    "get of 2.2 MB":
-        "An answer is of one moment, and the object may be changed by anybody, so its walk is one hold of the GIL. Half of "
-        "that is the digits of 111,080 floats (number_write_double 47 %), a third the walk over the 56,000 lists. "
-        "Printing after the GIL, from a copy of the numbers that the walk makes, would take the first half out; it is not "
-        "done, and would still leave 3 ms. Less needs containers that keep their old contents for who is reading, at a "
-        "cost for every change.",
     "create of canada, 2.3 MB | CPython json.loads": VALUES,
     "get of canada, 2.3 MB | CPython json.dumps": VALUES,
     "create of citm_catalog, 1.7 MB | CPython json.loads": VALUES,
