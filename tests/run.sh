@@ -165,7 +165,7 @@ run_plain() {
 
 run_thread() {
     local name
-    for name in test_gil test_question test_mark; do
+    for name in test_gil test_question test_reading test_mark; do
         start cmocka "thread unit/$name" "build/thread/tests/unit/$name"
     done
     for name in test_sessions test_leases test_events test_clients test_leaks test_random; do
