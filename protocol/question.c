@@ -38,6 +38,9 @@ bool method_asks_always(const method_arg *args)
 /* Microseconds of a slice of the heap's work: as long as in the I/O threads. */
 #define SLICE_US 500u
 
+/* With so many bytes of answers to be taken no large value is read for a thread. */
+#define ANSWER_BYTES (1u << 20)
+
 /* Between two looks whether a collection may begin that others hold up: builds, or a walk. */
 #define LOOK_NS 500000
 
@@ -101,6 +104,7 @@ static void answer(struct rpc_service *service, struct question *question)
 static void give_back(struct rpc_service *service, struct question *question)
 {
     struct rpc_thread *thread = question->thread;
+    thread->answer_bytes += question->out.len;
     question->next = thread->answers;
     thread->answers = question;
     atomic_store_explicit(&thread->has_answers, true, memory_order_release);
@@ -133,16 +137,27 @@ static void deal_with(struct rpc_service *service, struct question *question)
     }
 }
 
+/* The bench's oldest question; NULL: there is none, or its thread has answers enough to take first.  Answers that wait
+ * there are counted nowhere else, and many may have asked at once.  The mutex is held. */
+static struct question *next_question(const struct question_bench *bench)
+{
+    struct question *question = bench->first;
+    bool must_wait = question != NULL && question->kind == QUESTION_READS && !bench->service->desk.is_ending &&
+                     question->thread->answer_bytes >= ANSWER_BYTES &&
+                     !atomic_load_explicit(&question->cancel, memory_order_relaxed);
+    return must_wait ? NULL : question;
+}
+
 static void *work(void *arg)
 {
     struct question_bench *bench = arg;
     struct question_desk *desk = &bench->service->desk;
     pthread_mutex_lock(&desk->mutex);
     for (;;) {
-        while (bench->first == NULL && !desk->is_ending) {
+        struct question *question;
+        while ((question = next_question(bench)) == NULL && !desk->is_ending) {
             pthread_cond_wait(&bench->asked, &desk->mutex);
         }
-        struct question *question = bench->first;
         if (question == NULL) {
             break;
         }
@@ -271,6 +286,7 @@ void question_forget(struct rpc_conn *conn)
     struct question_desk *desk = &conn->thread->service->desk;
     pthread_mutex_lock(&desk->mutex);
     atomic_store_explicit(&question->cancel, true, memory_order_relaxed);
+    pthread_cond_signal(&desk->benches[QUESTION_READS].asked);
     pthread_mutex_unlock(&desk->mutex);
     question->conn = NULL;
     conn->question = NULL;
@@ -288,6 +304,8 @@ struct question *question_take(struct rpc_thread *thread)
     if (thread->answers == NULL) {
         atomic_store_explicit(&thread->has_answers, false, memory_order_relaxed);
     }
+    thread->answer_bytes -= question->out.len;
+    pthread_cond_signal(&desk->benches[QUESTION_READS].asked);
     pthread_mutex_unlock(&desk->mutex);
     return question;
 }

@@ -303,10 +303,15 @@ static bool run_handler(struct call *call, const struct request *request)
     return done;
 }
 
-/* The request is to be answered by who reads large values, or, when that is not possible, runs again at once. */
+/* The request is to be answered by who reads large values, or, when that is not possible, runs again at once.  The
+ * answer brings its own memory; what was tried needs none meanwhile, for many may wait. */
 static void move_request(struct rpc_conn *conn)
 {
     conn->runs_at_once = !question_ask_reading(conn);
+    if (!conn->runs_at_once && conn->out.len == 0) {
+        out_fini(&conn->out);
+        out_init(&conn->out, 0);
+    }
 }
 
 /* A request of a method.  false: it goes on later, and its connection is parked, or asks a question. */
@@ -498,13 +503,19 @@ static void finish_question(struct rpc_conn *conn, struct question *question)
     finish_first(conn);
 }
 
+/* Bytes of answers that a run takes, and what makes it more. */
+#define ANSWERS_A_RUN (1u << 20)
+
 /* Takes the answers that have come.  At the end of a run, so that they can be sent before the next one looks
- * whether too much is unread; then their connections go on. */
+ * whether too much is unread; then their connections go on.  Not without end: workers may be as fast, and what is taken
+ * is to be sent, and others to be served, meanwhile. */
 static void take_answers(struct rpc_thread *thread)
 {
     struct question *question;
-    while ((question = question_take(thread)) != NULL) {
+    size_t bytes = 0;
+    while (bytes < ANSWERS_A_RUN && (question = question_take(thread)) != NULL) {
         struct rpc_conn *conn = question->conn;
+        bytes += question->out.len;
         if (conn != NULL && question->building != NULL) {
             conn->question = NULL;
             conn->built = question;
@@ -526,6 +537,9 @@ static void take_answers(struct rpc_thread *thread)
             }
         }
         question_destroy(question);
+    }
+    if (bytes >= ANSWERS_A_RUN) {
+        thread->is_shut_out = true;
     }
 }
 

@@ -175,8 +175,8 @@ void rpc_conn_received_eof(struct rpc_conn *conn);
  * somebody waits).  A connection whose replies pass RPC_OUTPUT_HIGH_BYTES rests until the next run.
  * Returns whether requests are left: then flush what rpc_thread_next() names and run again. */
 bool rpc_thread_run(struct rpc_thread *thread);
-/* Whether the last attempt to take the GIL was in vain, because somebody has it for long: then rpc_thread_run() is due
- * again, after a look at the sockets; what needs no GIL has run. */
+/* Whether the last attempt to take the GIL was in vain, because somebody has it for long, or more answers have come from
+ * workers than one run takes: then rpc_thread_run() is due again, after a look at the sockets; what needs no GIL has run. */
 bool rpc_thread_is_shut_out(const struct rpc_thread *thread);
 /* Whether the heap has work that is done in slices (heap.h), and this thread is to take them: rpc_thread_step() until
  * it is done, with other turns between.  GIL: not held. */
@@ -205,6 +205,8 @@ void rpc_conn_sent(struct rpc_conn *conn, size_t n);
 size_t rpc_service_output_high(const struct rpc_service *service);
 /* Bytes of replies that may be sent and are not; events are not counted. */
 size_t rpc_conn_unread(const struct rpc_conn *conn);
+/* Bytes that it has of a line, or message, that is not whole. */
+size_t rpc_conn_unfinished(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
 /* Whether replies wait until what they tell is durable. */

@@ -455,6 +455,11 @@ size_t rpc_conn_unread(const struct rpc_conn *conn)
     return conn_unread(conn);
 }
 
+size_t rpc_conn_unfinished(const struct rpc_conn *conn)
+{
+    return conn->partial == NULL ? 0 : conn->partial->used;
+}
+
 bool rpc_conn_is_finished(const struct rpc_conn *conn)
 {
     return (conn->eof || conn->ends_itself) && conn->first == NULL;

@@ -317,7 +317,7 @@ struct rpc_thread {
     uint64_t now_ms;    /* slowlog_coarse_ms() when it was looked at last */
     unsigned unstamped; /* requests that have ended since `began` */
     uint64_t waited;    /* ticks of this run that its requests waited for the GIL */
-    bool is_shut_out;   /* the GIL was not to be had in this run */
+    bool is_shut_out;   /* the GIL was not to be had in this run, or not all answers were taken */
     uint64_t shut_out;  /* ticks that were waited for it in vain since it was had */
     uint64_t wants_heap_since_us; /* heap_enter_within()'s */
     uint64_t aimed_ms;  /* when slowlog_aim() was called last */
@@ -325,6 +325,7 @@ struct rpc_thread {
 
     uint32_t questions;        /* asked, and not destroyed */
     struct question *answers;  /* answered ones, to be taken; guarded by the desk's mutex */
+    size_t answer_bytes;       /* of their replies; guarded like them */
     _Atomic bool has_answers;  /* there are some */
 };
 

@@ -71,6 +71,14 @@ static void on_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
+/* Brings the thread's sum up to date. */
+static void note_unfinished(struct conn *conn)
+{
+    size_t unfinished = conn->rpc == NULL ? 0 : rpc_conn_unfinished(conn->rpc);
+    conn->thread->unfinished += unfinished - conn->unfinished;
+    conn->unfinished = unfinished;
+}
+
 /* It is in no session any more. */
 static void end_session(struct conn *conn, const char *why)
 {
@@ -80,6 +88,7 @@ static void end_session(struct conn *conn, const char *why)
         rpc_conn_destroy(conn->rpc, why);
         conn->rpc = NULL;
         io_thread_want_run(conn->thread);
+        note_unfinished(conn);
     }
 }
 
@@ -437,6 +446,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     } else if (n < 0) {
         conn_close(conn, LOG_DEBUG, uv_strerror((int)n));
     }
+    note_unfinished(conn);
 }
 
 static bool start_reading(struct conn *conn)
@@ -533,18 +543,10 @@ static void flush_http(struct conn *conn)
     }
 }
 
-void conn_flush(struct conn *conn)
+/* conn_flush() of one that speaks lines. */
+static void flush_lines(struct conn *conn)
 {
     size_t unsent;
-    const char *why = rpc_conn_must_close(conn->rpc);
-    if (why != NULL) {
-        conn_close(conn, LOG_WARNING, why);
-        return;
-    }
-    if (conn->http != NULL) {
-        flush_http(conn);
-        return;
-    }
     if (!send_output(conn)) {
         return;
     }
@@ -577,6 +579,19 @@ void conn_flush(struct conn *conn)
     }
 }
 
+void conn_flush(struct conn *conn)
+{
+    const char *why = rpc_conn_must_close(conn->rpc);
+    if (why != NULL) {
+        conn_close(conn, LOG_WARNING, why);
+    } else if (conn->http != NULL) {
+        flush_http(conn);
+    } else {
+        flush_lines(conn);
+    }
+    note_unfinished(conn);
+}
+
 void conn_drain(struct conn *conn)
 {
     conn->is_draining = true;
@@ -597,6 +612,12 @@ void conn_drain(struct conn *conn)
 static bool is_stuck(const struct conn *conn, uint64_t silent_ms)
 {
     return silent_ms >= STUCK_MS && is_above_limit(conn, rpc_conn_unread(conn->rpc));
+}
+
+void conn_close_unfinished(struct conn *conn)
+{
+    rpc_service_count_limit(conn->thread->server->service, "max-request");
+    conn_close(conn, LOG_WARNING, "unfinished lines of all connections together are too long");
 }
 
 /* Whether the peer of a TCP connection does not even acknowledge what was sent to it. */

@@ -31,6 +31,7 @@ struct conn {
     uint64_t client;    /* its number */
     uint64_t opened_ms; /* loop time */
     uint64_t active_ms; /* loop time of the last byte in or out */
+    size_t unfinished;  /* bytes of a line that is not whole, as they are in the thread's sum */
     uint32_t asked_round; /* of step.c: bytes have come since that slice */
     struct first_line first_line;
     bool is_tcp;
@@ -57,6 +58,8 @@ void conn_flush(struct conn *conn);
 void conn_drain(struct conn *conn);
 /* Closes it, with the reason for the log.  Its session ends; memory goes when the loop has turned. */
 void conn_close(struct conn *conn, enum log_level level, const char *why);
+/* Closes it because all connections together have more of unfinished lines than they may. */
+void conn_close_unfinished(struct conn *conn);
 /* Closes it if it has been silent, or its peer gone, for too long; `now` is loop time. */
 void conn_check_silence(struct conn *conn, uint64_t now);
 

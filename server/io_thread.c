@@ -11,6 +11,8 @@
  *              notice; each 20 ms it runs on for a share.  At 1 MiB each one that does not read at all has
  *              reached max-output, and is closed, within two seconds, and one that reads 50 MiB/s never.
  *
+ *   relieve    when unfinished lines are too long in sum, the connections that have most for longest are closed
+ *
  * A turn reads READ_BUDGET at most, over all connections: what it parses waits in memory until it has run.
  * A connection that wants to read beyond that is given no room, which libuv reports as UV_ENOBUFS, and its
  * bytes stay in the kernel until the next turn.
@@ -36,6 +38,11 @@
 /* Bounds of the interval at which silent connections are looked for. */
 #define COARSE_LEAST_MS 250u
 #define COARSE_MOST_MS 10000u
+/* Unfinished lines of all connections of a loop may have so many times what max-request allows to one: a thousand, each a
+ * little below its own limit, would have it all. */
+#define UNFINISHED_SHARES 4u
+/* Closing a connection that has less would help nobody. */
+#define UNFINISHED_WORTH 16384u
 /* The interval when something calls for a look. */
 #define COARSE_SOON_MS 1100u
 
@@ -217,6 +224,43 @@ static void take_arrivals(struct io_thread *thread)
     }
 }
 
+/* ---- unfinished lines ---- */
+
+/* What its connections may have together; 0: no limit. */
+static uint64_t unfinished_max(const struct io_thread *thread)
+{
+    return UNFINISHED_SHARES * atomic_load_explicit(&thread->server->max_request, memory_order_relaxed);
+}
+
+/* The one that has most for longest: its bytes times its silence.  NULL: none has enough to be worth it. */
+static struct conn *worst(const struct io_thread *thread)
+{
+    struct conn *found = NULL;
+    uint64_t now = uv_now(&thread->loop);
+    double most = 0;
+    for (struct conn *conn = thread->conns; conn != NULL; conn = conn->next) {
+        double burden = (double)conn->unfinished * (double)(now - conn->active_ms + 1);
+        if (conn->unfinished >= UNFINISHED_WORTH && burden > most) {
+            most = burden;
+            found = conn;
+        }
+    }
+    return found;
+}
+
+/* Closes connections until the others have no more than they may. */
+static void relieve(struct io_thread *thread)
+{
+    uint64_t max = unfinished_max(thread);
+    while (max != 0 && thread->unfinished > max) {
+        struct conn *conn = worst(thread);
+        if (conn == NULL) {
+            return;
+        }
+        conn_close_unfinished(conn);
+    }
+}
+
 /* ---- the turn ---- */
 
 /* Runs what was received and sends the replies. */
@@ -286,6 +330,7 @@ static void on_check(uv_check_t *check)
     if (thread->wants_run) {
         run(thread);
     }
+    relieve(thread);
     step_turn(thread);
     if (thread->phase == IO_LAST_CALL && thread->last_turns-- > 0) {
         io_thread_want_run(thread);

@@ -7,6 +7,7 @@
     readers    1,000 that each ask for 64 KiB and read 64 bytes a second
     gluttons   1,000 that ask once for 8 MiB, and read nothing
     senders    1,000 that send a byte of a request a second
+    unfinished 200 lines that stop at 15 MiB, with --max-request 16m
     line       lines of 1 GiB, with a second between two
     nesting    lines of 100,000 brackets, ten a second
     batch      batches of a million requests, one a second, refused; whole-batch, with --max-batch 0: run
@@ -295,8 +296,41 @@ class WholeBatch(Batch):
     bound_mib = 512  # a request waits as 64 bytes or so, with its text
 
 
-SCENARIOS = {"idle": Idle, "readers": Readers, "gluttons": Gluttons, "senders": Senders, "line": LongLine,
-             "nesting": Nesting, "batch": Batch, "whole-batch": WholeBatch}
+class Unfinished(Crowd):
+    count = 200
+    options = ("--max-request", "16m")
+    bound_mib = 144  # four times max-request, a block that grows with its copy, and what 50 clients need
+    piece = b"[" + b"1," * (MIB // 8)
+    pieces = 15 * MIB // len(piece)
+
+    def begin(self):
+        super().begin()
+        self.left = [self.pieces] * self.many
+
+    def go(self):
+        for number, connection in enumerate(self.connections):
+            if self.left[number] > 0:
+                self.left[number] -= 1
+                self.send(number, connection)
+        if max(self.left) == 0:
+            time.sleep(0.1)
+
+    def send(self, number, connection):
+        try:
+            connection.sendall(self.piece)
+        except ConnectionError:
+            self.tell("closed")
+            connection.close()
+            self.connections[number], self.left[number] = connect(self.port), self.pieces
+
+    @classmethod
+    def judge(cls, told, many):
+        if told.get("closed", 0) == 0:
+            raise Wrong("lines that are not finished may have all memory")
+
+
+SCENARIOS = {"idle": Idle, "readers": Readers, "gluttons": Gluttons, "senders": Senders, "unfinished": Unfinished,
+             "line": LongLine, "nesting": Nesting, "batch": Batch, "whole-batch": WholeBatch}
 
 
 def crowd_main(kind, port, scale, pipe_in, pipe_out):
