@@ -244,7 +244,7 @@ build address test-programs || build_failed address
 (
     build "" test-programs bench-programs
     echo $? >"$work/plain.code"
-    build thread programs build/thread/tests/unit/test_{gil,question,mark}
+    build thread programs build/thread/tests/unit/test_{gil,question,reading,mark}
     echo $? >"$work/thread.code"
 ) &
 builder=$!
