@@ -429,8 +429,8 @@ struct journal_thread *journal_create(struct server *server, struct reason *reas
     journal->file.fd = -1;
     journal->snapshot = (struct snapshot){.dir = &journal->dir, .log = &server->log, .service = server->service};
     journal->snapshot_least = SNAPSHOT_LEAST_BYTES;
-    if (getenv("SNAPSHOT_BYTES") != NULL) { /* tests want many */
-        journal->snapshot_least = strtoull(getenv("SNAPSHOT_BYTES"), NULL, 10);
+    if (getenv("HEAPD_SNAPSHOT_BYTES") != NULL) { /* tests want many */
+        journal->snapshot_least = strtoull(getenv("HEAPD_SNAPSHOT_BYTES"), NULL, 10);
     }
     pthread_mutex_init(&journal->mutex, NULL);
     pthread_condattr_init(&attributes);

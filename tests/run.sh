@@ -192,9 +192,9 @@ run_fault() {
     local rounds=20 times=1
     [ "${LONG:-0}" = 0 ] || times=50
     start script "plain fault/kill9" python3 -B tests/fault/kill9.py --rounds $((rounds * times))
-    start script "plain fault/kill9 snapshots" env SNAPSHOT_BYTES=20000 \
+    start script "plain fault/kill9 snapshots" env HEAPD_SNAPSHOT_BYTES=20000 \
         python3 -B tests/fault/kill9.py --rounds $((rounds * times))
-    start script "address fault/kill9" env HEAPD_STRESS=slice=3 SNAPSHOT_BYTES=100000 \
+    start script "address fault/kill9" env HEAPD_STRESS=slice=3 HEAPD_SNAPSHOT_BYTES=100000 \
         python3 -B tests/fault/kill9.py --rounds $((rounds * times / 4)) --longest 1 --heapd build/address/heapd
     start script "plain fault/kill9 everysec" \
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec

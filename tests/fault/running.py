@@ -82,7 +82,7 @@ class Run:
         self.daemon = Daemon(options.heapd, options.library, folder, [
             "--listen", "unix:" + os.path.join(folder, "heapd.sock"), "--listen", "tcp:127.0.0.1:0", "--listen",
             "tls:127.0.0.1:0", "--auth-token-file", tokens, "--tls-cert", cert, "--tls-key", key, "--data-dir", self.data,
-            "--fsync", "always", "--export-dir", self.exports], {"SNAPSHOT_BYTES": "20000"})
+            "--fsync", "always", "--export-dir", self.exports], {"HEAPD_SNAPSHOT_BYTES": "20000"})
         self.ledger = Ledger()
         self.counts = collections.Counter()
         self.exported = 0

@@ -52,7 +52,7 @@ def make_journal(heapd, folder):
     template = os.path.join(folder, "template")
     socket = os.path.join(folder, "make")
     command = [heapd, "--listen", "unix:" + socket, "--data-dir", template, "--fsync", "always", "--log-level", "error"]
-    environment = dict(os.environ, SNAPSHOT_BYTES="3000")
+    environment = dict(os.environ, HEAPD_SNAPSHOT_BYTES="3000")
     for again in range(3):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         process.stdout.readline()
