@@ -174,7 +174,26 @@ static bool read_member(struct snapshot_line *line, struct json_cursor *cursor, 
                               : json_string_is(name, "names")     ? &line->names
                               : json_string_is(name, "finalizer") ? &line->finalizer
                                                                   : &value;
-    return json_scan_value(cursor, span);
+    if (!json_scan_value(cursor, span)) {
+        return false;
+    }
+    if (span == &line->attrs || span == &line->finalizer) {
+        return span->kind == JSON_KIND_OBJECT;
+    }
+    if (span == &line->items || span == &line->slots || span == &line->names) {
+        return span->kind == JSON_KIND_ARRAY;
+    }
+    return span != &line->name || span->kind == JSON_KIND_STRING;
+}
+
+/* Goes into a span of a line.  false: it is not there, and has nothing in it. */
+static bool span_enter(struct json_cursor *cursor, const struct json_value *span)
+{
+    if (span->text == NULL) {
+        return false;
+    }
+    json_cursor_within(cursor, span);
+    return json_enter(cursor);
 }
 
 /* text[len] is the newline. */
@@ -230,17 +249,26 @@ static bool text_of(struct restore *restore, const struct json_value *value, str
 
 /* ---- items ---- */
 
+/* The literal of an atom.  Returns: new. */
 static bool read_literal(struct restore *restore, heap_ref *obj, const struct json_value *value)
 {
     struct literal_error error = {0};
-    return literal_read(obj, restore->heap, value, &error) || say(restore, "an atom's literal is none");
+    if (value->text == NULL || (value->has_dollar && !literal_check(value, &error)) ||
+        !literal_read(obj, restore->heap, value, &error)) {
+        return say(restore, "an atom's literal is none");
+    }
+    if (heap_is_container(restore->heap, *obj)) {
+        heap_decref(restore->heap, *obj);
+        return say(restore, "an atom's literal is of a container");
+    }
+    return true;
 }
 
 /* A str as an interned one. */
 static bool read_interned(struct restore *restore, heap_ref *obj, const struct json_value *value)
 {
     struct heap_text text;
-    return text_of(restore, value, &text) &&
+    return (value->kind == JSON_KIND_STRING || say(restore, "an interned str is none")) && text_of(restore, value, &text) &&
            ok_or_say(restore, heap_str_intern(obj, restore->heap, text.text, text.len));
 }
 
@@ -296,9 +324,9 @@ static bool add_tuple(struct restore *restore, heap_ref tuple)
 
 static bool make_tuple(struct restore *restore, const struct snapshot_line *line)
 {
-    heap_ref *holes = calloc(line->len + 1, sizeof(*holes)), tuple;
-    if (holes == NULL || line->len > UINT32_MAX) {
-        free(holes);
+    bool is_possible = line->len <= line->text_len; /* an item has a byte or more */
+    heap_ref *holes = is_possible ? calloc(line->len + 1, sizeof(*holes)) : NULL, tuple;
+    if (holes == NULL) {
         return say(restore, "there is no memory");
     }
     enum heap_error error = heap_tuple_create_steal(&tuple, restore->heap, holes, (uint32_t)line->len);
@@ -312,10 +340,9 @@ static bool read_slots(struct restore *restore, const struct json_value *list, s
 {
     struct json_cursor cursor;
     struct json_value value;
-    json_cursor_within(&cursor, list);
     *count = 0;
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor);) {
-        if (*count == SLOTS_MAX || !json_scan_value(&cursor, &value) || !text_of(restore, &value, &slots[(*count)++])) {
+    for (bool ok = span_enter(&cursor, list); ok && json_next_item(&cursor);) {
+        if (*count == SLOTS_MAX || !json_scan_value(&cursor, &value) || value.kind != JSON_KIND_STRING || !text_of(restore, &value, &slots[(*count)++])) {
             return say(restore, "a class has slots that are none");
         }
     }
@@ -327,8 +354,8 @@ static bool make_class(struct restore *restore, const struct snapshot_line *line
     struct heap_text name, *slots = NULL;
     uint32_t count = 0;
     heap_ref class;
-    if (!text_of(restore, &line->name, &name)) {
-        return false;
+    if (line->name.text == NULL || !text_of(restore, &line->name, &name)) {
+        return say(restore, "a class has no name");
     }
     if (line->slots.text != NULL) {
         slots = turn_alloc(restore->turn, SLOTS_MAX * sizeof(*slots));
@@ -339,10 +366,22 @@ static bool make_class(struct restore *restore, const struct snapshot_line *line
     return ok_or_say(restore, heap_class_create(&class, restore->heap, name, slots, count));
 }
 
+/* Whether the id is that of an object that is to be made, and only now. */
+static bool is_new_id(struct restore *restore, uint64_t id)
+{
+    return (id != 0 && heap_replay_find(restore->heap, id) == 0) || say(restore, "two objects have one id");
+}
+
 static bool make_atom(struct restore *restore, const struct snapshot_line *line)
 {
     heap_ref atom;
     uint64_t id;
+    if (line->id == 0 || line->id > UINT32_MAX || label_find(&restore->labels, (uint32_t)line->id) != 0) {
+        return say(restore, "two atoms have one label");
+    }
+    if (line->own_id != 0 && !is_new_id(restore, line->own_id)) {
+        return false;
+    }
     bool ok = line->is_interned ? read_interned(restore, &atom, &line->value) : read_literal(restore, &atom, &line->value);
     if (!ok || !label_add(&restore->labels, (uint32_t)line->id, atom)) {
         return ok ? say(restore, "there is no memory") : false;
@@ -362,10 +401,16 @@ static bool make_immortal(struct restore *restore, const struct snapshot_line *l
 static bool pass_make(struct restore *restore, const struct snapshot_line *line)
 {
     struct heap *heap = restore->heap;
-    uint32_t room = line->len < UINT32_MAX ? (uint32_t)line->len : UINT32_MAX;
+    uint32_t room = (uint32_t)(line->len < line->text_len ? line->len : line->text_len); /* an item has a byte or more */
     heap_ref obj;
     if (is_kind(line, "atom")) {
         return make_atom(restore, line);
+    }
+    if (is_kind(line, "held") || is_kind(line, "instance")) {
+        return true;
+    }
+    if (!is_new_id(restore, line->id)) {
+        return false;
     }
     heap_replay_ids(heap, &line->id, 1);
     if (is_kind(line, "list")) {
@@ -390,7 +435,7 @@ static bool pass_make(struct restore *restore, const struct snapshot_line *line)
     if (is_kind(line, "weakref")) {
         return ok_or_say(restore, heap_weakref_create(&obj, heap));
     }
-    return !is_kind(line, "immortal") || make_immortal(restore, line);
+    return is_kind(line, "immortal") && make_immortal(restore, line);
 }
 
 /* ---- the other passes ---- */
@@ -402,8 +447,11 @@ static bool pass_instances(struct restore *restore, const struct snapshot_line *
         return true;
     }
     heap_ref class = heap_replay_find(restore->heap, line->class);
+    if (!is_new_id(restore, line->id)) {
+        return false;
+    }
     heap_replay_ids(restore->heap, &line->id, 1);
-    return class != 0 ? ok_or_say(restore, heap_instance_create(&instance, restore->heap, class, 0))
+    return class != 0 && heap_type(restore->heap, class) == HEAP_T_CLASS ? ok_or_say(restore, heap_instance_create(&instance, restore->heap, class, 0))
                       : say(restore, "an instance has no class");
 }
 
@@ -412,8 +460,7 @@ static bool fill_attrs(struct restore *restore, const struct snapshot_line *line
     struct json_cursor cursor;
     struct json_string name;
     heap_ref value;
-    json_cursor_within(&cursor, &line->attrs);
-    for (bool ok = json_enter(&cursor); ok && json_next_member(&cursor, &name);) {
+    for (bool ok = span_enter(&cursor, &line->attrs); ok && json_next_member(&cursor, &name);) {
         if (!read_item(restore, &value, &cursor, false) ||
             !ok_or_say(restore, heap_attr_set_steal(restore->heap, instance, name.text, name.len, value))) {
             return false;
@@ -427,10 +474,13 @@ static bool fill_items(struct restore *restore, const struct snapshot_line *line
     struct json_cursor cursor;
     heap_ref item;
     uint32_t i = 0;
-    json_cursor_within(&cursor, &line->items);
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor); i++) {
+    for (bool ok = span_enter(&cursor, &line->items); ok && json_next_item(&cursor); i++) {
         if (!read_item(restore, &item, &cursor, false)) {
             return false;
+        }
+        if (is_tuple && i >= line->len) {
+            heap_decref(restore->heap, item);
+            return say(restore, "a tuple has more items than it says");
         }
         if (is_tuple) {
             heap_fill_steal(restore->heap, seq, i, item);
@@ -438,7 +488,7 @@ static bool fill_items(struct restore *restore, const struct snapshot_line *line
             return false;
         }
     }
-    return true;
+    return !is_tuple || i == line->len || say(restore, "a tuple has fewer items than it says");
 }
 
 static bool aim(struct restore *restore, const struct snapshot_line *line, heap_ref weakref)
@@ -468,8 +518,7 @@ static bool fill_set(struct restore *restore, const struct snapshot_line *line, 
     struct json_cursor cursor;
     heap_ref member;
     bool added;
-    json_cursor_within(&cursor, &line->items);
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor);) {
+    for (bool ok = span_enter(&cursor, &line->items); ok && json_next_item(&cursor);) {
         if (!read_item(restore, &member, &cursor, false) ||
             !ok_or_say(restore, heap_set_add_steal(&added, restore->heap, set, member))) {
             return false;
@@ -482,8 +531,7 @@ static bool fill_dict(struct restore *restore, const struct snapshot_line *line,
 {
     struct json_cursor cursor;
     heap_ref key, value;
-    json_cursor_within(&cursor, &line->items);
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor);) {
+    for (bool ok = span_enter(&cursor, &line->items); ok && json_next_item(&cursor);) {
         if (!read_item(restore, &key, &cursor, true)) {
             return false;
         }
@@ -530,9 +578,8 @@ static bool members_are_whole(struct restore *restore, const struct snapshot_lin
 {
     struct json_cursor cursor;
     heap_ref member;
-    json_cursor_within(&cursor, &line->items);
     *are_whole = true;
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor);) {
+    for (bool ok = span_enter(&cursor, &line->items); ok && json_next_item(&cursor);) {
         if (!read_item(restore, &member, &cursor, false)) {
             return false;
         }
@@ -577,9 +624,8 @@ static bool bind_names(struct restore *restore, const struct snapshot_line *line
     struct json_cursor cursor;
     struct json_value value;
     struct heap_text name;
-    json_cursor_within(&cursor, &line->names);
-    for (bool ok = json_enter(&cursor); ok && json_next_item(&cursor);) {
-        if (!json_scan_value(&cursor, &value) || !text_of(restore, &value, &name) ||
+    for (bool ok = span_enter(&cursor, &line->names); ok && json_next_item(&cursor);) {
+        if (!json_scan_value(&cursor, &value) || value.kind != JSON_KIND_STRING || !text_of(restore, &value, &name) ||
             !ok_or_say(restore, heap_name_bind(restore->heap, name.text, name.len, obj))) {
             return false;
         }
@@ -593,13 +639,14 @@ static bool set_finalizer(struct restore *restore, const struct snapshot_line *l
     struct json_string name;
     struct json_value value;
     struct heap_finalizer finalizer = {.clear = false};
-    json_cursor_within(&cursor, &line->finalizer);
-    for (bool ok = json_enter(&cursor); ok && json_next_member(&cursor, &name);) {
+    for (bool ok = span_enter(&cursor, &line->finalizer); ok && json_next_member(&cursor, &name);) {
         ok = json_scan_value(&cursor, &value);
-        if (json_string_is(&name, "session")) {
+        if (json_string_is(&name, "session") && value.kind == JSON_KIND_INT) {
             finalizer.session = (uint64_t)value.integer;
         } else if (json_string_is(&name, "clear")) {
             finalizer.clear = true;
+        } else if (value.kind != JSON_KIND_STRING) {
+            return say(restore, "a finalizer is none");
         } else if (!text_of(restore, &value, json_string_is(&name, "token") ? &finalizer.token : &finalizer.resurrect_as)) {
             return false;
         }
