@@ -100,7 +100,8 @@ static const struct option options[] = {
     {"slowlog-us", OPTION_MICROS, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(slowlog_us), 0, 0, NULL,
          "microseconds from which a request is noted for server.slowlog; 0 notes all"},
     {"user", OPTION_USER, PLACE_ANYWHERE, MEMBER(user), 0, 0, NULL,
-     "who to become when started by root, once the addresses are listened on (default: root stays root)"},
+     "who to become when started by root, once the addresses are listened on; the folder of the default socket stays "
+     "root's, so name a socket with --listen where that user may enter (default: root stays root)"},
     {"log-level", OPTION_WORD, PLACE_ANYWHERE | PLACE_RUNNING, MEMBER(log_level), 0, 0, level_words,
          "what is worth a line on stderr"},
     {"log-format", OPTION_WORD, PLACE_ANYWHERE, MEMBER(log_format), 0, 0, format_words,
