@@ -7,6 +7,8 @@
  * fence.  Reads have one, too, or a client could see what a crash takes back.  When the fence is durable the bytes in
  * front of it are free, and what was written meanwhile gets the next one: so two numbers are enough.
  *
+ * A message has a fence also when it has no reply: the server tells of it nevertheless.
+ *
  * Once a fence is set only journal_look_at_fences() opens it, which tells the server to send: the server asks more than
  * once how much it may, and what became free between two questions would be sent by nobody.
  *
@@ -30,6 +32,7 @@ static void set_fence(struct rpc_conn *conn, size_t len)
     uint64_t lsn = atomic_load(&journal->appended);
     conn->fence_next = len;
     conn->fence_lsn = lsn;
+    conn->wants_fence = false;
     conn_list_add_fenced(conn->thread, conn);
     if (atomic_load(&journal->durable) >= lsn) {
         open_fence(conn);
@@ -38,7 +41,8 @@ static void set_fence(struct rpc_conn *conn, size_t len)
 
 size_t journal_fence(struct rpc_conn *conn, size_t len)
 {
-    if (conn->fence_lsn == 0 && conn->fence_free < len) {
+    bool is_silent_end = conn->wants_fence && conn->first == NULL;
+    if (conn->fence_lsn == 0 && (conn->fence_free < len || is_silent_end)) {
         set_fence(conn, len);
     }
     return conn->fence_free < len ? conn->fence_free : len;

@@ -70,6 +70,7 @@ static void begin_anew(struct rpc_conn *conn, const char *session, size_t sessio
 {
     conn->last_error = RPC_OK;
     conn->is_lost = false;
+    conn->wants_fence = true;
     conn->visit_token_len = 0;
     if (session != NULL) {
         /* One that is no token is as unknown as one that has run out. */

@@ -209,7 +209,7 @@ size_t rpc_conn_unread(const struct rpc_conn *conn);
 size_t rpc_conn_unfinished(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);
-/* Whether replies wait until what they tell is durable. */
+/* Whether replies, or the end of a message that has none, wait until what they tell is durable. */
 bool rpc_conn_is_kept_back(struct rpc_conn *conn);
 /* Whether requests of it have not run: read no more of it until they have. */
 bool rpc_conn_is_waiting(const struct rpc_conn *conn);

@@ -288,6 +288,7 @@ struct rpc_conn {
     size_t fence_free;      /* unsent bytes that may be sent, where replies wait for the journal */
     size_t fence_next;      /* those that may be when fence_lsn is durable */
     uint64_t fence_lsn;     /* 0: nothing waits */
+    bool wants_fence;       /* a message came, which gets one when it is over, though nothing be said to it */
     struct conn_link fenced; /* of the thread, while something does */
 };
 

@@ -39,8 +39,10 @@ static void take_lines(struct kept *kept)
     }
 }
 
-/* A service that has loaded the snapshot and the journal, either of which may be NULL. */
-static struct kept *kept_open(const char *snapshot, size_t snapshot_len, const char *journal, size_t journal_len)
+/* A service that has loaded the snapshot and the journal, either of which may be NULL; `keeps_back` replies until they
+ * are durable, or does not. */
+static struct kept *kept_open(bool keeps_back, const char *snapshot, size_t snapshot_len, const char *journal,
+                              size_t journal_len)
 {
     struct kept *kept = calloc(1, sizeof(*kept));
     struct rpc_limits limits;
@@ -48,7 +50,7 @@ static struct kept *kept_open(const char *snapshot, size_t snapshot_len, const c
     assert_non_null(kept);
     rpc_limits_default(&limits);
     kept->f = fixture_open(&limits);
-    assert_true(rpc_journal_begin(kept->f->service, &sink, false, NULL));
+    assert_true(rpc_journal_begin(kept->f->service, &sink, keeps_back, NULL));
     if (snapshot != NULL) {
         struct rpc_load_file file = {.bytes = snapshot, .len = snapshot_len};
         enum rpc_load result = rpc_snapshot_load(kept->f->service, &file);
@@ -212,12 +214,12 @@ static char *snapshot_of(struct kept *kept, size_t *len)
 static void replay_and_compare(struct kept *kept)
 {
     json_t *j_before = picture_of(kept);
-    struct kept *again = kept_open(NULL, 0, kept->bytes, kept->len);
+    struct kept *again = kept_open(false, NULL, 0, kept->bytes, kept->len);
     expect_equal(j_before, again, "the replayed heap");
     kept_close(again);
     size_t len;
     char *snapshot = snapshot_of(kept, &len);
-    again = kept_open(snapshot, len, NULL, 0);
+    again = kept_open(false, snapshot, len, NULL, 0);
     expect_equal(j_before, again, "the heap of the snapshot");
     json_decref(j_before);
     kept_close(again);
@@ -322,7 +324,7 @@ static bool is_tried(const char *method)
 static void test_journal_keeps_every_method(void **state)
 {
     (void)state;
-    struct kept *kept = kept_open(NULL, 0, NULL, 0);
+    struct kept *kept = kept_open(false, NULL, 0, NULL, 0);
     for (size_t i = 0; i < REQUEST_COUNT; i++) {
         if (strcmp(REQUESTS[i].method, "weakref.get") == 0) {
             json_t *j_weak = demand(kept, "list.getitem", json_pack("[s,i]", "weak", 0));
@@ -370,7 +372,7 @@ static void test_journal_snapshot_is_of_one_moment(void **state)
 {
     (void)state;
     const _Atomic bool never = false;
-    struct kept *kept = kept_open(NULL, 0, NULL, 0);
+    struct kept *kept = kept_open(false, NULL, 0, NULL, 0);
     for (int i = 0; i < 2000; i++) {
         char params[128];
         snprintf(params, sizeof(params), "[[%d,\"text %d\",[%d]],\"n%d\"]", i + 1000, i % 7, i, i);
@@ -403,7 +405,7 @@ static void test_journal_snapshot_is_of_one_moment(void **state)
     rpc_snapshot_end(snapshot);
     take_lines(kept);
     json_t *j_before = picture_of(kept);
-    struct kept *again = kept_open(all, len, kept->bytes + before, kept->len - before);
+    struct kept *again = kept_open(false, all, len, kept->bytes + before, kept->len - before);
     expect_equal(j_before, again, "snapshot and journal together");
     json_decref(j_before);
     kept_close(again);
@@ -428,6 +430,62 @@ static void test_journal_line_is_sound_as_it_was_written(void **state)
     }
 }
 
+/* A turn whose replies nobody takes. */
+static void run_unheard(struct kept *kept)
+{
+    while (rpc_thread_run(kept->f->thread)) {
+    }
+    while (rpc_thread_next(kept->f->thread) != NULL) {
+    }
+}
+
+/* Gives the connection a message, and runs it. */
+static void run_message(struct kept *kept, struct rpc_conn *conn, const char *text)
+{
+    assert_true(rpc_conn_message_add(conn, text, strlen(text)));
+    rpc_conn_message_end(conn, NULL, 0);
+    run_unheard(kept);
+    assert_false(rpc_conn_is_waiting(conn));
+}
+
+/* That a message has run is only told when it is durable, whether there are words to say it with or none. */
+static void test_journal_keeps_back_messages(void **state)
+{
+    static const char *const messages[] = {
+        "{\"id\":1,\"method\":\"create\",\"params\":{\"value\":[1],\"name\":\"a\"}}",
+        "{\"method\":\"create\",\"params\":{\"value\":[2],\"name\":\"b\"}}",
+        "[{\"method\":\"create\",\"params\":{\"value\":[3],\"name\":\"c\"}}]",
+    };
+    struct kept *kept = kept_open(true, NULL, 0, NULL, 0);
+    struct rpc_conn *conn = rpc_conn_create(kept->f->thread, 100, &fixture_peer, kept);
+    const char *begun;
+    size_t len;
+    (void)state;
+    assert_non_null(conn);
+    rpc_conn_take_messages(conn, &begun, &len);
+    for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
+        run_message(kept, conn, messages[i]);
+        assert_true(rpc_conn_is_kept_back(conn));
+        rpc_conn_output(conn, &len);
+        assert_int_equal(len, 0);
+        take_lines(kept);
+        run_unheard(kept);
+        assert_false(rpc_conn_is_kept_back(conn));
+        rpc_conn_output(conn, &len);
+        assert_int_equal(len > 0, i == 0);
+        rpc_conn_sent(conn, len);
+        rpc_conn_message_taken(conn);
+        run_unheard(kept);
+        take_lines(kept);
+    }
+    /* What is durable already is told at once. */
+    run_message(kept, conn, "{\"method\":\"ping\"}");
+    assert_false(rpc_conn_is_kept_back(conn));
+    rpc_conn_destroy(conn, "the test is over");
+    run_unheard(kept);
+    kept_close(kept);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +493,7 @@ int main(void)
         cmocka_unit_test(test_journal_knows_what_every_method_does),
         cmocka_unit_test(test_journal_snapshot_is_of_one_moment),
         cmocka_unit_test(test_journal_line_is_sound_as_it_was_written),
+        cmocka_unit_test(test_journal_keeps_back_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
