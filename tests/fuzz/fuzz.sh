@@ -6,7 +6,7 @@
 # Begins with the inputs in tests/fuzz/corpus/TARGET; what is found on the way goes to build/fuzz/TARGET, which is
 # begun with as well the next time.  An input that fails is kept in build/fuzz as TARGET-crash-..; run it again with
 #   build/fuzzer/tests/fuzz/fuzz_TARGET FILE
-# MINIMISE=1 replaces the corpus by the fewest inputs, of at most 256 bytes, that reach as much as all of them.
+# MINIMISE=1 replaces the corpus by the fewest inputs, of at most 256 bytes (journal: 600), that reach as much as all.
 set -eu
 cd "$(dirname "$0")/../.."
 seconds=$1
@@ -19,7 +19,8 @@ for target in "$@"; do
     mkdir -p "$found" "$corpus"
     if [ "${MINIMISE:-0}" != 0 ]; then
         smaller=$(mktemp -d)
-        "$program" -set_cover_merge=1 -use_value_profile=0 -max_len=256 "$smaller" "$corpus" "$found" 2>/dev/null
+        [ "$target" = journal ] && longest=600 || longest=256
+        "$program" -set_cover_merge=1 -use_value_profile=0 -max_len=$longest "$smaller" "$corpus" "$found" 2>/dev/null
         rm -rf "$corpus"
         mv "$smaller" "$corpus"
         chmod 755 "$corpus"
