@@ -297,16 +297,12 @@ void gil_release(struct gil *gil)
 void gil_give_way(struct gil *gil)
 {
     HEAP_ASSERT(gil_is_mine(gil));
-    if (atomic_load(&gil->waiting) == 0) {
-        gil_release(gil);
-        gil_acquire(gil);
+    if (atomic_load(&gil->waiting) > 0) {
+        gil_pass(gil);
         return;
     }
-    pthread_mutex_lock(&gil->mutex);
-    if (hand_over(gil)) {
-        wait_in_line(gil, gil_self(), now_us(), UINT64_MAX);
-    }
-    pthread_mutex_unlock(&gil->mutex);
+    gil_release(gil);
+    gil_acquire(gil);
 }
 
 void gil_yield(struct gil *gil)

@@ -90,6 +90,9 @@ static void empty(struct heap *heap, uint32_t ref)
     } else {
         object_clear(heap, ref);
     }
+    if (c->head.flags & FLAG_FINALIZER) {
+        (void)heap_finalizer_clear(heap, ref); /* it has run */
+    }
 }
 
 /* First all are kept alive and emptied, which takes every cycle among them apart; then those die that nothing else,

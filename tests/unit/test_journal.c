@@ -366,6 +366,27 @@ static void test_journal_knows_what_every_method_does(void **state)
     }
 }
 
+/* Cycles with finalizers, collected: one clears, one is brought back and dies later, one only tells. */
+static void test_journal_of_condemned_finalizers(void **state)
+{
+    (void)state;
+    static const char *const ENDS[] = {"{\"object\":\"ring\",\"clear\":true}", "{\"object\":\"ring\",\"resurrect_as\":\"back\"}",
+                                       "{\"object\":\"ring\",\"token\":\"t\"}"};
+    struct kept *kept = kept_open(false, NULL, 0, NULL, 0);
+    for (unsigned i = 0; i < sizeof(ENDS) / sizeof(ENDS[0]); i++) {
+        run(kept, "create", "[{\"$let\":{\"a\":[{\"$label\":\"b\"},1000],\"b\":{\"k\":{\"$label\":\"a\"}}},\"in\":{\"$label\":\"a\"}},\"ring\"]");
+        run(kept, "finalizer.set", ENDS[i]);
+        run(kept, "name.unbind", "[\"ring\"]");
+        run(kept, "session.close", "[]");
+        run(kept, "collect", "[]"); /* a start collects, too: without this it would do so first */
+        replay_and_compare(kept);
+    }
+    run(kept, "name.unbind", "[\"back\"]"); /* its finalizer has run */
+    run(kept, "collect", "[]");
+    replay_and_compare(kept);
+    kept_close(kept);
+}
+
 /* ---- changes while a snapshot is written ---- */
 
 static void test_journal_snapshot_is_of_one_moment(void **state)
@@ -491,6 +512,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_journal_keeps_every_method),
         cmocka_unit_test(test_journal_knows_what_every_method_does),
+        cmocka_unit_test(test_journal_of_condemned_finalizers),
         cmocka_unit_test(test_journal_snapshot_is_of_one_moment),
         cmocka_unit_test(test_journal_line_is_sound_as_it_was_written),
         cmocka_unit_test(test_journal_keeps_back_messages),

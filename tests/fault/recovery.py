@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""recovery.py -- how fast a heap of many objects is there again, from its journal and from a snapshot.
+
+    tests/fault/recovery.py [--objects 10000000] [--heapd build/heapd]
+
+Lists of one float, a hundred thousand objects a name, of which each tenth is made twice and each twentieth let go of again,
+so that the journal has more than the heap.  Prints objects a second from the start of the process to its ready line; what is
+there must be what was made, and heap.check clean.  The goal is a million a second; a slow machine fails nothing here.
+Start at main().
+"""
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PATIENCE_S = 600
+LISTS = 50000  # of a name: a list of so many lists of one float each
+EACH = 1 + 2 * LISTS
+
+
+class Wrong(Exception):
+    """What is not as it must be."""
+
+
+class Daemon:
+    def __init__(self, heapd, folder, snapshot_bytes=None):
+        self.path = os.path.join(folder, "socket")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEAPD_")}
+        if snapshot_bytes is not None:
+            environment["HEAPD_SNAPSHOT_BYTES"] = str(snapshot_bytes)
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            [heapd, "--listen", "unix:" + self.path, "--data-dir", os.path.join(folder, "data"), "--log-level", "error"],
+            stdout=subprocess.PIPE, env=environment)
+        if not self.process.stdout.readline().startswith(b"heapd ready"):
+            raise Wrong("the daemon did not become ready")
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.connect(self.path)
+        self.lines = self.socket.makefile("rb")
+        while "unavailable" in json.dumps(self.ask("stats", ["objects"])):
+            time.sleep(0.005)
+        self.seconds = time.monotonic() - began
+
+    def ask(self, method, params):
+        return self.send(json.dumps({"id": 1, "method": method, "params": params}))
+
+    def send(self, line):
+        self.socket.sendall(line.encode() + b"\n")
+        return json.loads(self.lines.readline())
+
+    def call(self, method, params):
+        reply = self.ask(method, params)
+        if "result" not in reply:
+            raise Wrong(f"{method}: {reply}")
+        return reply["result"]
+
+    def stop(self):
+        self.lines.close()
+        self.socket.close()
+        self.process.terminate()
+        if self.process.wait(PATIENCE_S) != 0:
+            raise Wrong(f"the daemon ended with code {self.process.returncode}")
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def make(daemon, objects):
+    """How many objects there are then."""
+    names = max(1, objects // EACH)
+    count = 0
+    for i in range(names):
+        value = "[" + ",".join(f"[{i * LISTS + k}.5]" for k in range(LISTS)) + "]"
+        line = f'{{"id":1,"method":"create","params":[{value},"n{i}"]}}'
+        for _ in range(2 if i % 10 == 0 else 1):
+            if "result" not in daemon.send(line):
+                raise Wrong("create")
+        daemon.ask("session.close", [])
+        if i % 20 == 19:
+            daemon.call("name.unbind", [f"n{i}"])
+        else:
+            count += EACH
+    return count
+
+
+def await_snapshot(data):
+    deadline = time.monotonic() + PATIENCE_S
+    while not any(name.endswith(".snapshot") for name in os.listdir(data)):
+        if time.monotonic() > deadline:
+            raise Wrong("no snapshot was written")
+        time.sleep(0.05)
+
+
+def size_of(data, kind):
+    return sum(os.path.getsize(os.path.join(data, name)) for name in os.listdir(data) if name.endswith(kind)) / 1e6
+
+
+def check(daemon, count, what, megabytes):
+    print(f"{what}: {count} objects in {daemon.seconds:.2f} s, {count / daemon.seconds / 1e6:.2f} million a second, "
+          f"{megabytes:.0f} MB", flush=True)
+    checked = daemon.call("heap.check", [])
+    if not checked["ok"] or checked["objects"] != count:
+        raise Wrong(f"{what}: wanted {count} objects, heap.check says {checked}")
+    if daemon.call("get", ["n0", -1])[LISTS - 1] != [LISTS - 0.5]:
+        raise Wrong(f"{what}: another value")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--objects", type=int, default=10000000)
+    parser.add_argument("--heapd", default="build/heapd")
+    options = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="heapd-recovery-")
+    data = os.path.join(folder, "data")
+    daemon = None
+    try:
+        daemon = Daemon(options.heapd, folder, 1 << 40)
+        count = make(daemon, options.objects)
+        daemon.stop()
+        daemon = Daemon(options.heapd, folder, 1 << 40)
+        check(daemon, count, "from the journal", size_of(data, ".journal"))
+        daemon.stop()
+        daemon = Daemon(options.heapd, folder, 1)
+        daemon.call("create", [[], "last"])
+        daemon.call("name.unbind", ["last"])
+        await_snapshot(data)
+        daemon.stop()
+        daemon = Daemon(options.heapd, folder, 1 << 40)
+        check(daemon, count, "from a snapshot", size_of(data, ".snapshot"))
+        daemon.stop()
+    except Wrong as reason:
+        print(f"WRONG: {reason}")
+        return 1
+    finally:
+        if daemon is not None:
+            daemon.kill()
+        shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
