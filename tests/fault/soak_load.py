@@ -307,6 +307,7 @@ class Web(Worker):
             self.post("create", [["x", 1.5]], Heapd_Session=token)
         if self.random.random() < 0.5:  # else it runs out
             self.post("session.close", Heapd_Session=token)
+        self.close()  # or its next objects would be that session's, too, and go when the lease has run out
 
     def vanish(self):
         """A connection that is worth nothing."""
