@@ -7,7 +7,8 @@
  *   envelope.c      a line into requests (no GIL)
  *   access.c        tokens and roles
  *   params.c        the parameters of a request against the method's row (no GIL)
- *   rpc.c           a turn: the GIL, running requests, writing replies
+ *   rpc.c           a turn: the GIL, whose requests run
+ *   rpc_request.c   one request: running it, writing its reply
  *   question.c      requests that a worker thread answers
  *   building.c      values that one builds
  *   parked.c        requests that wait while the heap works in slices
@@ -211,6 +212,12 @@ struct request {
 static inline bool request_is_question(const struct request *request)
 {
     return request->method != NULL && request->method->asks != NULL && request->method->asks(request->args);
+}
+
+/* An element of a batch that is not its first. */
+static inline bool request_is_within_batch(const struct request *request)
+{
+    return (request->flags & (REQUEST_IN_BATCH | REQUEST_BATCH_FIRST)) == REQUEST_IN_BATCH;
 }
 
 /* ---- connections ---- */
@@ -434,8 +441,16 @@ void thread_release_turn(struct rpc_thread *thread, struct turn *turn);
  * request takes half a millisecond. */
 void thread_tidy_turns(struct rpc_thread *thread);
 
-/* ---- rpc.c ---- */
+/* ---- rpc_request.c ---- */
 
+/* Runs the connection's first request and drops it; one that goes on later stays.  GIL: held where it needs it. */
+void rpc_request_run_first(struct rpc_conn *conn);
+/* The same when the heap is not there yet: what needs that is refused.  GIL: not held. */
+void rpc_request_run_while_loading(struct rpc_conn *conn);
+/* Ticks since the request in hand could begin; the next one begins now. */
+uint64_t rpc_request_take_time(struct rpc_thread *thread);
+/* The answers to questions that have come take their places among the replies, and their connections go on. */
+void rpc_request_take_answers(struct rpc_thread *thread);
 /* The first request's deaths are over: ends its reply.  GIL: held. */
 void rpc_finish_parked(struct rpc_conn *conn);
 
