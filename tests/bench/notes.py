@@ -21,7 +21,9 @@ VALUES = ("Rounds in two groups mean that other programs ran on the same cores: 
           "program under SCHED_FIFO heapd's rounds lie within a tenth of each other: 5.1 ms for create and 6.0 for get of "
           "canada, 2.4 and 1.9 of citm_catalog. What then still varies is CPython's side, up to twice its best (loads of "
           "citm_catalog 3.6 to 8 ms), by where the blocks of the value lie that it took before. Page faults were 1 ms of "
-          "canada's 7 ms, for create and for get, until the memory of large answers was kept by the C library.")
+          "canada's 7 ms, and a third of citm_catalog's create, until malloc kept buffers of up to 4 MiB (server/main.c; "
+          "8 MiB cost 13 MiB of resident memory): with that, after the whole run of 2026-11-23, this group alone has 3.0 "
+          "and 5.2 for canada, 2.1 and 2.4 for citm_catalog.")
 
 NOTES = {
     "bytes per object, slots of 3 | CPython":
