@@ -186,7 +186,8 @@ run_fuzz() {
     start script "plain fuzz/self-test" env HEAPD_BIN=build/heapd python3 tests/fuzz/differential.py --self-test
 }
 
-# kill -9 beside a model, with few and with many snapshots; a disk that fills up; crowds; web pages; an hour of everything at once
+# kill -9 beside a model, with few and with many snapshots; a disk that fills up; a large heap that is
+# loaded; crowds; web pages; an hour of everything at once
 # (SOAK_SECONDS; under a sanitizer a sixth of it), of which the short run has some seconds.
 run_fault() {
     local rounds=20 times=1
@@ -198,6 +199,8 @@ run_fault() {
         python3 -B tests/fault/kill9.py --rounds $((rounds * times / 4)) --longest 1 --heapd build/address/heapd
     start script "plain fault/kill9 everysec" \
         python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
+    start script "plain fault/recovery" python3 -B tests/fault/recovery.py \
+        $([ "${LONG:-0}" != 0 ] || echo --objects 300000)
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py
     start script "address fault/startup" python3 -B tests/fault/startup.py $([ "${LONG:-0}" != 0 ] || echo --seconds 10)
     start script "address fault/running" python3 -B tests/fault/running.py \
