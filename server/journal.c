@@ -1,10 +1,12 @@
 /* journal.c -- the thread that keeps changes on disk.
  *
  *   loading   every file, oldest first; a torn end is cut off, damage ends the daemon
- *   running   wait for lines -> write -> fdatasync (always: each time; everysec: once a second; no: never) -> publish
+ *   running   wait for lines -> gather -> write -> fdatasync (always: each time; everysec: once a second; no: never)
+ *             -> publish
  *
- * While one piece is written the next one gathers, so replies that wait for the disk share its writes.  The GIL is not
- * held while it writes.
+ * While one piece is written the next one gathers, so replies that wait for the disk share its writes.  Where none
+ * waits, pieces gather some time longer: a write after each turn of the loop takes more of a core than the lines do.
+ * The GIL is not held while it writes.
  *
  * A disk that is full: what was already set aside takes what is under way, requests that change something are refused,
  * and each second there is a look whether that has changed.  A new file for which there are no descriptors is waited for.
@@ -35,6 +37,8 @@
 #define SNAPSHOT_LEAST_BYTES UINT64_C(67108864)
 /* Until a disk that was full is asked again. */
 #define AGAIN_MS 200u
+/* For so long lines gather that no reply waits for. */
+#define GATHER_MS 2u
 
 struct journal_thread {
     struct server *server;
@@ -68,8 +72,10 @@ static void on_lines(void *arg)
 {
     struct journal_thread *journal = arg;
     pthread_mutex_lock(&journal->mutex);
-    journal->has_lines = true;
-    pthread_cond_signal(&journal->woken);
+    if (!journal->has_lines) {
+        journal->has_lines = true;
+        pthread_cond_signal(&journal->woken);
+    }
     pthread_mutex_unlock(&journal->mutex);
 }
 
@@ -289,6 +295,13 @@ static void look_for_snapshot(struct journal_thread *journal)
     }
 }
 
+static void gather(const struct journal_thread *journal)
+{
+    if (journal->policy != JOURNAL_ALWAYS) {
+        uv_sleep(GATHER_MS);
+    }
+}
+
 /* Takes what there is and writes it.  Whether there was something. */
 static bool write_lines(struct journal_thread *journal)
 {
@@ -363,7 +376,7 @@ static void thread_main(void *arg)
     rpc_journal_start(journal->server->service);
     set_state(journal, JOURNAL_RUNNING);
     while (!wait_for_lines(journal, 1000)) {
-        while (write_lines(journal)) {
+        for (gather(journal); write_lines(journal); gather(journal)) {
             keep_promise(journal);
             look_for_room(journal);
         }

@@ -17,8 +17,8 @@ import peers
 import report
 from notes import NOTES
 
-GROUPS = ("wire", "clients", "values", "memory", "alloc", "gc", "pauses", "latency", "start", "connections",
-          "threads", "load")
+GROUPS = ("wire", "journal", "clients", "values", "memory", "alloc", "gc", "pauses", "latency", "start",
+          "connections", "threads", "load")
 ROUNDS_FOR_A_MEDIAN = 5
 
 
