@@ -11,18 +11,10 @@
  * Walks of the whole heap (visit.h) and the machine exclude each other between slices: who comes second waits.
  * Start at heap_gc_poll() and heap_collect_begin().
  */
+#include "clock.h"
 #include "visit.h"
 
-#include <time.h>
-
 /* ---- beginning and end ---- */
-
-static uint64_t now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
-}
 
 void gc_restart_counts(struct gc *gc, int generation)
 {
@@ -44,7 +36,7 @@ static void tell(struct heap *heap, enum heap_event_kind kind, struct gc_run *ru
 
 static void run_init(struct gc_run *run, int generation, bool automatic)
 {
-    *run = (struct gc_run){.result.generation = generation, .automatic = automatic, .start_us = now_us()};
+    *run = (struct gc_run){.result.generation = generation, .automatic = automatic, .start_us = clock_us()};
 }
 
 void gc_start(struct heap *heap, struct gc_run *run)
@@ -68,7 +60,7 @@ void gc_stop(struct heap *heap, struct gc_run *run)
     struct heap_collection *result = &run->result;
     counter_add(&gc->generations[result->generation].collections, 1);
     counter_add(&gc->generations[result->generation].collected, result->unreachable);
-    result->elapsed_us = now_us() - run->start_us;
+    result->elapsed_us = clock_us() - run->start_us;
     note_collecting(gc);
     debug_say_stop(heap, result);
     tell(heap, HEAP_EVENT_GC_STOP, run);
@@ -162,10 +154,10 @@ bool gc_step(struct heap *heap, struct slice *slice)
         gc_stop(heap, &gc->inside);
     }
     if (gc->state != GC_IDLE && !slice->is_over) {
-        uint64_t start_us = now_us(), others = heap->freed_pending;
+        uint64_t start_us = clock_us(), others = heap->freed_pending;
         heap->freed_pending = 0;
         run_slice(heap, slice);
-        histogram_add(&gc->pauses, now_us() - start_us);
+        histogram_add(&gc->pauses, clock_us() - start_us);
         heap->freed_pending = others;
     }
     return gc->state == GC_IDLE && !gc->inside.dies;
@@ -303,7 +295,7 @@ static bool collect_inside(struct heap *heap, int generation)
     if (!gc->inside.dies) {
         gc_stop(heap, &gc->inside);
     }
-    histogram_add(&gc->pauses, now_us() - gc->inside.start_us);
+    histogram_add(&gc->pauses, clock_us() - gc->inside.start_us);
     heap->freed_pending = others;
     return gc->inside.dies;
 }

@@ -26,6 +26,8 @@
  * Start at gil_acquire() and gil_release().
  */
 #include "gil.h"
+
+#include "clock.h"
 #include "heap_internal.h"
 
 #include <errno.h>
@@ -34,13 +36,6 @@
 _Thread_local char gil_thread_mark[8];
 
 /* ---- time ---- */
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 static struct timespec timespec_of_us(uint64_t us)
 {
@@ -178,14 +173,14 @@ static bool wait_in_line(struct gil *gil, uintptr_t self, uint64_t began_us, uin
         pthread_cond_wait(&gil->taken, &gil->mutex);
     }
     uint64_t seen = counter_read(&gil->switch_number);
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
     uint64_t deadline_us = (until_us == UINT64_MAX ? now : began_us) +
                            atomic_load_explicit(&gil->interval_us, memory_order_relaxed);
     bool taken;
     while (!(taken = try_take(gil, self)) && now < until_us) {
         struct timespec deadline = timespec_of_us(deadline_us < until_us ? deadline_us : until_us);
         bool late = pthread_cond_timedwait(&gil->freed, &gil->mutex, &deadline) == ETIMEDOUT;
-        now = now_us();
+        now = clock_us();
         late = late && now >= deadline_us;
         uint64_t now_number = counter_read(&gil->switch_number);
         if (late && now_number == seen) {
@@ -225,13 +220,13 @@ static bool acquire_until(struct gil *gil, uint64_t now, uint64_t began_us, uint
 
 void gil_acquire(struct gil *gil)
 {
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
     (void)acquire_until(gil, now, now, UINT64_MAX);
 }
 
 bool gil_acquire_within(struct gil *gil, uint32_t us, uint64_t *since_us)
 {
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
     if (*since_us == 0) {
         *since_us = now;
     }
@@ -253,7 +248,7 @@ static bool waiter_is_impatient(const struct gil *gil, uint64_t now)
 
 bool gil_waiter_is_impatient(const struct gil *gil)
 {
-    return waiter_is_impatient(gil, now_us());
+    return waiter_is_impatient(gil, clock_us());
 }
 
 /* Lets go for a waiter, under the mutex.  false: nobody waits any more, and the GIL is still held. */
@@ -263,7 +258,7 @@ static bool hand_over(struct gil *gil)
         atomic_store_explicit(&gil->drop_requested, false, memory_order_relaxed);
         return false;
     }
-    histogram_add(&gil->hold, now_us() - gil->taken_at_us);
+    histogram_add(&gil->hold, clock_us() - gil->taken_at_us);
     counter_add(&gil->forced_switches, atomic_load_explicit(&gil->drop_requested, memory_order_relaxed));
     atomic_store(&gil->owner, GIL_RESERVED);
     pthread_cond_signal(&gil->freed);
@@ -281,7 +276,7 @@ static bool release_for_waiter(struct gil *gil)
 void gil_release(struct gil *gil)
 {
     HEAP_ASSERT(gil_is_mine(gil));
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
     if (unlikely(gil_has_waiters(gil)) && waiter_is_impatient(gil, now) && release_for_waiter(gil)) {
         return;
     }
@@ -318,7 +313,7 @@ void gil_pass(struct gil *gil)
     HEAP_ASSERT(gil_is_mine(gil));
     pthread_mutex_lock(&gil->mutex);
     if (hand_over(gil)) {
-        wait_in_line(gil, gil_self(), now_us(), UINT64_MAX);
+        wait_in_line(gil, gil_self(), clock_us(), UINT64_MAX);
     }
     pthread_mutex_unlock(&gil->mutex);
 }

@@ -251,7 +251,7 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     if (slot != 0) {
         return slot;
     }
-    if (unlikely(heap->lasting.is_on) && !lasting_may_give(heap, ref)) {
+    if (unlikely(heap->lasting.is_on || heap->lasting.notes) && !lasting_may_give(heap, ref)) {
         return 0;
     }
     if (ref_is_atom(ref)) {

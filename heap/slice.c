@@ -1,14 +1,7 @@
 /* slice.c -- looking at the clock. */
 #include "slice.h"
 
-#include <time.h>
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
+#include "clock.h"
 
 static void raise_to(counter_u64 *max, uint64_t value)
 {
@@ -37,7 +30,7 @@ bool slice_look(struct slice *slice)
     slice->objects = slice->refs = 0;
     slice->is_over = slice->is_over || slice->objects_left == 0;
     if (slice->us != 0 && !slice->is_over) {
-        uint64_t now = now_ns();
+        uint64_t now = clock_ns();
         if (slice->end_ns == 0) {
             slice->end_ns = now + (uint64_t)slice->us * 1000u;
         }

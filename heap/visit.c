@@ -14,6 +14,8 @@
  */
 #include "visit.h"
 
+#include "clock.h"
+
 #include <time.h>
 
 #define SLICE_NS 500000u      /* of the GIL at a time */
@@ -195,18 +197,11 @@ bool visit_step(struct visit *visit, struct heap *heap, uint32_t budget)
 
 /* ---- slices ---- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 bool visit_slice(struct visit *visit, struct heap *heap)
 {
-    uint64_t end = now_ns() + SLICE_NS;
+    uint64_t end = clock_ns() + SLICE_NS;
     bool is_done = false;
-    while (!is_done && now_ns() < end) {
+    while (!is_done && clock_ns() < end) {
         is_done = visit_step(visit, heap, OBJECTS_PER_CLOCK);
     }
     return is_done;
