@@ -475,7 +475,6 @@ void event_observe_heap(struct rpc_service *service)
 {
     struct heap_observer observer = {.arg = service, .event = on_heap_event, .log = on_heap_log};
     out_init(&service->book.line, 0);
-    out_init(&service->book.text, 0);
     heap_enter(service->heap);
     heap_set_observer(service->heap, &observer);
     heap_leave(service->heap);
@@ -484,7 +483,6 @@ void event_observe_heap(struct rpc_service *service)
 void event_fini(struct rpc_service *service)
 {
     out_fini(&service->book.line);
-    out_fini(&service->book.text);
 }
 
 /* ---- what the service tells ---- */
@@ -518,63 +516,13 @@ void event_check_pressure(struct rpc_service *service)
     tell_all(service, EVENT_PRESSURE, NULL);
 }
 
-/* An argument as JSON: as it was written, but for those that were decoded. */
-static void write_arg(struct out *out, const struct param *param, const method_arg *arg)
+void event_journal(struct rpc_service *service, const struct out *text, size_t start)
 {
-    switch (param->kind) {
-    case PARAM_STR:
-        out_json_string(out, arg->text, arg->len);
-        break;
-    case PARAM_TARGET:
-    case PARAM_VALUE:
-    case PARAM_KEY:
-    case PARAM_INT:
-    case PARAM_BOOL:
-    case PARAM_ENUM:
-    case PARAM_WORDS:
-    case PARAM_OBJECT:
-    case PARAM_SECONDS:
-        out_bytes(out, arg->text, arg->len);
-        break;
-    }
-}
-
-/* `{"session":N,"method":..,"params":{..},"result":..}` */
-static void write_change(struct out *out, const struct call *call, uint64_t session)
-{
-    const struct method *method = call->method;
-    bool is_first = true;
-    add_u64(out, "{\"session\":", session);
-    out_text(out, ",\"method\":\"");
-    out_text(out, method->name);
-    out_text(out, "\",\"params\":{");
-    for (unsigned i = 0; i < method->param_count; i++) {
-        if (arg_given(&call->args[i])) {
-            out_text(out, is_first ? "\"" : ",\"");
-            out_text(out, method->params[i].name);
-            out_text(out, "\":");
-            write_arg(out, &method->params[i], &call->args[i]);
-            is_first = false;
-        }
-    }
-    out_text(out, "},\"result\":");
-    /* The reply's closing brace stands behind the result. */
-    out_bytes(out, call->out->data + call->value_start, call->out->len - call->value_start - 1);
-    out_char(out, '}');
-}
-
-void event_journal(const struct call *call, uint64_t session)
-{
-    struct rpc_service *service = call->service;
-    struct out *text = &service->book.text;
-    empty(text);
-    write_change(text, call, session);
     struct out *line = begin(service, EVENT_JOURNAL);
     if (text->failed) {
         line->failed = true;
     } else {
-        add_text(line, ",\"line\":", text->data, text->len);
+        add_text(line, ",\"line\":", text->data + start, text->len - start - strlen("\n"));
     }
     tell_all(service, EVENT_JOURNAL, NULL);
-    empty(text);
 }

@@ -1,6 +1,7 @@
 /* journal.c -- when a line is written: around each request, and where the heap and sessions do something by themselves.
  *
- *   journal_attempt    runs a request; its line goes where `log` ended before, in front of what it set off
+ *   journal_attempt    runs a request; its line goes where `log` ended before, in front of what it set off; who
+ *                      subscribes to `journal` is told it, also where nothing is kept
  *   on_effect          the heap tells of what no request did; effects of one kind that follow one another are one line
  *   journal_hand_over  at the end of a hold of the GIL: all its lines go to the host at once, which is group commit
  *
@@ -158,6 +159,26 @@ static void append_line(struct rpc_service *service, size_t at)
     journal_note_appended(service);
 }
 
+/* Whether somebody is to know of changes: the host, or who subscribes to them. */
+static bool wants_lines(const struct rpc_service *service)
+{
+    return service->journal.is_on || event_is_watched(service, 1u << EVENT_JOURNAL);
+}
+
+/* The line that was written into journal->line from `start` on is told, and kept. */
+static void tell_line(struct rpc_service *service, size_t start, size_t at)
+{
+    struct out *line = &service->journal.line;
+    if (event_is_watched(service, 1u << EVENT_JOURNAL)) {
+        event_journal(service, line, start + JOURNAL_CRC_BYTES);
+    }
+    if (service->journal.is_on) {
+        append_line(service, at);
+    } else {
+        give_back(line);
+    }
+}
+
 /* ---- effects ---- */
 
 /* The effects that wait become a line. */
@@ -214,7 +235,7 @@ static void end_effect(struct rpc_service *service, size_t start)
     struct out *line = &service->journal.line;
     out_char(line, '}');
     line_end(line, start);
-    append_line(service, service->journal.log.len);
+    tell_line(service, start, service->journal.log.len);
 }
 
 static void add_u64(struct out *line, const char *name, uint64_t value)
@@ -226,7 +247,7 @@ static void add_u64(struct out *line, const char *name, uint64_t value)
 void journal_release(struct rpc_service *service, struct rpc_session *session)
 {
     size_t start;
-    if (!service->journal.is_on || !session->is_journalled) {
+    if (!wants_lines(service) || !session->is_journalled) {
         return;
     }
     session->is_journalled = false;
@@ -236,22 +257,21 @@ void journal_release(struct rpc_service *service, struct rpc_session *session)
 
 void journal_lease(struct rpc_service *service, struct rpc_session *session)
 {
-    size_t start;
-    if (!service->journal.is_on) {
+    if (!wants_lines(service)) {
         return;
     }
     session->is_journalled = true;
     end_effects(service);
-    start = line_begin(&service->journal.line);
+    size_t start = line_begin(&service->journal.line);
     line_write_lease(&service->journal.line, session);
     line_end(&service->journal.line, start);
-    append_line(service, service->journal.log.len);
+    tell_line(service, start, service->journal.log.len);
 }
 
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
 {
     size_t start;
-    if (!service->journal.is_on || !from->is_journalled) {
+    if (!wants_lines(service) || !from->is_journalled) {
         return;
     }
     from->is_journalled = false;
@@ -309,7 +329,14 @@ static bool did_change(const struct call *call, uint64_t holds_before, size_t id
             (ids > 0 || heap_session_holds(call->session) != holds_before));
 }
 
-static void keep_request(struct call *call, const uint64_t *ids, size_t count)
+/* Requests of which a line is kept; what the others change is forgotten by a restart, or told as effects. */
+static bool is_kept(const struct method *method)
+{
+    return method->lasts == LASTS || method->lasts == LASTS_IF_SEEN;
+}
+
+/* The line of a request that has changed something. */
+static void tell_request(struct call *call, const uint64_t *ids, size_t count)
 {
     struct rpc_service *service = call->service;
     struct journal *journal = &service->journal;
@@ -318,7 +345,7 @@ static void keep_request(struct call *call, const uint64_t *ids, size_t count)
     size_t start = line_begin(&journal->line);
     line_write_request(&journal->line, call, session->number, ids, count);
     line_end(&journal->line, start);
-    append_line(service, journal->at);
+    tell_line(service, start, journal->at);
     if (atomic_load_explicit(&journal->is_broken, memory_order_relaxed)) {
         conn_must_close(call->conn, "no memory to keep its change"); /* a reply would promise what may be lost */
     }
@@ -327,11 +354,10 @@ static void keep_request(struct call *call, const uint64_t *ids, size_t count)
 bool journal_attempt(struct call *call, const struct request *request)
 {
     struct journal *journal = &call->service->journal;
-    enum method_lasts lasts = call->method->lasts;
-    if (lasts == LASTS_NOT || lasts == LASTS_BY_EFFECTS) {
+    if (!is_kept(call->method)) {
         return reply_attempt(call, request);
     }
-    if (!can_keep(call, request)) {
+    if (journal->is_on && !can_keep(call, request)) {
         return false;
     }
     end_effects(call->service);
@@ -344,10 +370,22 @@ bool journal_attempt(struct call *call, const struct request *request)
     if (!done) {
         heap_take_ids_back(call->heap);
     } else if (did_change(call, holds, count)) {
-        keep_request(call, ids, count);
+        tell_request(call, ids, count);
     }
     heap_note_ids(call->heap, false);
     return done;
+}
+
+void journal_tell(const struct call *call, uint64_t session)
+{
+    struct out *line = &call->service->journal.line;
+    if (!is_kept(call->method) && method_changes(call->method, call->args)) {
+        size_t start = line_begin(line);
+        line_write_request(line, call, session, NULL, 0);
+        line_end(line, start);
+        event_journal(call->service, line, start + JOURNAL_CRC_BYTES);
+        give_back(line);
+    }
 }
 
 void journal_observe_heap(struct rpc_service *service)
@@ -377,8 +415,11 @@ static void raise_generations(struct rpc_service *service)
     if (journal->generations_end > HEAP_GENERATION_END) {
         journal->generations_end = HEAP_GENERATION_END;
     }
-    add_u64(begin_effect(service, "generations", &start), ",\"end\":", journal->generations_end);
-    end_effect(service, start);
+    struct out *line = begin_effect(service, "generations", &start);
+    add_u64(line, ",\"end\":", journal->generations_end);
+    out_char(line, '}');
+    line_end(line, start);
+    append_line(service, journal->log.len); /* no change: nobody is told */
     journal->generations_lsn = journal->handed + journal->log.len;
 }
 

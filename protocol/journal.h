@@ -83,8 +83,10 @@ bool journal_reserve(struct rpc_service *service);
 
 /* ---- while requests run; GIL: held ---- */
 
-/* reply_attempt() with a journal: keeps what the request did. */
+/* reply_attempt() where a journal is kept or listened to: keeps and tells what the request did. */
 bool journal_attempt(struct call *call, const struct request *request);
+/* Tells listeners of a call that has succeeded and is not kept as a request: a collection, a setting. */
+void journal_tell(const struct call *call, uint64_t session);
 /* What was written since the last time goes to the host.  At the end of every hold of the GIL in which something may
  * have happened. */
 void journal_hand_over(struct rpc_service *service);

@@ -108,7 +108,6 @@ struct session_book {
     struct rpc_thread *running; /* that holds the GIL, and looks at its `told` before it lets go; NULL: none */
     struct rpc_conn *acting; /* whose request runs just now; NULL: nobody's */
     struct out line;         /* the event in hand */
-    struct out text;         /* the change that a `journal` event tells */
     _Atomic uint64_t leased;  /* sessions with a lease */
     _Atomic uint64_t look_ms; /* when a lease may have run out, CLOCK_MONOTONIC; 0: none runs */
 };
@@ -586,8 +585,8 @@ void event_follow(struct rpc_service *service, struct rpc_session *session);
 void event_client(const struct rpc_conn *conn, const char *what, const char *reason);
 /* `pressure`, if it has changed. */
 void event_check_pressure(struct rpc_service *service);
-/* `journal`: the call has succeeded, and its reply is whole; `session` is the number of the one it came from. */
-void event_journal(const struct call *call, uint64_t session);
+/* `journal`: the line that ends `text`, newline included, from `start` on. */
+void event_journal(struct rpc_service *service, const struct out *text, size_t start);
 
 void event_queue_fini(struct event_queue *queue);
 /* What waits in `from` waits in `to`. */

@@ -208,9 +208,8 @@ bool reply_attempt(struct call *call, const struct request *request)
 /* What subscribers hear of the request itself; `session` is the number of the one it came from. */
 static void tell_listeners(const struct call *call, bool done, uint64_t session)
 {
-    if (event_is_watched(call->service, 1u << EVENT_JOURNAL) && done && !call->out->failed &&
-        method_changes(call->method, call->args)) {
-        event_journal(call, session);
+    if (done && event_is_watched(call->service, 1u << EVENT_JOURNAL)) {
+        journal_tell(call, session);
     }
     if (event_is_watched(call->service, 1u << EVENT_PRESSURE)) {
         event_check_pressure(call->service);
@@ -254,10 +253,11 @@ static inline struct call call_of(struct rpc_conn *conn)
     };
 }
 
-/* The handler once; a journal keeps what it did. */
+/* The handler once; a journal keeps what it did, and tells who listens. */
 static inline bool attempt(struct call *call, const struct request *request)
 {
-    return likely(!call->service->journal.is_on) ? reply_attempt(call, request) : journal_attempt(call, request);
+    bool is_plain = !call->service->journal.is_on && !event_is_watched(call->service, 1u << EVENT_JOURNAL);
+    return likely(is_plain) ? reply_attempt(call, request) : journal_attempt(call, request);
 }
 
 /* There was no memory: after a full collection the handler gets another chance, at once or when that is over. */
