@@ -257,7 +257,7 @@ void journal_release(struct rpc_service *service, struct rpc_session *session)
 
 void journal_lease(struct rpc_service *service, struct rpc_session *session)
 {
-    if (!wants_lines(service)) {
+    if (!service->journal.is_on) {
         return;
     }
     session->is_journalled = true;
@@ -265,7 +265,7 @@ void journal_lease(struct rpc_service *service, struct rpc_session *session)
     size_t start = line_begin(&service->journal.line);
     line_write_lease(&service->journal.line, session);
     line_end(&service->journal.line, start);
-    tell_line(service, start, service->journal.log.len);
+    append_line(service, service->journal.log.len); /* session.open is told instead: it has nothing of the token */
 }
 
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
