@@ -85,6 +85,16 @@ static const struct described_command described_commands[] = {
      "The event journal is every change of the heap, as a line of the protocol.",
      {{.name = "events", .kind = CLI_KIND_LIST, .doc = "Which, with commas between. (default journal)"},
       {.name = "count", .kind = CLI_KIND_INT, .is_local = true, .doc = "End after so many events."}}},
+    {{"replay", cli_replay},
+     "Does again, in their order, the changes of a journal: of a file of --data-dir, or of what monitor printed.",
+     "Each session of the trace has a connection of its own, which ends where the session did; names stay. Ids are "
+     "mapped to those that are given here; a trace of a daemon with --data-dir wants one with it, and the other way "
+     "round. Exits with 1 when something went otherwise than the first time.",
+     {{.name = "file", .kind = CLI_KIND_TEXT, .is_required = true, .doc = "The trace; - is the standard input."},
+      {.name = "speed", .kind = CLI_KIND_NUMBER, .doc = "Requests a second; as fast as it goes when left out."},
+      {.name = "pipeline",
+       .kind = CLI_KIND_INT,
+       .doc = "How many replies of a session may be due; 1 waits for each. (default 64)"}}},
 };
 
 #define COMMAND_COUNT (sizeof described_commands / sizeof described_commands[0])

@@ -32,5 +32,6 @@ enum cli_exit cli_graph(struct cli_session *session, const struct cli_call *call
 enum cli_exit cli_stats(struct cli_session *session, const struct cli_call *call);
 enum cli_exit cli_map(struct cli_session *session, const struct cli_call *call);
 enum cli_exit cli_monitor(struct cli_session *session, const struct cli_call *call);
+enum cli_exit cli_replay(struct cli_session *session, const struct cli_call *call);
 
 #endif

@@ -147,8 +147,9 @@ static enum cli_exit send_token(struct cli_session *session, const char *path)
     return status == HEAPD_OK ? CLI_EXIT_OK : cli_session_complain_reply(session, session->json);
 }
 
-static enum cli_exit connect_daemon(struct cli_session *session, const struct cli_options *options)
+static enum cli_exit connect_daemon(struct cli_session *session)
 {
+    const struct cli_options *options = &session->options;
     heapd_set_timeout_ms(session->client, options->timeout_ms);
     if (heapd_connect(session->client, options->url) == HEAPD_OK) {
         return CLI_EXIT_OK;
@@ -159,6 +160,16 @@ static enum cli_exit connect_daemon(struct cli_session *session, const struct cl
         bool is_default = options->url == NULL && (url == NULL || *url == '\0');
         fprintf(stderr, "is the daemon running?  start it with: heapd%s%s\n", is_default ? "" : " --listen ",
                 is_default ? "" : heapd_address(session->client));
+    }
+    return code;
+}
+
+/* Connects, and shows the token if there is one. */
+static enum cli_exit enter_daemon(struct cli_session *session)
+{
+    enum cli_exit code = connect_daemon(session);
+    if (code == CLI_EXIT_OK && session->options.token_file != NULL) {
+        code = send_token(session, session->options.token_file);
     }
     return code;
 }
@@ -180,7 +191,8 @@ static enum cli_exit discover(struct cli_session *session)
 
 enum cli_exit cli_session_open(struct cli_session *session, const struct cli_options *options)
 {
-    *session = (struct cli_session){.client = heapd_client_create(),
+    *session = (struct cli_session){.options = *options,
+                                    .client = heapd_client_create(),
                                     .style = cli_style_of(stdout),
                                     .json = options->json,
                                     .program = "heapctl ",
@@ -190,11 +202,21 @@ enum cli_exit cli_session_open(struct cli_session *session, const struct cli_opt
         return CLI_EXIT_ERROR;
     }
     cli_session_show_events(session);
-    enum cli_exit code = connect_daemon(session, options);
-    if (code == CLI_EXIT_OK && options->token_file != NULL) {
-        code = send_token(session, options->token_file);
-    }
+    enum cli_exit code = enter_daemon(session);
     return code == CLI_EXIT_OK ? discover(session) : code;
+}
+
+struct heapd_client *cli_session_connect(const struct cli_session *session)
+{
+    struct cli_session another = *session;
+    another.client = heapd_client_create();
+    if (another.client == NULL) {
+        cli_session_complain(session, "no memory");
+    } else if (enter_daemon(&another) != CLI_EXIT_OK) {
+        heapd_client_destroy(another.client);
+        another.client = NULL;
+    }
+    return another.client;
 }
 
 void cli_session_close(struct cli_session *session)

@@ -30,6 +30,7 @@ struct cli_options {
 };
 
 struct cli_session {
+    struct cli_options options;  /* its strings are borrowed */
     struct heapd_client *client; /* owned */
     struct cli_table *table;     /* owned */
     struct cli_style style;      /* of stdout */
@@ -45,6 +46,10 @@ struct cli_session {
  * fails; the session needs cli_session_close() in any case. */
 enum cli_exit cli_session_open(struct cli_session *session, const struct cli_options *options);
 void cli_session_close(struct cli_session *session);
+
+/* cli_session_connect -- another connection to the same daemon, with the same token, which drops events: new
+ * (heapd_client_destroy()).  NULL: complained. */
+struct heapd_client *cli_session_connect(const struct cli_session *session);
 
 /* cli_session_execute -- runs one command, words[0], and prints its result on stdout, or what is wrong on
  * stderr.  `count` is at least 1. */
