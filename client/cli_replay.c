@@ -133,14 +133,14 @@ struct replay {
     size_t actor_count;
     struct number_map by_session; /* index in actors, plus 1 */
     struct number_map ids;        /* of the trace -> here; PENDING: its reply is due; 0: there is none */
-    struct actor *current;        /* whose replies are due; an index would do, actors may move: see need_actor() */
+    struct actor *current;        /* whose turn it is; NULL: nobody's */
     struct due *due;              /* a ring */
     size_t pipeline, first_due, due_count;
     double speed; /* requests a second; 0: as fast as it goes */
     enum cli_exit code;
-    /* of the reply that is read: the ids that its own change gave */
-    uint64_t *given;
-    size_t given_count, given_room;
+    /* before the reply that is read next: the ids that its own change gave, and those of the last change told */
+    uint64_t *given, *told;
+    size_t given_count, given_room, told_room;
     /* what came of it */
     uint64_t sent, failed, skipped, differing;
     int64_t started_ns, ended_ns, told_ns, slowest_ns;
@@ -221,9 +221,15 @@ static void on_change(void *arg, json_t *j_params)
     struct replay *replay = arg;
     const char *text = json_string_value(json_object_get(j_params, "line"));
     uint64_t session = 0;
-    size_t count = text != NULL ? cli_trace_ids(text, &session, &replay->given, &replay->given_room) : SIZE_MAX;
-    if (count != SIZE_MAX && replay->current != NULL && session == replay->current->session) {
+    size_t count = text != NULL ? cli_trace_ids(text, &session, &replay->told, &replay->told_room) : SIZE_MAX;
+    if (count != SIZE_MAX && session == replay->current->session) {
+        uint64_t *ids = replay->given;
+        size_t room = replay->given_room;
+        replay->given = replay->told;
+        replay->given_room = replay->told_room;
         replay->given_count = count;
+        replay->told = ids;
+        replay->told_room = room;
     }
 }
 
@@ -646,6 +652,7 @@ static void replay_fini(struct replay *replay)
     map_fini(&replay->ids);
     free(replay->actors);
     free(replay->given);
+    free(replay->told);
     free(replay->due);
 }
 

@@ -251,7 +251,7 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     if (slot != 0) {
         return slot;
     }
-    if (unlikely(heap->lasting.is_on || heap->lasting.notes) && !lasting_may_give(heap, ref)) {
+    if (unlikely(heap->lasting.is_on || heap->lasting.notes != HEAP_NOTES_NOTHING) && !lasting_may_give(heap, ref)) {
         return 0;
     }
     if (ref_is_atom(ref)) {
@@ -275,7 +275,7 @@ uint32_t handle_slot(struct heap *heap, uint32_t ref)
     if (!object_is_immortal(o)) {
         count_id(heap, o, 1);
     }
-    if (unlikely(heap->lasting.notes)) {
+    if (unlikely(heap->lasting.notes != HEAP_NOTES_NOTHING)) {
         lasting_note(heap, id_of_slot(heap, slot));
     }
     return slot;

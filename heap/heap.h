@@ -815,13 +815,19 @@ struct heap_journal {
 };
 /* From now on; of a heap in which nothing lives but what was replayed.  `journal` is copied. */
 void heap_set_journal(struct heap *heap, const struct heap_journal *journal);
-/* Notes new ids, in order, from now on, and forgets those noted before; or does so no more. */
-void heap_note_ids(struct heap *heap, bool notes);
+/* Which new ids are noted, in order, from now on; those noted before are forgotten.  With a journal atoms get an id
+ * only while all are noted. */
+enum heap_notes {
+    HEAP_NOTES_NOTHING,
+    HEAP_NOTES_CONTAINERS,
+    HEAP_NOTES_ALL,
+};
+void heap_note_ids(struct heap *heap, enum heap_notes notes);
 /* Those noted; good until the next call. */
 const uint64_t *heap_noted_ids(const struct heap *heap, size_t *count);
-/* The objects that have them lose them, as far as they live and nobody has put the id to use: what gave the ids has
- * failed. */
-void heap_take_ids_back(struct heap *heap);
+/* What gave the ids will not be repeated, because it failed or changed nothing: what it made and nobody holds goes, cycles
+ * too, so that no effect tells of it later; atoms lose the id.  Can free. */
+void heap_drop_noted(struct heap *heap);
 
 /* An id is a generation times 2^32 and more.  New ids have a generation of `first` at least and below `end`, which must
  * be more; so ids of an earlier life are not given again, if those were below `first`. */

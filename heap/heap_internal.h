@@ -234,7 +234,7 @@ struct finalizer_table {
 /* What lasting.c keeps for a journal, and replay.c of one that is replayed. */
 struct lasting {
     bool is_on;     /* containers get ids when they are made, and effects are told */
-    bool notes;     /* new ids are noted; also without is_on, when somebody wants to hear of changes */
+    enum heap_notes notes; /* ALL also without is_on, when somebody wants to hear of changes */
     bool replays;   /* ids are given[], nothing happens by itself */
     struct heap_journal journal;
     uint64_t *ids;  /* noted */

@@ -61,10 +61,8 @@ static bool reserve(struct lasting *lasting)
 bool lasting_may_give(struct heap *heap, uint32_t ref)
 {
     struct lasting *lasting = &heap->lasting;
-    if (lasting->notes) {
-        return reserve(lasting);
-    }
-    return lasting->replays || !ref_is_atom(ref);
+    bool may = lasting->notes == HEAP_NOTES_ALL || lasting->replays || !ref_is_atom(ref);
+    return may && (lasting->notes == HEAP_NOTES_NOTHING || reserve(lasting));
 }
 
 void lasting_note(struct heap *heap, uint64_t id)
@@ -75,7 +73,7 @@ void lasting_note(struct heap *heap, uint64_t id)
 /* Notes of a request that gave more ids than this are given back. */
 #define IDS_KEPT 65536u
 
-void heap_note_ids(struct heap *heap, bool notes)
+void heap_note_ids(struct heap *heap, enum heap_notes notes)
 {
     struct lasting *lasting = &heap->lasting;
     lasting->notes = notes;
@@ -93,18 +91,50 @@ const uint64_t *heap_noted_ids(const struct heap *heap, size_t *count)
     return heap->lasting.ids;
 }
 
-void heap_take_ids_back(struct heap *heap)
+/* The container that a request has made and that lives on, 0: there is none.  With a journal every container has its id
+ * from the moment it is made; without, a noted id may be that of an old one. */
+static uint32_t made_container(const struct heap *heap, uint64_t id)
+{
+    uint32_t ref = heap->lasting.is_on ? handle_ref_of_id(heap, id) : 0;
+    bool is_made = ref != 0 && !ref_is_atom(ref) && !object_is_immortal(object_at(heap, ref)) &&
+                   handle_roots(heap, (uint32_t)id) == 0;
+    return is_made ? ref : 0;
+}
+
+static void drop_atom_id(struct heap *heap, uint64_t id)
+{
+    uint32_t ref = handle_ref_of_id(heap, id);
+    if (ref != 0 && ref_is_atom(ref) && handle_roots(heap, (uint32_t)id) == 0 &&
+        !(object_at(heap, ref)->flags & (FLAG_WEAKREF | FLAG_FINALIZER))) {
+        handle_release(heap, ref);
+    }
+}
+
+/* Containers are all kept alive, emptied, which takes every cycle among them apart, and let go. */
+void heap_drop_noted(struct heap *heap)
 {
     GIL_ASSERT_HELD(heap);
     struct lasting *lasting = &heap->lasting;
-    while (lasting->count > 0) {
-        uint64_t id = lasting->ids[--lasting->count];
-        uint32_t ref = handle_ref_of_id(heap, id);
-        if (ref != 0 && ref_is_atom(ref) && handle_roots(heap, (uint32_t)id) == 0 &&
-            !(object_at(heap, ref)->flags & (FLAG_WEAKREF | FLAG_FINALIZER))) {
-            handle_release(heap, ref);
+    for (size_t i = lasting->count; i-- > 0;) {
+        uint32_t ref = made_container(heap, lasting->ids[i]);
+        if (ref != 0) {
+            object_incref(heap, ref);
+        } else {
+            drop_atom_id(heap, lasting->ids[i]);
+            lasting->ids[i] = 0;
         }
     }
+    for (size_t i = 0; i < lasting->count; i++) {
+        if (lasting->ids[i] != 0) {
+            object_clear(heap, handle_ref_of_id(heap, lasting->ids[i]));
+        }
+    }
+    for (size_t i = 0; i < lasting->count; i++) {
+        if (lasting->ids[i] != 0) {
+            object_decref(heap, handle_ref_of_id(heap, lasting->ids[i]));
+        }
+    }
+    lasting->count = 0;
 }
 
 /* ---- effects ---- */

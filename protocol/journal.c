@@ -326,7 +326,7 @@ static bool did_change(const struct call *call, uint64_t holds_before, size_t id
 {
     return call->method->lasts == LASTS ||
            (call->method->lasts == LASTS_IF_SEEN &&
-            (ids > 0 || heap_session_holds(call->session) != holds_before));
+            (ids > 0 || heap_session_holds(call->session) != holds_before || method_changes(call->method, call->args)));
 }
 
 /* Requests of which a line is kept; what the others change is forgotten by a restart, or told as effects. */
@@ -354,25 +354,26 @@ static void tell_request(struct call *call, const uint64_t *ids, size_t count)
 bool journal_attempt(struct call *call, const struct request *request)
 {
     struct journal *journal = &call->service->journal;
-    if (!is_kept(call->method)) {
+    bool may_be_kept = is_kept(call->method);
+    if (call->method->lasts == LASTS_BY_EFFECTS || (!journal->is_on && !may_be_kept)) {
         return reply_attempt(call, request);
     }
-    if (journal->is_on && !can_keep(call, request)) {
+    if (journal->is_on && may_be_kept && !can_keep(call, request)) {
         return false;
     }
     end_effects(call->service);
     journal->at = journal->log.len;
     uint64_t holds = heap_session_holds(call->session);
-    heap_note_ids(call->heap, true);
+    heap_note_ids(call->heap, may_be_kept ? HEAP_NOTES_ALL : HEAP_NOTES_CONTAINERS);
     bool done = reply_attempt(call, request);
     size_t count;
     const uint64_t *ids = heap_noted_ids(call->heap, &count);
-    if (!done) {
-        heap_take_ids_back(call->heap);
-    } else if (did_change(call, holds, count)) {
+    if (done && may_be_kept && did_change(call, holds, count)) {
         tell_request(call, ids, count);
+    } else {
+        heap_drop_noted(call->heap);
     }
-    heap_note_ids(call->heap, false);
+    heap_note_ids(call->heap, HEAP_NOTES_NOTHING);
     return done;
 }
 
@@ -533,8 +534,8 @@ void rpc_journal_give_back(struct rpc_service *service, char *bytes)
 {
     struct journal *journal = &service->journal;
     pthread_mutex_lock(&journal->mutex);
-    bool is_kept = journal->spare.data == NULL && journal->taken_room >= LOG_BYTES && journal->taken_room <= KEEP_BYTES;
-    if (is_kept) {
+    bool is_spare = journal->spare.data == NULL && journal->taken_room >= LOG_BYTES && journal->taken_room <= KEEP_BYTES;
+    if (is_spare) {
         journal->spare = (struct out){.data = bytes, .room = journal->taken_room};
     } else {
         free(bytes);

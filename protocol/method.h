@@ -126,7 +126,7 @@ enum method_role {
 enum method_lasts {
     LASTS_NOT,       /* nothing: it changes nothing that a restart would not forget */
     LASTS,           /* each that succeeds is repeated */
-    LASTS_IF_SEEN,   /* it is, if it gave a hold or an id to what it shows */
+    LASTS_IF_SEEN,   /* it is, if it gave a hold or an id to what it shows, or was asked to change something */
     LASTS_BY_EFFECTS /* what it does is told as effects, as if nobody had asked for it */
 };
 

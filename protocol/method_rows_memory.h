@@ -237,7 +237,7 @@
      .handler = method_gc_garbage,
      .needs_gil = true,
      .role = ROLE_READ,
-     .lasts = LASTS,
+     .lasts = LASTS_IF_SEEN,
      PARAMS({NAME("clear"), .kind = PARAM_BOOL, .optional = true, .fallback = "false", .changes = true,
              .doc = "Whether the list is emptied afterwards."}),
      .doc = "What `saveall` has kept, in order.",

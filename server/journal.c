@@ -32,7 +32,10 @@
 
 /* Between two lines about how far loading is. */
 #define PROGRESS_NS UINT64_C(1000000000)
-#define SECOND_NS UINT64_C(1000000000)
+/* With everysec the disk is synced so often: what is on its way then has as long again to be there within the second. */
+#define EVERYSEC_MS UINT64_C(500)
+/* Without lines there is a look around so often. */
+#define LOOK_MS UINT64_C(1000)
 /* A journal up to here is as good as a snapshot. */
 #define SNAPSHOT_LEAST_BYTES UINT64_C(67108864)
 /* Until a disk that was full is asked again. */
@@ -49,7 +52,7 @@ struct journal_thread {
     bool is_started;
     uint64_t number;      /* of the file */
     uint64_t written_lsn; /* what the file has */
-    uint64_t synced_ns;   /* when it was made durable last */
+    uint64_t synced_ns;   /* when making it durable last began */
     uint64_t told_ns;     /* when loading said last how far it is */
     uint64_t lines;       /* loaded, of all files before the one under way */
     bool was_full;        /* the log says so */
@@ -245,12 +248,12 @@ static void make_durable(struct journal_thread *journal)
     if (journal->file.durable == journal->file.at) {
         return;
     }
+    journal->synced_ns = uv_hrtime();
     while (!journal_file_sync(&journal->file)) {
         if (errno != EINTR) {
             give_up(journal, "sync");
         }
     }
-    journal->synced_ns = uv_hrtime();
 }
 
 /* A snapshot has begun: the old file is complete, and what follows is for a new one. */
@@ -320,11 +323,23 @@ static bool write_lines(struct journal_thread *journal)
     return true;
 }
 
+/* Until the file is to be made durable, 0: now; where it is, or that is the kernel's business, until the next look. */
+static uint64_t sync_due_ms(const struct journal_thread *journal)
+{
+    if (journal->policy == JOURNAL_ALWAYS) {
+        return 0;
+    }
+    if (journal->policy == JOURNAL_NO || journal->file.durable == journal->file.at) {
+        return LOOK_MS;
+    }
+    uint64_t since_ms = (uv_hrtime() - journal->synced_ns) / 1000000;
+    return since_ms < EVERYSEC_MS ? EVERYSEC_MS - since_ms : 0;
+}
+
 /* As the policy says. */
 static void keep_promise(struct journal_thread *journal)
 {
-    bool is_due = journal->policy == JOURNAL_ALWAYS ||
-                  (journal->policy == JOURNAL_EVERYSEC && uv_hrtime() - journal->synced_ns >= SECOND_NS);
+    bool is_due = sync_due_ms(journal) == 0;
     if (is_due) {
         make_durable(journal);
     }
@@ -375,7 +390,7 @@ static void thread_main(void *arg)
     }
     rpc_journal_start(journal->server->service);
     set_state(journal, JOURNAL_RUNNING);
-    while (!wait_for_lines(journal, 1000)) {
+    while (!wait_for_lines(journal, journal->policy == JOURNAL_ALWAYS ? LOOK_MS : sync_due_ms(journal))) {
         for (gather(journal); write_lines(journal); gather(journal)) {
             keep_promise(journal);
             look_for_room(journal);

@@ -198,7 +198,7 @@ run_fault() {
     start script "address fault/kill9" env HEAPD_STRESS=slice=3 HEAPD_SNAPSHOT_BYTES=100000 \
         python3 -B tests/fault/kill9.py --rounds $((rounds * times / 4)) --longest 1 --heapd build/address/heapd
     start script "plain fault/kill9 everysec" \
-        python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 2.5 --fsync everysec
+        python3 -B tests/fault/kill9.py --rounds $((4 * times)) --longest 4 --within 3 --fsync everysec
     start script "plain fault/recovery" python3 -B tests/fault/recovery.py \
         $([ "${LONG:-0}" != 0 ] || echo --objects 300000)
     start script "plain fault/disk_full" python3 -B tests/fault/disk_full.py

@@ -318,6 +318,22 @@ static json_int_t count_of(const json_t *j_figures, const char *member)
     return json_integer_value(json_object_get(j_figures, member));
 }
 
+/* A process that changes the daemon's heap again and again until it is killed, and leaves nothing. */
+static pid_t start_busybody(const struct daemon *daemon)
+{
+    pid_t busybody = fork();
+    if (busybody == 0) {
+        process_become_child();
+        struct wire *wire = wire_open(daemon);
+        for (;;) {
+            json_t *j_made = wire_callf(wire, "create", "[[[],[]],n,b]", 1);
+            json_decref(wire_callf(wire, "unref", "[O]", json_object_get(j_made, "object")));
+            json_decref(j_made);
+        }
+    }
+    return busybody;
+}
+
 /* The source's journal, as far as it is written: new (free()). */
 static char *read_journal(const struct pair *pair, char *path, size_t size)
 {
@@ -357,8 +373,11 @@ static void test_replay_repeats_a_journal(void **state)
     assert_int_equal(count_of(j_figures, "failed") + count_of(j_figures, "skipped"), 0);
     expect_same(pair);
     json_decref(j_figures);
-    /* Once more, one request at a time: the same names are bound to the same values. */
+    /* Once more, one request at a time, beside another client: the same names are bound to the same values. */
+    pid_t busybody = start_busybody(pair->target);
     json_decref(replay(pair, 0, NULL, (const char *[]){path, "--pipeline", "1", NULL}, NULL));
+    kill(busybody, SIGKILL);
+    waitpid(busybody, NULL, 0);
     expect_same(pair);
 }
 
