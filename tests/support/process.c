@@ -1,5 +1,6 @@
 /* process.c -- runs a program to its end, and knows where the project's files are. */
 #include "process.h"
+#include "splitmix64.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -229,10 +230,7 @@ void process_random_init(struct process_random *random)
 
 uint64_t process_random_next(struct process_random *random)
 {
-    uint64_t z = random->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return splitmix64(&random->state);
 }
 
 uint32_t process_random_below(struct process_random *random, uint32_t n)

@@ -13,35 +13,9 @@
 #include <cmocka.h>
 
 #include "../../protocol/literal.h"
+#include "random_fixture.h"
 
 #define NESTING 1022
-
-/* ---- random numbers ---- */
-
-static uint64_t random_state;
-
-/* splitmix64 */
-static inline uint64_t random_u64(void)
-{
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static inline uint32_t random_below(uint32_t n)
-{
-    return (uint32_t)(random_u64() % n);
-}
-
-static inline int seed_random(void **state)
-{
-    (void)state;
-    const char *given = getenv("SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20240607;
-    printf("SEED=%llu\n", (unsigned long long)random_state);
-    return 0;
-}
 
 /* ---- a heap for each test ---- */
 

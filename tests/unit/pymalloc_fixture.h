@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "../../heap/pymalloc_private.h"
+#include "../support/splitmix64.h"
 
 #define FIXTURE_HALF_BYTES ((uint64_t)64 << 20) /* little, for valgrind */
 
@@ -42,10 +43,7 @@ static inline int fixture_setup(void **state)
 
 static inline uint32_t fixture_random(struct fixture *fixture, uint32_t below)
 {
-    uint64_t z = (fixture->random += UINT64_C(0x9E3779B97F4A7C15));
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return (uint32_t)((z ^ z >> 31) % below);
+    return (uint32_t)(splitmix64(&fixture->random) % below);
 }
 
 static inline struct heap_stats fixture_figures(const struct pymalloc *pm)

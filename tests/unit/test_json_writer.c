@@ -11,26 +11,7 @@
 #include <jansson.h>
 
 #include "../../protocol/json_writer.h"
-
-static uint64_t random_state;
-
-/* splitmix64 */
-static uint64_t random_u64(void)
-{
-    uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-static int seed_random(void **state)
-{
-    (void)state;
-    const char *given = getenv("SEED");
-    random_state = given ? strtoull(given, NULL, 0) : 20240607;
-    printf("SEED=%llu\n", (unsigned long long)random_state);
-    return 0;
-}
+#include "random_fixture.h"
 
 static void expect_content(const struct out *out, const char *text)
 {
