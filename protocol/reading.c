@@ -17,6 +17,8 @@
 #include "rpc_internal.h"
 
 #define SLICE_US 300u /* of the GIL at a time */
+/* More than a slice writes.  To make room copies what is there, which takes longer than a slice: that is done between two. */
+#define SLICE_BYTES 524288u
 
 enum { GET_OBJECT, GET_DEPTH, GET_SHARED }; /* parameters */
 
@@ -74,6 +76,22 @@ static bool find(struct call *call, heap_ref *obj)
     return is_found;
 }
 
+/* Between two slices.  When there is no memory the next one will say so.  GIL: held, and given away. */
+static void end_slice(struct call *call)
+{
+    struct out *out = call->out;
+    size_t bytes = out->max != 0 && out->max - out->len < SLICE_BYTES ? out->max - out->len : SLICE_BYTES;
+    if (out->room - out->len < bytes) {
+        heap_leave(call->heap);
+        if (!out_reserve(out, bytes)) {
+            out_truncate(out, out->len);
+        }
+        heap_enter(call->heap);
+    } else {
+        heap_give_way(call->heap);
+    }
+}
+
 /* Writes the value.  GIL: held, and given away between the slices. */
 static bool write_slices(struct call *call, struct literal_writer *writer)
 {
@@ -87,7 +105,7 @@ static bool write_slices(struct call *call, struct literal_writer *writer)
         first = obj;
         progress = literal_writer_step(writer, obj, SLICE_US, &error);
         if (progress == LITERAL_GOES_ON) {
-            heap_give_way(call->heap);
+            end_slice(call);
             if (atomic_load_explicit(call->cancel, memory_order_relaxed)) {
                 return call_fail(call, HEAP_CANCELLED);
             }
