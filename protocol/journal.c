@@ -141,8 +141,8 @@ void journal_note_appended(struct rpc_service *service)
     atomic_store_explicit(&journal->appended, journal->handed + journal->log.len, memory_order_release);
 }
 
-/* The line that was written into journal->line takes its place in the log, at `at`. */
-static void append_line(struct rpc_service *service, size_t at)
+/* The line that was written into journal->line takes its place in the log, at `at`; is_seen: replies can tell of it. */
+static void append_line(struct rpc_service *service, size_t at, bool is_seen)
 {
     struct journal *journal = &service->journal;
     struct out *log = &journal->log, *line = &journal->line;
@@ -155,6 +155,9 @@ static void append_line(struct rpc_service *service, size_t at)
     }
     memcpy(log->data + at, line->data, line->len);
     log->len += line->len;
+    if (is_seen) {
+        atomic_store_explicit(&journal->seen, journal->handed + at + line->len, memory_order_release);
+    }
     give_back(line);
     journal_note_appended(service);
 }
@@ -173,7 +176,7 @@ static void tell_line(struct rpc_service *service, size_t start, size_t at)
         event_journal(service, line, start + JOURNAL_CRC_BYTES);
     }
     if (service->journal.is_on) {
-        append_line(service, at);
+        append_line(service, at, true);
     } else {
         give_back(line);
     }
@@ -199,7 +202,7 @@ static void end_effects(struct rpc_service *service)
     }
     out_char(line, '}');
     line_end(line, start);
-    append_line(service, journal->log.len);
+    append_line(service, journal->log.len, journal->effect == HEAP_EFFECT_FINALIZED);
 }
 
 static void on_effect(void *arg, enum heap_effect effect, uint64_t id, bool is_bound)
@@ -265,7 +268,7 @@ void journal_lease(struct rpc_service *service, struct rpc_session *session)
     size_t start = line_begin(&service->journal.line);
     line_write_lease(&service->journal.line, session);
     line_end(&service->journal.line, start);
-    append_line(service, service->journal.log.len); /* session.open is told instead: it has nothing of the token */
+    append_line(service, service->journal.log.len, true); /* session.open is told instead: it has nothing of the token */
 }
 
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
@@ -302,8 +305,8 @@ static bool reserve_line(struct journal *journal, size_t bytes)
     return false;
 }
 
-/* Whether what the request will change can be kept: the fault says why not. */
-static bool can_keep(struct call *call, const struct request *request)
+/* Whether what a request of so many bytes will change can be kept: the fault says why not. */
+static bool can_keep(struct call *call, size_t bytes)
 {
     struct journal *journal = &call->service->journal;
     /* Reads go on: those that give an id or a hold take from what is kept. */
@@ -313,12 +316,12 @@ static bool can_keep(struct call *call, const struct request *request)
                          "there was no memory to keep a change: nothing was changed; reads go on, and changes will when "
                          "heapd is started anew");
     }
-    if (!has_room(journal, request->bytes, kept)) {
+    if (!has_room(journal, bytes, kept)) {
         return fault_set(call->fault, RPC_UNAVAILABLE,
                          "the disk has no room for what is to be kept of a change: nothing was changed; reads go on, and "
                          "changes will when there is room");
     }
-    return reserve_line(journal, LINE_BYTES + (size_t)PER_BYTE * request->bytes) || fault_heap(call->fault, HEAP_MEMORY);
+    return reserve_line(journal, LINE_BYTES + (size_t)PER_BYTE * bytes) || fault_heap(call->fault, HEAP_MEMORY);
 }
 
 /* Whether a request that succeeded has done something that is to be there after a restart. */
@@ -351,6 +354,17 @@ static void tell_request(struct call *call, const uint64_t *ids, size_t count)
     }
 }
 
+bool journal_may_lease(struct call *call)
+{
+    return !call->service->journal.is_on || can_keep(call, 0);
+}
+
+/* A read goes on also when nothing can be kept, as long as it needs no id for an atom, and no hold. */
+static bool can_go_on(const struct call *call)
+{
+    return call->method->lasts == LASTS_IF_SEEN && !method_changes(call->method, call->args);
+}
+
 bool journal_attempt(struct call *call, const struct request *request)
 {
     struct journal *journal = &call->service->journal;
@@ -358,14 +372,20 @@ bool journal_attempt(struct call *call, const struct request *request)
     if (call->method->lasts == LASTS_BY_EFFECTS || (!journal->is_on && !may_be_kept)) {
         return reply_attempt(call, request);
     }
-    if (journal->is_on && may_be_kept && !can_keep(call, request)) {
-        return false;
+    if (journal->is_on && may_be_kept && !can_keep(call, request->bytes)) {
+        if (!can_go_on(call)) {
+            return false;
+        }
+        may_be_kept = false;
     }
     end_effects(call->service);
     journal->at = journal->log.len;
     uint64_t holds = heap_session_holds(call->session);
     heap_note_ids(call->heap, may_be_kept ? HEAP_NOTES_ALL : HEAP_NOTES_CONTAINERS);
     bool done = reply_attempt(call, request);
+    if (!done && !may_be_kept && is_kept(call->method) && call->fault->error == RPC_MEMORY_ERROR) {
+        (void)can_keep(call, request->bytes); /* it wanted an id: the fault says why there is none */
+    }
     size_t count;
     const uint64_t *ids = heap_noted_ids(call->heap, &count);
     if (done && may_be_kept && did_change(call, holds, count)) {
@@ -420,7 +440,7 @@ static void raise_generations(struct rpc_service *service)
     add_u64(line, ",\"end\":", journal->generations_end);
     out_char(line, '}');
     line_end(line, start);
-    append_line(service, journal->log.len); /* no change: nobody is told */
+    append_line(service, journal->log.len, false); /* no change: nobody is told */
     journal->generations_lsn = journal->handed + journal->log.len;
 }
 

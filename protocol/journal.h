@@ -58,6 +58,7 @@ struct journal {
     uint64_t handed;     /* LSN of what was handed over */
 
     _Atomic uint64_t appended; /* LSN of the last line */
+    _Atomic uint64_t seen;     /* LSN of the last one that a reply can tell of */
     _Atomic uint64_t durable;  /* LSN of what is on disk */
     _Atomic uint64_t room;     /* LSN up to which lines will find a place there; UINT64_MAX: however many */
     _Atomic bool waits;        /* effects were told since journal_hand_over() */
@@ -85,6 +86,8 @@ bool journal_reserve(struct rpc_service *service);
 
 /* reply_attempt() where a journal is kept or listened to: keeps and tells what the request did. */
 bool journal_attempt(struct call *call, const struct request *request);
+/* Whether the call may add a lease: as for a change, the fault says why not. */
+bool journal_may_lease(struct call *call);
 /* Tells listeners of a call that has succeeded and is not kept as a request: a collection, a setting. */
 void journal_tell(const struct call *call, uint64_t session);
 /* What was written since the last time goes to the host.  At the end of every hold of the GIL in which something may

@@ -4,7 +4,9 @@
  *                                    fence_free    fence_next
  *
  * A reply saw nothing younger than the last line there was when the server first asked for it; that line's LSN is its
- * fence.  Reads have one, too, or a client could see what a crash takes back.  When the fence is durable the bytes in
+ * fence.  Reads have one, too, or a client could see what a crash takes back.  Lines of what a collection swept are left
+ * out: where they are lost, the start sweeps the same again.  So these may wait for a disk that is full, and nobody with
+ * them.  When the fence is durable the bytes in
  * front of it are free, and what was written meanwhile gets the next one: so two numbers are enough.
  *
  * A message has a fence also when it has no reply: the server tells of it nevertheless.
@@ -29,7 +31,7 @@ static void open_fence(struct rpc_conn *conn)
 static void set_fence(struct rpc_conn *conn, size_t len)
 {
     struct journal *journal = &conn->thread->service->journal;
-    uint64_t lsn = atomic_load(&journal->appended);
+    uint64_t lsn = atomic_load(&journal->seen);
     conn->fence_next = len;
     conn->fence_lsn = lsn;
     conn->wants_fence = false;

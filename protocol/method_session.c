@@ -27,6 +27,9 @@ bool method_session_open(struct call *call)
 {
     struct rpc_session *session = call->conn->session;
     uint64_t lease_ms = (uint64_t)call->args[0].integer;
+    if (!journal_may_lease(call)) {
+        return false;
+    }
     if (!session_lease(call->service, session, lease_ms)) {
         return fault_set(call->fault, RPC_INTERNAL_ERROR, "the kernel gives no random bits for a token");
     }

@@ -38,8 +38,9 @@
 #define LOOK_MS UINT64_C(1000)
 /* A journal up to here is as good as a snapshot. */
 #define SNAPSHOT_LEAST_BYTES UINT64_C(67108864)
-/* Until a disk that was full is asked again. */
+/* Until a disk that was full is asked again, and how often when the daemon is to end. */
 #define AGAIN_MS 200u
+#define AGAIN_AT_END 10u
 /* For so long lines gather that no reply waits for. */
 #define GATHER_MS 2u
 
@@ -56,12 +57,13 @@ struct journal_thread {
     uint64_t told_ns;     /* when loading said last how far it is */
     uint64_t lines;       /* loaded, of all files before the one under way */
     bool was_full;        /* the log says so */
+    bool has_given_up;    /* the daemon ends, and there was no room for what was left */
     struct snapshot snapshot;
     uint64_t older_bytes;    /* of journals since the last snapshot, without the file under way */
     uint64_t snapshot_seen;  /* number of the last one that older_bytes knows of */
     uint64_t snapshot_least; /* below so many bytes there is none */
 
-    _Atomic bool stops;   /* no more loading */
+    _Atomic bool stops;   /* the daemon is to end */
     _Atomic unsigned state;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t woken;
@@ -231,16 +233,31 @@ static void look_for_room(struct journal_thread *journal)
     say_full(journal, journal->file.is_short);
 }
 
-static void write_piece(struct journal_thread *journal, const char *bytes, size_t len)
+/* The disk is full: changes are refused, and a while later it is asked again.  false: the daemon is to end, and that has
+ * been tried often enough. */
+static bool await_room(struct journal_thread *journal, unsigned *tries)
 {
+    say_full(journal, true);
+    rpc_journal_set_room(journal->server->service, 0);
+    *tries = atomic_load(&journal->stops) ? *tries + 1 : 0;
+    journal->has_given_up = *tries > AGAIN_AT_END;
+    uv_sleep(journal->has_given_up ? 0 : AGAIN_MS);
+    return !journal->has_given_up;
+}
+
+/* false: has_given_up. */
+static bool write_piece(struct journal_thread *journal, const char *bytes, size_t len)
+{
+    unsigned tries = 0;
     while (!journal_file_write(&journal->file, bytes, len)) {
         if (!is_full(errno)) {
             give_up(journal, "write");
         }
-        say_full(journal, true);
-        rpc_journal_set_room(journal->server->service, 0);
-        uv_sleep(AGAIN_MS);
+        if (!await_room(journal, &tries)) {
+            return false;
+        }
     }
+    return true;
 }
 
 static void make_durable(struct journal_thread *journal)
@@ -256,29 +273,31 @@ static void make_durable(struct journal_thread *journal)
     }
 }
 
-/* A snapshot has begun: the old file is complete, and what follows is for a new one. */
-static void change_file(struct journal_thread *journal, uint64_t number)
+/* A snapshot has begun: the old file is complete, and what follows is for a new one.  false: has_given_up. */
+static bool change_file(struct journal_thread *journal, uint64_t number)
 {
     char name[DATA_NAME_BYTES];
+    unsigned tries = 0;
     data_dir_name(name, DATA_JOURNAL, number);
     make_durable(journal);
     journal->older_bytes += journal->file.at;
     journal_file_close(&journal->file);
     for (bool has_complained = false; !journal_file_create(&journal->file, journal->dir.fd, name); has_complained = true) {
-        if (is_full(errno)) {
-            say_full(journal, true);
-            rpc_journal_set_room(journal->server->service, 0);
-        } else if (!is_scarce(errno)) {
+        if (!is_full(errno) && !is_scarce(errno)) {
             give_up(journal, "begin a file of");
-        } else if (!has_complained) {
+        }
+        if (!is_full(errno) && !has_complained) {
             log_write(&journal->server->log, LOG_ERROR, "cannot begin a file of the journal: %s; changes wait for it",
                       strerror(errno));
         }
-        uv_sleep(AGAIN_MS);
+        if (!await_room(journal, &tries)) {
+            return false;
+        }
     }
     journal->number = number;
     (void)journal_file_set_aside(&journal->file);
     atomic_store(&journal->snapshot.file_number, number);
+    return true;
 }
 
 /* When the journal has grown to twice the last snapshot, the next one is due. */
@@ -314,13 +333,16 @@ static bool write_lines(struct journal_thread *journal)
     if (bytes == NULL) {
         return false;
     }
-    if (number != journal->number) {
-        change_file(journal, number);
-    }
-    write_piece(journal, bytes, len);
+    bool is_written = !journal->has_given_up && (number == journal->number || change_file(journal, number)) &&
+                      write_piece(journal, bytes, len);
     rpc_journal_give_back(journal->server->service, bytes);
-    journal->written_lsn = lsn;
-    return true;
+    if (is_written) {
+        journal->written_lsn = lsn;
+    } else {
+        log_write(&journal->server->log, LOG_ERROR, "the disk of --data-dir is full: the last %zu bytes of the journal are lost%s",
+                  len, journal->policy == JOURNAL_ALWAYS ? "; nobody was told of what they say" : "");
+    }
+    return is_written;
 }
 
 /* Until the file is to be made durable, 0: now; where it is, or that is the kernel's business, until the next look. */
@@ -365,7 +387,9 @@ static bool begin_file(struct journal_thread *journal)
         return false;
     }
     look_for_room(journal);
-    write_lines(journal);
+    if (!write_lines(journal)) {
+        return false;
+    }
     make_durable(journal);
     if (!data_dir_sync(&journal->dir)) {
         log_write(log, LOG_ERROR, "cannot sync the data folder: %s", strerror(errno));
@@ -483,7 +507,7 @@ enum journal_state journal_state(const struct journal_thread *journal)
     return (enum journal_state)atomic_load(&journal->state);
 }
 
-void journal_destroy(struct journal_thread *journal)
+bool journal_destroy(struct journal_thread *journal)
 {
     atomic_store(&journal->stops, true);
     atomic_store(&journal->snapshot.cancel, true);
@@ -497,9 +521,11 @@ void journal_destroy(struct journal_thread *journal)
         pthread_mutex_unlock(&journal->mutex);
         uv_thread_join(&journal->thread);
     }
+    bool is_whole = !journal->has_given_up || journal->policy == JOURNAL_ALWAYS;
     journal_file_close(&journal->file);
     data_dir_close(&journal->dir);
     pthread_cond_destroy(&journal->woken);
     pthread_mutex_destroy(&journal->mutex);
     free(journal);
+    return is_whole;
 }

@@ -3,7 +3,7 @@
  *   journal_create   the folder is locked, and is known to hold a journal or nothing
  *   journal_start    the thread: loads everything, opens a new file, lets requests run; then writes, and makes durable as
  *                    the policy says, until
- *   journal_destroy  everything is on disk
+ *   journal_destroy  everything is on disk, as far as that had room
  */
 #ifndef HEAPD_SERVER_JOURNAL_H
 #define HEAPD_SERVER_JOURNAL_H
@@ -37,7 +37,7 @@ struct journal_thread *journal_create(struct server *server, struct reason *reas
 bool journal_start(struct journal_thread *journal, struct reason *reason);
 /* Any thread.  JOURNAL_FAILED: it has been logged; the daemon cannot go on. */
 enum journal_state journal_state(const struct journal_thread *journal);
-/* No thread runs requests any more. */
-void journal_destroy(struct journal_thread *journal);
+/* No thread runs requests any more.  Whether all that was acknowledged is on disk: that may have been full. */
+bool journal_destroy(struct journal_thread *journal);
 
 #endif

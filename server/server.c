@@ -459,7 +459,7 @@ static bool tear_down(struct server *server)
         clean &= io_thread_destroy(server->threads[--server->thread_count]);
     }
     if (server->journal != NULL) {
-        journal_destroy(server->journal);
+        clean &= journal_destroy(server->journal);
     }
     if (server->thread_count > 0) { /* the others, and the journal, wake it when they end */
         server->thread_count--;
