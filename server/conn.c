@@ -56,6 +56,8 @@
 #define STUCK_MS 1000u
 /* A connection that speaks HTTP sends so many pieces, of up to a quarter of a megabyte, in a turn. */
 #define ANSWER_ROUNDS 8u
+/* Of a connection in a turn when there is no more for all: many requests, but not much memory for ten thousand. */
+#define READ_LEAST 4096u
 /* How long a connection may go on talking when its last answer was sent. */
 #define LINGER_MS 1000u
 /* So many connections that were turned away may linger on a loop; the files set aside at the start cover them.
@@ -286,31 +288,42 @@ static bool say_farewell(struct conn *conn)
 
 /* ---- read ---- */
 
+/* How many bytes it may read now: what is left of the turn for all, or else a little once a turn, or those who send much
+ * would leave nothing to those who are behind them in the poll's order. */
+static size_t share_of(const struct conn *conn)
+{
+    const struct io_thread *thread = conn->thread;
+    if (thread->read_budget > 0) {
+        return INT32_MAX;
+    }
+    return conn->read_turn == thread->turn ? 0 : READ_LEAST;
+}
+
 static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *conn = handle->data;
     struct io_thread *thread = conn->thread;
-    size_t room = 0;
+    size_t room = 0, share = share_of(conn);
     char *bytes = NULL;
     if (conn->rpc == NULL) {
         bytes = thread->discard;
-        room = sizeof thread->discard;
-    } else if (thread->read_budget > 0 && conn->tls != NULL) {
+        room = share = sizeof thread->discard;
+    } else if (share > 0 && conn->tls != NULL) {
         bytes = thread->tls_input;
         room = sizeof thread->tls_input;
-    } else if (thread->read_budget > 0 && conn->http != NULL) {
+    } else if (share > 0 && conn->http != NULL) {
         bytes = thread->http_input;
         room = sizeof thread->http_input;
-    } else if (thread->read_budget > 0) {
+    } else if (share > 0) {
         bytes = rpc_conn_buffer(conn->rpc, suggested, &room);
     }
-    *buf = uv_buf_init(bytes, bytes == NULL ? 0 : (unsigned)(room < INT32_MAX ? room : INT32_MAX));
+    *buf = uv_buf_init(bytes, bytes == NULL ? 0 : (unsigned)(room < share ? room : share));
 }
 
 /* Nothing could be read for want of room: in this turn, or in memory. */
 static void on_no_room(struct conn *conn)
 {
-    if (conn->thread->read_budget > 0) {
+    if (share_of(conn) > 0) {
         conn_close(conn, LOG_WARNING, "no memory for its input");
     } else {
         io_thread_want_run(conn->thread);
@@ -346,6 +359,7 @@ static void on_bytes(struct conn *conn, const char *bytes, size_t n)
     thread->bytes_in += n;
     step_note_input(thread, conn);
     thread->read_budget -= n < thread->read_budget ? n : thread->read_budget;
+    conn->read_turn = thread->turn;
     conn->active_ms = uv_now(&thread->loop);
     conn->has_spoken = true;
     if (conn->http != NULL) {

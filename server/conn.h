@@ -32,6 +32,7 @@ struct conn {
     uint64_t opened_ms; /* loop time */
     uint64_t active_ms; /* loop time of the last byte in or out */
     size_t unfinished;  /* bytes of a line that is not whole, as they are in the thread's sum */
+    uint32_t read_turn;   /* of the thread: it has read something in that one */
     uint32_t asked_round; /* of step.c: bytes have come since that slice */
     struct first_line first_line;
     bool is_tcp;

@@ -13,9 +13,9 @@
  *
  *   relieve    when unfinished lines are too long in sum, the connections that have most for longest are closed
  *
- * A turn reads READ_BUDGET at most, over all connections: what it parses waits in memory until it has run.
- * A connection that wants to read beyond that is given no room, which libuv reports as UV_ENOBUFS, and its
- * bytes stay in the kernel until the next turn.
+ * A turn reads READ_BUDGET over all connections, and a little more from those that come too late for it: what it parses
+ * waits in memory until it has run.  A connection that wants to read beyond that is given no room, which libuv reports as
+ * UV_ENOBUFS, and its bytes stay in the kernel until the next turn.
  *
  * Start at on_check().
  */
@@ -28,8 +28,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Enough to fill any socket buffer's worth of several connections; the memory of a turn is a small multiple. */
-#define READ_BUDGET (4u * 1024u * 1024u)
+/* A millisecond's worth, or nobody else is heard for longer; the memory of a turn is a small multiple. */
+#define READ_BUDGET (1024u * 1024u)
 #define PACE_MS 20u
 /* No handler recurses deeper than a request nests, and libuv and jansson need little. */
 #define STACK_BYTES (1024u * 1024u)
@@ -281,6 +281,7 @@ static void run(struct io_thread *thread)
     }
     arm_held(thread);
     thread->read_budget = READ_BUDGET;
+    thread->turn++;
     rpc_service_count_bytes(thread->server->service, thread->bytes_in, thread->bytes_out);
     thread->bytes_in = thread->bytes_out = 0;
 }
@@ -385,6 +386,7 @@ struct io_thread *io_thread_create(struct server *server, bool is_main)
     thread->server = server;
     thread->is_main = is_main;
     thread->read_budget = READ_BUDGET;
+    thread->turn = 1; /* no connection has read in it */
     thread->rpc = rpc_thread_create(server->service, thread);
     if (thread->rpc == NULL) {
         goto fail_rpc;

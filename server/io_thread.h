@@ -56,6 +56,7 @@ struct io_thread {
     unsigned dismissed;           /* connections of `conns` that were turned away */
     bool wants_run;               /* rpc_thread_run() has something to do */
     size_t read_budget;           /* bytes that this turn may still read */
+    uint32_t turn;                /* counts them, as far as they ran something */
     size_t unfinished;            /* the sum over `conns` of theirs */
     uint64_t bytes_in, bytes_out; /* of this turn */
     char discard[4096];           /* what refused connections say is read into here */
