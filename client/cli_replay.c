@@ -501,23 +501,13 @@ static bool send_line(struct replay *replay, const struct cli_trace_line *line, 
     return true;
 }
 
-/* What a session does with itself here is the replay's business. */
-static bool is_of_session(struct replay *replay, const struct cli_trace_line *line)
-{
-    struct actor *actor = find_actor(replay, line->session);
-    if (strcmp(line->method, "session.open") == 0 && actor != NULL) {
-        actor->is_leased = true;
-    }
-    return strncmp(line->method, "session.", 8) == 0;
-}
-
 static bool replay_request(struct replay *replay)
 {
     const struct cli_trace_line *line = &replay->trace.line;
     const struct cli_method *method = cli_table_find(replay->session->table, line->method);
     uint64_t unknown = 0;
-    if (is_of_session(replay, line)) {
-        return true;
+    if (strncmp(line->method, "session.", 8) == 0) {
+        return true; /* the line of what it did to holds tells more */
     }
     if (replay->current == NULL || replay->current->number != line->session) {
         if (!settle(replay) || (replay->current = need_actor(replay, line->session)) == NULL) {

@@ -268,7 +268,7 @@ void journal_lease(struct rpc_service *service, struct rpc_session *session)
     size_t start = line_begin(&service->journal.line);
     line_write_lease(&service->journal.line, session);
     line_end(&service->journal.line, start);
-    append_line(service, service->journal.log.len, true); /* session.open is told instead: it has nothing of the token */
+    append_line(service, service->journal.log.len, true); /* not told: it has something of the token */
 }
 
 void journal_merge(struct rpc_service *service, struct rpc_session *from, struct rpc_session *to)
