@@ -502,6 +502,7 @@ bool journal_begin_file(struct rpc_service *service, uint64_t number)
     }
     pthread_mutex_unlock(&journal->mutex);
     if (is_free) {
+        journal->before = journal->loaded + journal->handed;
         line_write_header(&journal->log, service, "journal", number, false);
         journal_note_appended(service);
         journal_hand_over(service);

@@ -55,6 +55,8 @@ struct journal {
     uint32_t generations_first; /* new ids have one from here on */
     uint32_t generations_end; /* no id reaches it before a line has raised it */
     uint64_t generations_lsn; /* that line; 0: none is under way */
+    uint64_t loaded;     /* bytes of lines in the files that were loaded */
+    uint64_t before;     /* bytes of lines in all files before the newest */
     uint64_t handed;     /* LSN of what was handed over */
 
     _Atomic uint64_t appended; /* LSN of the last line */

@@ -163,6 +163,8 @@ void line_write_header(struct out *out, struct rpc_service *service, const char 
     out_json_string(out, service->heap_token, strlen(service->heap_token));
     out_text(out, ",\"number\":");
     out_u64(out, number);
+    out_text(out, ",\"before\":");
+    out_u64(out, service->journal.before);
     out_text(out, is_restart ? ",\"restart\":true" : "");
     out_text(out, ",\"generations\":");
     out_u64(out, service->journal.generations_end);

@@ -1,8 +1,9 @@
 /* journal_line.h -- the lines of a journal: what stands in each.
  *
- *   {"heapd":"journal","version":1,"heap":"6f1d..","number":2,"restart":true,"generations":32}    the first of a file
- *   {"session":3,"method":"create","params":[[1,[2]],"a"],"ids":[17,2]}                           a request
- *   {"effect":"swept","ids":[5,3,90,1]}                                                           what no request did
+ *   {"heapd":"journal","version":2,"heap":"6f1d..","number":2,"before":4711,"restart":true,"generations":32}
+ *                                                                              the first of a file, and no other one
+ *   {"session":3,"method":"create","params":[[1,[2]],"a"],"ids":[17,2]}        a request
+ *   {"effect":"swept","ids":[5,3,90,1]}                                        what no request did
  *
  * A request is one of the protocol, in its short form: by position, an optional parameter that was left out is null.
  * `"notification":true` follows where it was one.  `ids` are the new ids it gave, in the order in which it gave them:
@@ -10,17 +11,20 @@
  *
  * Effects are `finalized` (with "bound"), `unaimed`, `swept`, `kept` of ids, as enum heap_effect says; `released` of a
  * session; `merged` of a session `into` another; `leased` of a session, with "lease_ms" and "token", the SHA-256 of the
- * token; `generations` with "end", below which ids stay until the next such line; `durable` with "offset", up to which
- * the file was on disk when the line was written.
+ * token; `generations` with "end", below which ids stay until the next such line.
  *
- * `restart`: the daemon had ended before; sessions without a lease were gone.
+ * `{"effect":"durable","offset":4000,"at":4096}` is a mark, which the writer of the file puts between the others: up to
+ * "offset" the file was on disk when it was written, and the mark itself begins at "at".
+ *
+ * `restart`: the daemon had ended before; sessions without a lease were gone.  `before`: bytes of all lines but marks in
+ * the files that came before, since the first one.  It, and "at", tell when whole lines are missing.
  */
 #ifndef HEAPD_PROTOCOL_JOURNAL_LINE_H
 #define HEAPD_PROTOCOL_JOURNAL_LINE_H
 
 #include "journal.h"
 
-#define JOURNAL_VERSION 1
+#define JOURNAL_VERSION 2
 /* `CRC ` in front of a line's text. */
 #define JOURNAL_CRC_BYTES 9u
 
@@ -52,7 +56,9 @@ const char *line_effect_word(enum heap_effect effect);
 
 /* The heap's session of that number, made if it is missing; NULL: no memory. */
 struct heap_session *replay_session(struct replay *replay, uint64_t number);
-/* A line of a journal, without its checksum and newline, happens.  false: *why says why not. */
+/* The lines that follow are of that snapshot. */
+void replay_begin_snapshot(struct replay *replay, struct rpc_load_file *file);
+/* The line at file->good, without its checksum and newline, happens.  false: *why says why not. */
 bool replay_line(struct replay *replay, const char *text, size_t len, const char **why);
 
 #endif

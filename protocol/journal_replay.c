@@ -7,7 +7,8 @@
  *                       into the journal, behind a first line that says `restart`, so that it is repeated the next time
  *
  * A line that is not sound is torn, and so the end, unless a later line says that the file was on disk beyond it: then
- * the file has been damaged, and nothing is loaded that might miss something.
+ * the file has been damaged, and nothing is loaded that might miss something.  Whole lines that are missing show, too: a
+ * mark says where it is written, a first line how many bytes of lines were in the files before.
  *
  * The GIL is held by one thread from rpc_journal_load() to rpc_journal_open(); nobody else wants it meanwhile.
  * Start at load_line().
@@ -15,6 +16,7 @@
 #include "journal_line.h"
 #include "rpc_internal.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,11 +37,11 @@ struct replay_session {
 
 /* What is read of a line; what is not there is 0. */
 struct replay_line {
-    uint64_t session, into, lease_ms, end, offset, number;
-    struct json_string effect, token, heap;
+    uint64_t session, into, lease_ms, end, offset, at, number;
+    struct json_string effect, token, heap, kind;
     const struct method *method;
-    bool is_notification, is_bound, is_restart, is_header;
-    uint64_t version, generations;
+    bool is_notification, is_bound, is_restart, is_header, has_before;
+    uint64_t version, generations, before;
 };
 
 struct replay {
@@ -52,9 +54,15 @@ struct replay {
     method_arg args[METHOD_PARAMS_MAX];
     struct fault fault;
     uint64_t generations; /* no id has reached it */
-    uint64_t durable;     /* offset in the file under way that was on disk for sure */
+    struct rpc_load_file *file; /* under way */
+    size_t sure;          /* up to here it misses nothing */
+    uint64_t count;       /* bytes of lines, marks left out, in this file and all before it */
+    uint64_t last_number, last_good; /* the file before it, and how far that goes; number 0: there is none */
+    bool is_mark, is_misplaced;      /* the line under way is a mark; which is not where it was written */
+    bool is_snapshot;     /* that file */
     struct replay_session *sessions[SESSION_BUCKETS_REPLAY];
-    const char *why;     /* of a line that cannot be repeated */
+    const char *why;      /* of a line that cannot be repeated */
+    char text[RPC_REASON_BYTES / 2]; /* where that is put together */
 };
 
 /* ---- reading a line ---- */
@@ -164,9 +172,16 @@ static bool read_member(struct replay *replay, struct replay_line *line, struct 
     if (json_string_is(name, "offset")) {
         return scan_u64(cursor, &line->offset);
     }
+    if (json_string_is(name, "at")) {
+        return scan_u64(cursor, &line->at);
+    }
     if (json_string_is(name, "heapd")) {
-        line->is_header = scan_string(cursor, &text) && (json_string_is(&text, "journal") || json_string_is(&text, "snapshot"));
+        line->is_header = scan_string(cursor, &line->kind);
         return line->is_header;
+    }
+    if (json_string_is(name, "before")) {
+        line->has_before = scan_u64(cursor, &line->before);
+        return line->has_before;
     }
     if (json_string_is(name, "version")) {
         return scan_u64(cursor, &line->version);
@@ -370,15 +385,52 @@ static bool repeat_effect(struct replay *replay, const struct replay_line *line)
         return true;
     }
     if (json_string_is(word, "durable")) {
-        return true;
+        size_t place = replay->file->good;
+        replay->is_mark = true;
+        replay->is_misplaced = line->at != place || line->offset > place;
+        return !replay->is_misplaced || say(replay, "it is a mark of another place");
     }
     return say(replay, "it tells of an effect that this version does not know");
 }
 
-static bool repeat_header(struct replay *replay, const struct replay_line *line)
+/* The files before it hold other lines than were written to them. */
+static bool say_count(struct replay *replay, const struct replay_line *line)
 {
+    int len = snprintf(replay->text, sizeof(replay->text),
+                       "%" PRIu64 " bytes of lines were written to the files before this one, and %" PRIu64 " are there",
+                       line->before, replay->count);
+    if (replay->last_number != 0) {
+        snprintf(replay->text + len, sizeof(replay->text) - (size_t)len,
+                 "; of number %" PRIu64 ", the last of them, %" PRIu64 " bytes are left", replay->last_number,
+                 replay->last_good);
+    }
+    return say(replay, replay->text);
+}
+
+/* Whether the file is the one that belongs here. */
+static bool check_header(struct replay *replay, const struct replay_line *line, const char *kind)
+{
+    const char *heap = replay->service->heap_token;
     if (line->version != JOURNAL_VERSION) {
         return say(replay, "the file is of another version of heapd");
+    }
+    if (!line->has_before || !json_string_equals(&line->kind, kind, strlen(kind))) {
+        return say(replay, "it is not the first line of such a file");
+    }
+    if (!json_string_equals(&line->heap, heap, strlen(heap))) {
+        return say(replay, "the file is of another heap");
+    }
+    return line->number == replay->file->number || say(replay, "the file is of another number than its name");
+}
+
+static bool repeat_header(struct replay *replay, const struct replay_line *line)
+{
+    if (replay->is_snapshot) {
+        replay->count = line->before;
+    }
+    if (!check_header(replay, line, replay->is_snapshot ? "snapshot" : "journal") ||
+        (replay->count != line->before && !say_count(replay, line))) {
+        return false;
     }
     if (line->is_restart) {
         end_sessions(replay, false);
@@ -390,9 +442,14 @@ static bool repeat_header(struct replay *replay, const struct replay_line *line)
 static bool load_line(struct replay *replay, const char *text, size_t len)
 {
     struct replay_line line;
+    bool is_first = replay->file->good == 0;
     replay->why = "it is no line that this version knows";
+    replay->is_mark = replay->is_misplaced = false;
     if (!read_line(replay, &line, text, len)) {
         return false;
+    }
+    if (line.is_header != is_first) {
+        return say(replay, is_first ? "it is not the first line of a file" : "the first line of a file stands here");
     }
     if (line.method != NULL) {
         return repeat_request(replay, &line);
@@ -404,6 +461,12 @@ struct heap_session *replay_session(struct replay *replay, uint64_t number)
 {
     const struct replay_session *session = need_session(replay, number);
     return session == NULL ? NULL : session->heap;
+}
+
+void replay_begin_snapshot(struct replay *replay, struct rpc_load_file *file)
+{
+    replay->file = file;
+    replay->is_snapshot = true;
 }
 
 bool replay_line(struct replay *replay, const char *text, size_t len, const char **why)
@@ -465,6 +528,19 @@ static bool look_up(struct rpc_load_file *file)
     return file->cancel == NULL || !atomic_load_explicit(file->cancel, memory_order_relaxed);
 }
 
+/* A line of so many bytes has happened. */
+static void note_line(struct replay *replay, size_t bytes)
+{
+    if (replay->is_mark) {
+        replay->sure = replay->file->good + bytes;
+    } else {
+        replay->count += bytes;
+    }
+    if (replay->turn->blocks->used > 0) {
+        turn_reset(replay->turn);
+    }
+}
+
 static enum rpc_load load(struct replay *replay, struct rpc_load_file *file)
 {
     const char *p = file->bytes, *end = p + file->len;
@@ -479,12 +555,14 @@ static enum rpc_load load(struct replay *replay, struct rpc_load_file *file)
             return RPC_LOAD_FAILED;
         }
         if (!load_line(replay, p + JOURNAL_CRC_BYTES, len - JOURNAL_CRC_BYTES)) {
+            if (replay->is_misplaced) {
+                file->good = replay->sure;
+                return RPC_LOAD_DAMAGED;
+            }
             snprintf(file->why, sizeof(file->why), "the line at byte %zu cannot be repeated: %s", file->good, replay->why);
             return RPC_LOAD_FAILED;
         }
-        if (replay->turn->blocks->used > 0) {
-            turn_reset(replay->turn);
-        }
+        note_line(replay, len + 1);
     }
     file->good = file->len;
     return RPC_LOADED;
@@ -495,9 +573,14 @@ enum rpc_load rpc_journal_load(struct rpc_service *service, struct rpc_load_file
     struct replay *replay = service->journal.replay;
     file->good = 0;
     file->lines = 0;
+    replay->file = file;
+    replay->is_snapshot = false;
+    replay->sure = 0;
     heap_enter(service->heap);
     enum rpc_load result = load(replay, file);
     heap_leave(service->heap);
+    replay->last_number = file->number;
+    replay->last_good = file->good;
     return result;
 }
 
@@ -614,6 +697,7 @@ bool rpc_journal_open(struct rpc_service *service, uint64_t number)
     struct heap_collection collection;
     heap_enter(heap);
     begin_generations(service, replay->generations);
+    journal->loaded = journal->before = replay->count;
     line_write_header(&journal->log, service, "journal", number, number > 1);
     if (journal->log.failed || !journal_reserve(service)) { /* what follows would be lost */
         heap_leave(heap);
@@ -651,13 +735,15 @@ void rpc_journal_start(struct rpc_service *service)
     pthread_mutex_unlock(&service->mutex);
 }
 
-size_t rpc_journal_mark(char mark[RPC_JOURNAL_MARK_BYTES], uint64_t offset)
+size_t rpc_journal_mark(char mark[RPC_JOURNAL_MARK_BYTES], uint64_t offset, uint64_t at)
 {
     struct out out;
     out_init(&out, 0);
     size_t start = line_begin(&out), len;
     out_text(&out, "{\"effect\":\"durable\",\"offset\":");
     out_u64(&out, offset);
+    out_text(&out, ",\"at\":");
+    out_u64(&out, at);
     out_char(&out, '}');
     line_end(&out, start);
     len = out.failed ? 0 : out.len;

@@ -211,7 +211,7 @@ static bool read_line(struct snapshot_line *line, const char *text, size_t len)
     line->is_effect = json_string_is(&name, "effect");
     line->is_header = json_string_is(&name, "heapd");
     line->is_end = json_string_is(&name, "end");
-    if (line->is_effect || line->is_header || line->is_end) {
+    if (line->is_effect || line->is_header) {
         return true;
     }
     if (!scan_u64(&cursor, &line->id)) {
@@ -671,7 +671,7 @@ static bool add_holds(struct restore *restore, const struct snapshot_line *line,
 
 static bool pass_rest(struct restore *restore, const struct snapshot_line *line)
 {
-    if (line->is_effect || line->is_header) {
+    if (line->is_effect) {
         return replay_line(restore->replay, line->text, line->text_len, &restore->why);
     }
     heap_ref obj = is_kind(line, "atom") ? label_find(&restore->labels, (uint32_t)line->id)
@@ -703,9 +703,13 @@ static bool pass_let_go(struct restore *restore, const struct snapshot_line *lin
 
 /* ---- passes over the file ---- */
 
-static bool take_line(struct restore *restore, const struct snapshot_line *line)
+static bool take_line(struct restore *restore, const struct snapshot_line *line, const struct rpc_load_file *file)
 {
-    if (restore->pass != PASS_REST && (line->is_effect || line->is_header)) {
+    bool is_first = file->good == 0;
+    if (line->is_header || is_first) {
+        return restore->pass != PASS_MAKE || replay_line(restore->replay, line->text, line->text_len, &restore->why);
+    }
+    if (line->is_effect && restore->pass != PASS_REST) {
         return true;
     }
     switch (restore->pass) {
@@ -737,7 +741,7 @@ static bool is_wanted(struct rpc_load_file *file)
     return file->cancel == NULL || !atomic_load_explicit(file->cancel, memory_order_relaxed);
 }
 
-/* All lines once.  The first pass looks at their checksums. */
+/* All lines once.  The first pass looks at their checksums.  The last one says how many bytes are in front of it. */
 static enum rpc_load go_through(struct restore *restore, struct rpc_load_file *file)
 {
     const char *p = file->bytes, *end = p + file->len, *newline;
@@ -755,14 +759,18 @@ static enum rpc_load go_through(struct restore *restore, struct rpc_load_file *f
         }
         restore->why = "it is no line that this version knows";
         p += JOURNAL_CRC_BYTES;
-        if (!read_line(&line, p, (size_t)(newline - p)) || (!line.is_end && !take_line(restore, &line))) {
+        if (!read_line(&line, p, (size_t)(newline - p)) || (!line.is_end && !take_line(restore, &line, file))) {
             return RPC_LOAD_FAILED;
         }
         if (restore->turn->blocks->used > 0) {
             turn_reset(restore->turn);
         }
     }
-    return line.is_end ? RPC_LOADED : RPC_LOAD_DAMAGED;
+    if (line.is_end && line.id != file->good) {
+        restore->why = "lines in front of it are missing, or are too many";
+        return RPC_LOAD_FAILED;
+    }
+    return line.is_end && p == end ? RPC_LOADED : RPC_LOAD_DAMAGED;
 }
 
 /* What a pass leaves to be done when it has seen all lines.  *again: it is to see them once more. */
@@ -801,12 +809,14 @@ enum rpc_load rpc_snapshot_load(struct rpc_service *service, struct rpc_load_fil
 {
     struct restore restore = {.replay = service->journal.replay, .service = service, .heap = service->heap};
     restore.turn = turn_create();
+    file->good = 0;
     file->lines = 0;
     if (restore.turn == NULL) {
         snprintf(file->why, sizeof(file->why), "there is no memory");
         return RPC_LOAD_FAILED;
     }
     out_init(&restore.text, 0);
+    replay_begin_snapshot(restore.replay, file);
     heap_enter(service->heap);
     enum rpc_load result = restore_all(&restore, file);
     heap_leave(service->heap);

@@ -34,6 +34,7 @@ struct rpc_snapshot {
     struct out line;    /* of the container in hand */
     uint64_t *labelled; /* atoms that have a line; address space, used as far as it is touched */
     uint64_t *nameless; /* atoms that had no id at t0, as far as they were met: they may have one by now */
+    uint64_t written;   /* bytes that the host has taken */
     bool is_failed;
 };
 
@@ -400,9 +401,13 @@ static void write_garbage(struct rpc_snapshot *snapshot)
     runs_fini(&runs);
 }
 
-/* Sessions that go on are known to the journal from here on by what they hold. */
+/* The journal's file begins first: the header says what was in front of it.  Sessions that go on are known to that file by
+ * what they hold. */
 static bool write_moment(struct rpc_snapshot *snapshot, uint64_t number)
 {
+    if (!journal_begin_file(snapshot->service, number)) {
+        return false;
+    }
     line_write_header(&snapshot->lines, snapshot->service, "snapshot", number, false);
     heap_each_immortal(snapshot->heap, on_immortal, snapshot);
     write_leases(snapshot);
@@ -451,7 +456,7 @@ struct rpc_snapshot *rpc_snapshot_begin(struct rpc_service *service, uint64_t nu
     pthread_mutex_lock(&service->walk_mutex); /* one walk at a time */
     if (heap_enter_still(service->heap, cancel)) {
         snapshot->walk = service->journal.is_on ? heap_snapshot_begin(service->heap, on_object, snapshot) : NULL;
-        if (snapshot->walk != NULL && !(write_moment(snapshot, number) && journal_begin_file(service, number))) {
+        if (snapshot->walk != NULL && !write_moment(snapshot, number)) {
             heap_snapshot_end(snapshot->walk);
             snapshot->walk = NULL;
         }
@@ -471,13 +476,16 @@ enum rpc_snapshot_progress rpc_snapshot_step(struct rpc_snapshot *snapshot, char
     bool is_done = heap_snapshot_step(snapshot->walk);
     if (is_done) {
         struct out *out = &snapshot->lines;
+        uint64_t before = snapshot->written + out->len;
         size_t start = line_begin(out);
-        out_text(out, "{\"end\":true}");
+        add_u64(out, "{\"end\":", before);
+        out_char(out, '}');
         line_end(out, start);
     }
     bool is_failed = snapshot->is_failed || snapshot->lines.failed;
     *bytes = snapshot->lines.data;
     *len = snapshot->lines.len;
+    snapshot->written += *len;
     out_init(&snapshot->lines, 0);
     heap_leave(snapshot->heap);
     return is_failed ? RPC_SNAPSHOT_FAILED : is_done ? RPC_SNAPSHOT_DONE : RPC_SNAPSHOT_GOES_ON;

@@ -331,13 +331,14 @@ bool rpc_journal_read_header(struct rpc_journal_header *header, const char *byte
 enum rpc_load {
     RPC_LOADED,
     RPC_LOAD_TORN,    /* the lines from `good` on were never whole: the host cuts them off */
-    RPC_LOAD_DAMAGED, /* there is damage at `good`, of what was whole */
+    RPC_LOAD_DAMAGED, /* there is damage at `good` or soon behind it, of what was whole */
     RPC_LOAD_FAILED   /* `why` */
 };
 /* One file.  64 bytes behind the last must be readable. */
 struct rpc_load_file {
     const char *bytes;
     size_t len;
+    uint64_t number;    /* its first line must say so, too */
     bool is_last;       /* of the files: its end may be torn */
     const _Atomic bool *cancel;
     void (*progress)(void *arg, size_t done, uint64_t lines); /* now and then */
@@ -377,9 +378,9 @@ void rpc_snapshot_end(struct rpc_snapshot *snapshot);
 /* Such a file, first of all.  Result as rpc_journal_load(), never torn. */
 enum rpc_load rpc_snapshot_load(struct rpc_service *service, struct rpc_load_file *file);
 
-/* A line that says up to which byte its file is on disk; returns its length. */
-#define RPC_JOURNAL_MARK_BYTES 80
-size_t rpc_journal_mark(char line[RPC_JOURNAL_MARK_BYTES], uint64_t offset);
+/* A line, to be written at byte `at` of its file, that says up to which byte that is on disk; returns its length. */
+#define RPC_JOURNAL_MARK_BYTES 96
+size_t rpc_journal_mark(char line[RPC_JOURNAL_MARK_BYTES], uint64_t offset, uint64_t at);
 
 /* ---- the method table, for tools that print it ---- */
 

@@ -219,6 +219,20 @@ void data_dir_unmap(struct data_map *map)
     munmap(map->base, map->mapped);
 }
 
+bool data_dir_sync_file(const struct data_dir *dir, enum data_kind kind, uint64_t number)
+{
+    char name[DATA_NAME_BYTES];
+    data_dir_name(name, kind, number);
+    int fd = openat(dir->fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    int error = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = error;
+    return ok;
+}
+
 bool data_dir_cut(const struct data_dir *dir, enum data_kind kind, uint64_t number, size_t len, struct reason *reason)
 {
     char name[DATA_NAME_BYTES];

@@ -45,6 +45,8 @@ struct data_map {
 bool data_dir_map(struct data_map *map, const struct data_dir *dir, enum data_kind kind, uint64_t number,
                   struct reason *reason);
 void data_dir_unmap(struct data_map *map);
+/* What was read of the file is on disk: the next one relies on it.  false: errno. */
+bool data_dir_sync_file(const struct data_dir *dir, enum data_kind kind, uint64_t number);
 /* Cuts the file off behind its first `len` bytes, for good. */
 bool data_dir_cut(const struct data_dir *dir, enum data_kind kind, uint64_t number, size_t len, struct reason *reason);
 

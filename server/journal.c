@@ -134,8 +134,9 @@ static bool judge_file(struct journal_thread *journal, enum rpc_load result, con
         }
         return true;
     case RPC_LOAD_DAMAGED:
-        log_write(log, LOG_ERROR, "%s is damaged at byte %zu: what follows there cannot be trusted; restore the folder from "
-                  "a copy, or cut the file off at that byte to go on with what was before", name, file->good);
+        log_write(log, LOG_ERROR, "%s is damaged at byte %zu or behind it: restore the folder from a copy%s%s", name,
+                  file->good, kind == DATA_SNAPSHOT ? "" : "; or, to go on with what was before, cut the file off at that byte",
+                  kind == DATA_SNAPSHOT || file->is_last ? "" : " and remove those of a greater number");
         return false;
     case RPC_LOAD_FAILED:
         if (!atomic_load(&journal->stops)) {
@@ -159,6 +160,7 @@ static bool load_file(struct journal_thread *journal, enum data_kind kind, uint6
     }
     struct rpc_load_file file = {.bytes = map.bytes,
                                  .len = map.len,
+                                 .number = number,
                                  .is_last = is_last,
                                  .cancel = &journal->stops,
                                  .progress = on_progress,
@@ -188,6 +190,10 @@ static bool load_all(struct journal_thread *journal)
         if (!load_file(journal, DATA_JOURNAL, number, number == dir->last)) {
             return false;
         }
+    }
+    if (dir->last != 0 && !data_dir_sync_file(dir, DATA_JOURNAL, dir->last)) {
+        log_write(&journal->server->log, LOG_ERROR, "cannot sync the newest file of the data folder: %s", strerror(errno));
+        return false;
     }
     log_write(&journal->server->log, LOG_INFO, "loaded %" PRIu64 " lines in %.1f s", journal->lines,
               (double)(uv_hrtime() - began_ns) / 1e9);
@@ -441,10 +447,12 @@ static bool read_heap_string(struct journal_thread *journal, char heap[RPC_JOURN
     struct data_map map;
     char why[RPC_REASON_BYTES];
     *heap = '\0';
-    for (uint64_t number = dir->first; number != 0 && number <= dir->last && *heap == '\0'; number++) {
-        if (!data_dir_map(&map, dir, DATA_JOURNAL, number, reason)) {
+    enum data_kind kind = dir->has_snapshot ? DATA_SNAPSHOT : DATA_JOURNAL;
+    for (uint64_t number = dir->first; number != 0 && number <= dir->last && *heap == '\0'; kind = DATA_JOURNAL) {
+        if (!data_dir_map(&map, dir, kind, number, reason)) {
             return false;
         }
+        number += kind == DATA_JOURNAL;
         if (rpc_journal_read_header(&header, map.bytes, map.len, why)) {
             memcpy(heap, header.heap, sizeof header.heap);
         }

@@ -48,7 +48,7 @@ static bool mark(struct journal_file *file, uint64_t *at)
     if (file->durable <= file->marked || file->is_short) {
         return true;
     }
-    size_t len = rpc_journal_mark(line, file->durable);
+    size_t len = rpc_journal_mark(line, file->durable, *at);
     if (!write_at(file->fd, line, len, *at)) {
         return false;
     }

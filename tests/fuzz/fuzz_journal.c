@@ -15,9 +15,11 @@
 #include "../../protocol/crc32c.h"
 
 #define READABLE 64 /* bytes behind a file, as rpc.h demands */
+#define HEAP "0123456789abcdef0123456789abcdef"
 #define FIRST_LINE(kind)                                                                                      \
-    "{\"heapd\":\"" kind "\",\"version\":1,\"heap\":\"0123456789abcdef0123456789abcdef\",\"number\":1,"         \
-    "\"generations\":32}\n"
+    "{\"heapd\":\"" kind "\",\"version\":2,\"heap\":\"" HEAP "\",\"number\":1,\"before\":0,\"generations\":32}\n"
+/* The last line of a snapshot: it says how many bytes are in front of it. */
+#define LAST_LINE "{\"end\":"
 
 struct text {
     char *bytes;
@@ -38,16 +40,20 @@ static void add(struct text *text, const char *bytes, size_t len)
     memset(text->bytes + text->len, 0, READABLE);
 }
 
-/* Each line with its checksum in front. */
+/* Each line with its checksum in front; what a last one says is made right, or few snapshots would be whole. */
 static void add_stamped(struct text *text, const char *lines, size_t len)
 {
     while (len > 0) {
         const char *newline = memchr(lines, '\n', len);
         size_t n = newline != NULL ? (size_t)(newline - lines) : len;
-        char crc[10];
-        snprintf(crc, sizeof(crc), "%08x ", crc32c(lines, n));
+        char crc[10], last[40];
+        bool is_last = n >= strlen(LAST_LINE) && memcmp(lines, LAST_LINE, strlen(LAST_LINE)) == 0;
+        size_t last_len = (size_t)snprintf(last, sizeof(last), LAST_LINE "%zu}", text->len);
+        const char *line = is_last ? last : lines;
+        size_t len_of_line = is_last ? last_len : n;
+        snprintf(crc, sizeof(crc), "%08x ", crc32c(line, len_of_line));
         add(text, crc, 9);
-        add(text, lines, n);
+        add(text, line, len_of_line);
         add(text, "\n", 1);
         size_t used = n + (newline != NULL);
         lines += used;
@@ -72,13 +78,13 @@ static void open_journal(struct fuzz_service *f)
 {
     const struct rpc_journal_sink sink = {.arg = f, .wake = fuzz_on_nothing};
     fuzz_open(f);
-    FUZZ_ASSERT(rpc_journal_begin(f->service, &sink, false, NULL));
+    FUZZ_ASSERT(rpc_journal_begin(f->service, &sink, false, HEAP));
 }
 
 /* Whether the file was loaded. */
-static bool load(struct fuzz_service *f, const struct text *text, bool is_snapshot, bool is_last)
+static bool load(struct fuzz_service *f, const struct text *text, uint64_t number, bool is_snapshot, bool is_last)
 {
-    struct rpc_load_file file = {.bytes = text->bytes, .len = text->len, .is_last = is_last};
+    struct rpc_load_file file = {.bytes = text->bytes, .len = text->len, .number = number, .is_last = is_last};
     enum rpc_load result = is_snapshot ? rpc_snapshot_load(f->service, &file) : rpc_journal_load(f->service, &file);
     FUZZ_ASSERT(file.good <= text->len);
     FUZZ_ASSERT(result == RPC_LOADED || result == RPC_LOAD_TORN || result == RPC_LOAD_DAMAGED || file.why[0] != '\0');
@@ -154,7 +160,7 @@ static void expect_to_last(struct fuzz_service *f)
     struct fuzz_service again;
     write_snapshot(&text, f);
     open_journal(&again);
-    FUZZ_ASSERT(load(&again, &text, true, false));
+    FUZZ_ASSERT(load(&again, &text, 3, true, false));
     begin_service(&again);
     char *before = picture(f), *after = picture(&again);
     if (strcmp(before, after) != 0) {
@@ -184,7 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     struct fuzz_service f;
     open_journal(&f);
-    if (load(&f, &text, is_snapshot, is_last)) {
+    if (load(&f, &text, 1, is_snapshot, is_last)) {
         begin_service(&f);
         expect_to_last(&f);
         close_journal(&f);

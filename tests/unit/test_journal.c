@@ -39,6 +39,25 @@ static void take_lines(struct kept *kept)
     }
 }
 
+/* Each file of those that lie behind one another. */
+static void load_journal(struct rpc_service *service, const char *journal, size_t len)
+{
+    static const char FIRST[] = " {\"heapd\":\"journal\"";
+    const size_t crc = JOURNAL_CRC_BYTES - 1;
+    for (const char *p = journal, *end = journal + len, *next; p < end; p = next) {
+        struct rpc_journal_header header;
+        char why[RPC_REASON_BYTES];
+        next = memmem(p + crc + 1, (size_t)(end - p) - crc - 1, FIRST, sizeof(FIRST) - 1);
+        next = next == NULL ? end : next - crc;
+        assert_true(rpc_journal_read_header(&header, p, (size_t)(end - p), why));
+        struct rpc_load_file file = {.bytes = p, .len = (size_t)(next - p), .number = header.number, .is_last = next == end};
+        enum rpc_load result = rpc_journal_load(service, &file);
+        if (result != RPC_LOADED) {
+            fail_msg("the journal: %d at byte %zu, %s: %.200s", (int)result, file.good, file.why, p + file.good);
+        }
+    }
+}
+
 /* A service that has loaded the snapshot and the journal, either of which may be NULL; `keeps_back` replies until they
  * are durable, or does not. */
 static struct kept *kept_open(bool keeps_back, const char *snapshot, size_t snapshot_len, const char *journal,
@@ -50,22 +69,24 @@ static struct kept *kept_open(bool keeps_back, const char *snapshot, size_t snap
     assert_non_null(kept);
     rpc_limits_default(&limits);
     kept->f = fixture_open(&limits);
-    assert_true(rpc_journal_begin(kept->f->service, &sink, keeps_back, NULL));
+    struct rpc_journal_header header = {.number = 0};
+    const char *first = snapshot != NULL ? snapshot : journal;
+    if (first != NULL) {
+        char why[RPC_REASON_BYTES];
+        assert_true(rpc_journal_read_header(&header, first, snapshot != NULL ? snapshot_len : journal_len, why));
+    }
+    assert_true(rpc_journal_begin(kept->f->service, &sink, keeps_back, first != NULL ? header.heap : NULL));
     if (snapshot != NULL) {
-        struct rpc_load_file file = {.bytes = snapshot, .len = snapshot_len};
+        struct rpc_load_file file = {.bytes = snapshot, .len = snapshot_len, .number = header.number};
         enum rpc_load result = rpc_snapshot_load(kept->f->service, &file);
         if (result != RPC_LOADED) {
             fail_msg("the snapshot: %d at byte %zu, %s", (int)result, file.good, file.why);
         }
     }
     if (journal != NULL) {
-        struct rpc_load_file file = {.bytes = journal, .len = journal_len, .is_last = true};
-        enum rpc_load result = rpc_journal_load(kept->f->service, &file);
-        if (result != RPC_LOADED) {
-            fail_msg("the journal: %d at byte %zu, %s: %.200s", (int)result, file.good, file.why, journal + file.good);
-        }
+        load_journal(kept->f->service, journal, journal_len);
     }
-    assert_true(rpc_journal_open(kept->f->service, journal == NULL && snapshot == NULL ? 1 : 2));
+    assert_true(rpc_journal_open(kept->f->service, header.number + 1));
     rpc_journal_start(kept->f->service);
     take_lines(kept);
     return kept;
@@ -440,7 +461,7 @@ static void test_journal_line_is_sound_as_it_was_written(void **state)
 {
     (void)state;
     char mark[RPC_JOURNAL_MARK_BYTES];
-    size_t len = rpc_journal_mark(mark, 4711);
+    size_t len = rpc_journal_mark(mark, 4711, 4800);
     assert_int_equal(mark[len - 1], '\n');
     assert_true(line_is_sound(mark, len - 1));
     for (size_t i = 0; i + 1 < len; i++) {
