@@ -116,6 +116,23 @@ static bool check_files(struct data_dir *dir, const char *path, struct reason *r
     return true;
 }
 
+/* Who else may write to the folder can exchange what is loaded from it. */
+static bool is_ours(const struct data_dir *dir, const char *path, struct reason *reason)
+{
+    struct stat status;
+    if (fstat(dir->fd, &status) != 0) {
+        return reason_set(reason, "--data-dir: cannot look at %.200s: %s", path, strerror(errno));
+    }
+    if (status.st_uid != geteuid() && geteuid() != 0) {
+        return reason_set(reason, "--data-dir: %.200s belongs to user %u, heapd runs as %u: use chown, or another folder",
+                          path, (unsigned)status.st_uid, (unsigned)geteuid());
+    }
+    if ((status.st_mode & S_IWOTH) != 0) {
+        return reason_set(reason, "--data-dir: everybody may write to %.200s: chmod o-w it, or use another folder", path);
+    }
+    return true;
+}
+
 bool data_dir_open(struct data_dir *dir, const char *path, struct reason *reason)
 {
     *dir = (struct data_dir){.fd = -1, .lock_fd = -1};
@@ -126,7 +143,7 @@ bool data_dir_open(struct data_dir *dir, const char *path, struct reason *reason
     if (dir->fd < 0) {
         return reason_set(reason, "--data-dir: cannot open %.200s: %s", path, strerror(errno));
     }
-    if (!lock(dir, path, reason)) {
+    if (!is_ours(dir, path, reason) || !lock(dir, path, reason)) {
         return false;
     }
     if (!each_file(dir, note_snapshot, dir) || !each_file(dir, note_journal, dir)) {
@@ -217,6 +234,14 @@ bool data_dir_map(struct data_map *map, const struct data_dir *dir, enum data_ki
 void data_dir_unmap(struct data_map *map)
 {
     munmap(map->base, map->mapped);
+}
+
+int data_dir_create_tmp(const struct data_dir *dir, const char *name)
+{
+    if (unlinkat(dir->fd, name, 0) != 0 && errno != ENOENT) {
+        return -1;
+    }
+    return openat(dir->fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 
 bool data_dir_sync_file(const struct data_dir *dir, enum data_kind kind, uint64_t number)

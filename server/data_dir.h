@@ -27,7 +27,8 @@ enum data_kind { DATA_JOURNAL, DATA_SNAPSHOT };
 /* The name of a file: "00000002.journal". */
 void data_dir_name(char name[DATA_NAME_BYTES], enum data_kind kind, uint64_t number);
 
-/* Makes the folder if it is missing, locks it, sees what there is. */
+/* Makes the folder if it is missing, locks it, sees what there is.  It must belong to who runs the daemon, unless that is
+ * root, and not be everybody's to write to. */
 bool data_dir_open(struct data_dir *dir, const char *path, struct reason *reason);
 void data_dir_close(struct data_dir *dir);
 /* Removes what is older than the snapshot of that number, and what was never complete. */
@@ -45,6 +46,8 @@ struct data_map {
 bool data_dir_map(struct data_map *map, const struct data_dir *dir, enum data_kind kind, uint64_t number,
                   struct reason *reason);
 void data_dir_unmap(struct data_map *map);
+/* A file for writing that was not there, in place of one that may be left of a daemon that was killed.  -1: errno. */
+int data_dir_create_tmp(const struct data_dir *dir, const char *name);
 /* What was read of the file is on disk: the next one relies on it.  false: errno. */
 bool data_dir_sync_file(const struct data_dir *dir, enum data_kind kind, uint64_t number);
 /* Cuts the file off behind its first `len` bytes, for good. */

@@ -10,7 +10,6 @@
 #include "../protocol/rpc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,7 +85,7 @@ static bool put_in_place(struct snapshot *snapshot, int fd, const char *tmp, con
 
 static bool take(struct snapshot *snapshot, const char *tmp, const char *name, const char **why)
 {
-    int fd = openat(snapshot->dir->fd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = data_dir_create_tmp(snapshot->dir, tmp);
     if (fd < 0) {
         *why = strerror(errno);
         return false;

@@ -74,6 +74,17 @@ static int setup(void **state)
     return 0;
 }
 
+/* The folder goes. */
+static void empty_folder(const struct life *life)
+{
+    DIR *folder = opendir(life->folder);
+    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+    rmdir(life->folder);
+}
+
 static int teardown(void **state)
 {
     struct life *life = *state;
@@ -81,12 +92,7 @@ static int teardown(void **state)
         wire_check_heap(life->wire);
         stop(life);
     }
-    DIR *folder = opendir(life->folder);
-    for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        unlinkat(dirfd(folder), entry->d_name, 0);
-    }
-    closedir(folder);
-    rmdir(life->folder);
+    empty_folder(life);
     free(life);
     return 0;
 }
@@ -164,18 +170,24 @@ static void path_of(const struct life *life, const char *name, char path[128])
     snprintf(path, 128, "%s/%s", life->folder, name);
 }
 
-/* A start must fail with exit code 1, and say something like that. */
-static void expect_no_start(struct life *life, const char *says)
+/* A start, as that user unless NULL, must fail with exit code 1, and say something like that. */
+static void expect_no_start_as(struct life *life, const char *user, const char *says)
 {
     struct process_result result;
     char program[4200];
     process_program(program, sizeof program, "heapd");
-    process_run(&result, (const char *const[]){program, "--listen", "tcp:127.0.0.1:0", "--data-dir", life->folder, NULL},
+    process_run(&result, (const char *const[]){program, "--listen", "tcp:127.0.0.1:0", "--data-dir", life->folder,
+                                               user != NULL ? "--user" : NULL, user, NULL},
                 NULL);
     if (result.exit_code != 1 || strstr(result.err, says) == NULL || result.out_len > 0) {
         fail_msg("exit %d, expected 1 and `%s`: %s%s", result.exit_code, says, result.out, result.err);
     }
     process_result_free(&result);
+}
+
+static void expect_no_start(struct life *life, const char *says)
+{
+    expect_no_start_as(life, NULL, says);
 }
 
 /* ---- what comes back ---- */
@@ -423,6 +435,195 @@ static void test_journal_refuses_damage_in_the_middle(void **state)
     wire_expect(life->wire, "{'id':1,'method':'get','params':['n9']}", "{'id':1,'result':[9]}");
 }
 
+/* ---- whole lines that are missing, files that do not belong there ---- */
+
+/* A file of the folder, in memory. */
+struct kept_file {
+    char path[128];
+    char *text;
+    size_t len;
+};
+
+static struct kept_file keep_file(const struct life *life, const char *name)
+{
+    struct kept_file file;
+    path_of(life, name, file.path);
+    file.text = process_read_file(file.path, &file.len);
+    assert_non_null(file.text);
+    return file;
+}
+
+static void put_file(const struct kept_file *file, const char *text, size_t len)
+{
+    FILE *stream = fopen(file->path, "wb");
+    assert_non_null(stream);
+    assert_int_equal(fwrite(text, 1, len, stream), len);
+    assert_int_equal(fclose(stream), 0);
+}
+
+/* Where the line with the text begins. */
+static size_t line_with(const struct kept_file *file, const char *text)
+{
+    const char *at = memmem(file->text, file->len, text, strlen(text));
+    assert_non_null(at);
+    while (at > file->text && at[-1] != '\n') {
+        at--;
+    }
+    return (size_t)(at - file->text);
+}
+
+/* The start must fail with that file, and say something like that; then the file is as it was. */
+static void expect_refusal(struct life *life, const struct kept_file *file, const char *text, size_t len, const char *says)
+{
+    put_file(file, text, len);
+    expect_no_start(life, says);
+    put_file(file, file->text, file->len);
+}
+
+static void expect_line_missed(struct life *life, const struct kept_file *file, const char *name, const char *says)
+{
+    size_t at = line_with(file, name), end = at + strcspn(file->text + at, "\n") + 1;
+    char *less = malloc(file->len);
+    assert_non_null(less);
+    memcpy(less, file->text, at);
+    memcpy(less + at, file->text + end, file->len - end);
+    expect_refusal(life, file, less, file->len - (end - at), says);
+    free(less);
+}
+
+static void create_names(struct life *life, char prefix)
+{
+    for (int i = 0; i < 20; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "%c%02d", prefix, i);
+        json_decref(wire_callf(life->wire, "create", "[[i],s]", i, name));
+    }
+}
+
+/* Three files: of a daemon that was stopped, one that was killed, one that was stopped. */
+static void write_three_files(struct life *life)
+{
+    create_names(life, 'a');
+    stop(life);
+    start(life);
+    create_names(life, 'b');
+    restart(life);
+    create_names(life, 'c');
+    stop(life);
+}
+
+static void expect_all_names(struct life *life)
+{
+    start(life);
+    json_t *j_names = wire_callf(life->wire, "name.list", NULL);
+    assert_int_equal(json_array_size(json_object_get(j_names, "names")), 60);
+    json_decref(j_names);
+    wire_check_heap(life->wire);
+}
+
+static void test_journal_refuses_what_misses_lines(void **state)
+{
+    struct life *life = *state;
+    write_three_files(life);
+    struct kept_file files[] = {keep_file(life, FIRST), keep_file(life, "00000002.journal"), keep_file(life, "00000003.journal")};
+    static const char *const names[] = {"\"a07\"", "\"b07\"", "\"c07\""};
+    static const char *const refusals[] = {FIRST " is damaged at byte", "00000002.journal is damaged at byte", "00000003.journal is damaged at byte"};
+    for (unsigned i = 0; i < 3; i++) {
+        expect_line_missed(life, &files[i], names[i], refusals[i]);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        const char *says = i == 0 ? "00000002.journal: the line at byte 0" : "00000003.journal: the line at byte 0";
+        size_t half = line_with(&files[i], names[i]);
+        char *blank = calloc(1, files[i].len);
+        assert_non_null(blank);
+        memcpy(blank, files[i].text, half);
+        expect_refusal(life, &files[i], files[i].text, half, says);
+        expect_refusal(life, &files[i], blank, files[i].len, says);
+        expect_refusal(life, &files[i], "", 0, says);
+        free(blank);
+    }
+    expect_all_names(life); /* it was the damage alone */
+    for (unsigned i = 0; i < 3; i++) {
+        free(files[i].text);
+    }
+}
+
+static void test_journal_refuses_other_files(void **state)
+{
+    struct life *life = *state, other = {.folder = "/tmp/heapd-data-XXXXXX"};
+    write_three_files(life);
+    assert_non_null(mkdtemp(other.folder));
+    start(&other);
+    stop(&other);
+    struct kept_file file = keep_file(life, "00000002.journal"), first = keep_file(life, FIRST), foreign = keep_file(&other, FIRST);
+    expect_refusal(life, &file, foreign.text, foreign.len, "00000002.journal: the line at byte 0 cannot be repeated: the file is of another heap");
+    expect_refusal(life, &file, first.text, first.len, "of another number than its name");
+    assert_int_equal(unlink(file.path), 0);
+    expect_no_start(life, "00000002.journal is missing");
+    put_file(&file, file.text, file.len);
+    expect_all_names(life);
+    free(file.text);
+    free(first.text);
+    free(foreign.text);
+    empty_folder(&other);
+}
+
+/* ---- the folder ---- */
+
+static bool has_snapshot(const struct life *life)
+{
+    bool is_there = false;
+    DIR *folder = opendir(life->folder);
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        size_t len = strlen(entry->d_name);
+        is_there |= len > 9 && strcmp(entry->d_name + len - 9, ".snapshot") == 0;
+    }
+    closedir(folder);
+    return is_there;
+}
+
+/* What is left of a snapshot that was not finished is not written through, wherever it leads. */
+static void test_journal_snapshot_is_a_file_of_its_own(void **state)
+{
+    struct life *life = *state;
+    char tmp[128], victim[128];
+    path_of(life, "00000003.snapshot.tmp", tmp);
+    path_of(life, "victim", victim);
+    FILE *stream = fopen(victim, "wb");
+    assert_non_null(stream);
+    fputs("as it was", stream);
+    fclose(stream);
+    kill_it(life);
+    assert_int_equal(symlink(victim, tmp), 0);
+    setenv("HEAPD_SNAPSHOT_BYTES", "1", 1);
+    start(life);
+    unsetenv("HEAPD_SNAPSHOT_BYTES");
+    create_names(life, 'a');
+    while (!has_snapshot(life)) {
+        usleep(1000);
+    }
+    size_t len;
+    char *text = process_read_file(victim, &len);
+    assert_string_equal(text, "as it was");
+    free(text);
+    compare_over_a_kill(life);
+}
+
+static void test_journal_folder_is_nobody_elses(void **state)
+{
+    struct life *life = *state;
+    stop(life);
+    assert_int_equal(chmod(life->folder, 0777), 0);
+    expect_no_start(life, "everybody may write to");
+    assert_int_equal(chmod(life->folder, 0755), 0);
+    if (geteuid() == 0) {
+        expect_no_start_as(life, "nobody", "belongs to user 0");
+        assert_int_equal(chown(life->folder, 65534, (gid_t)-1), 0); /* root may use any */
+    }
+    start(life);
+}
+
 static void test_journal_folder_has_one_daemon(void **state)
 {
     struct life *life = *state;
@@ -443,6 +644,10 @@ int main(void)
         journal_test(test_journal_brings_leased_sessions_back),
         journal_test(test_journal_cuts_a_torn_end),
         journal_test(test_journal_refuses_damage_in_the_middle),
+        journal_test(test_journal_refuses_what_misses_lines),
+        journal_test(test_journal_refuses_other_files),
+        journal_test(test_journal_snapshot_is_a_file_of_its_own),
+        journal_test(test_journal_folder_is_nobody_elses),
         journal_test(test_journal_folder_has_one_daemon),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,7 +102,8 @@ void process_become_child(void)
     extern char **environ;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (char **variable = environ; *variable != NULL;) {
-        if (strncmp(*variable, "HEAPD_", 6) == 0 && strncmp(*variable, "HEAPD_STRESS=", 13) != 0) {
+        bool is_for_it = strncmp(*variable, "HEAPD_STRESS=", 13) == 0 || strncmp(*variable, "HEAPD_SNAPSHOT_BYTES=", 21) == 0;
+        if (strncmp(*variable, "HEAPD_", 6) == 0 && !is_for_it) {
             char name[128];
             snprintf(name, sizeof name, "%.*s", (int)strcspn(*variable, "="), *variable);
             unsetenv(name);
