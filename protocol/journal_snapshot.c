@@ -1,13 +1,30 @@
 /* journal_snapshot.c -- the heap written down as it was at one moment, in slices, while requests go on.
  *
- *   {"list":17,"len":3,"items":[5,[18],[0,77]]}            a container: its id, what it refers to in order
- *   {"atom":77,"id":21,"value":"text","interned":true}     an atom that more than one thing refers to, or that has an id
+ * First what is of the moment itself, then objects in any order, then the end:
  *
- * An item is `[ID]`, a container; `[0,LABEL]`, an atom with a line of its own; else the literal of an atom that nothing
- * else refers to.  The labels are places in the memory of the daemon that wrote them, and mean nothing else.  Items of a
- * dict are its keys and values by turns; a str among the keys, and nowhere else, is interned unless it has a label.
- * Names, finalizers and "finalized":true stand in the line of their object.  Holds of sessions, leases and gc.garbage are
- * of the moment itself and come first.
+ *   {"heapd":"snapshot","version":2,"heap":"6f1d..","number":2,"before":4711,"generations":32}  as that of a journal
+ *   {"immortal":3,"value":null,"names":["n"]}              an atom that never dies and was given an id, 3
+ *   {"effect":"leased",..}                                 a session with a lease, as in a journal
+ *   {"effect":"kept","ids":[21,2]}                         gc.garbage, in its order
+ *   {"held":17,"session":3,"holds":2}                      what a session holds, and how often
+ *   {"list":17,"len":3,"items":[5,[18],[0,77]]}            a container: its id, what it refers to in order; so a "tuple"
+ *   {"dict":18,"len":1,"items":["key",[17]]}               keys and values by turns
+ *   {"set":19,"len":2,"items":[1,[0,77]]}                  a "frozenset", too
+ *   {"class":20,"name":"Point","slots":["x","y"]}          without slots: instances have any attributes
+ *   {"instance":22,"class":20,"attrs":{"x":[17]}}          values are items
+ *   {"weakref":23,"target":22,"shared":true}               dead without a target; shared: the one that is given again
+ *   {"atom":77,"id":21,"value":"text","interned":true}     an atom that more than one thing refers to, or that has an id
+ *   {"end":4096}                                           so many bytes are in front of this line; nothing follows
+ *
+ * An item is `[ID]`, a container; `[0,LABEL]`, an atom with a line of its own; `[]`, the empty tuple; else the literal of
+ * an atom that nothing else refers to.  The labels are places in the memory of the daemon that wrote them, and mean
+ * nothing else.  A str among the keys of a dict, and nowhere else, is interned unless it has a label.
+ *
+ * The line of an object with an id may go on with
+ *
+ *   "names":["a","b"]                                      what it is bound to
+ *   "finalizer":{"session":3,"token":"t","resurrect_as":"a","clear":true}    session 0: of none; what it has not is left out
+ *   "finalized":true                                       it has run
  *
  * An object that is about to change is written before it does (heap.h: heap_snapshot_begin()), so lines come from
  * whoever changes something, too; all of them hold the GIL.  An atom gets a label when it is met and has more than one

@@ -92,7 +92,8 @@ static const struct option options[] = {
          "a name, or NAME:PORT, that HTTP requests may have as their Host besides the listening address and localhost; "
          "may be repeated"},
         {"data-dir", OPTION_PLACE, PLACE_ANYWHERE, MEMBER(data_dir), 0, 0, NULL,
-         "the folder in which changes are kept, so that they are there after a restart (default: nothing is)"},
+         "the folder in which changes are kept, so that they are there after a restart: the daemon's user's own, others may "
+         "not write to it (default: nothing is kept)"},
     {"fsync", OPTION_WORD, PLACE_ANYWHERE, MEMBER(fsync), 0, 0, policy_words,
      "when a change is on disk: before its reply (always), at most a second later (everysec), when the kernel likes"},
     {"export-dir", OPTION_FOLDER, PLACE_ANYWHERE, MEMBER(export_dir), 0, 0, NULL,
