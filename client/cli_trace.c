@@ -285,7 +285,7 @@ static bool is_target(const struct cli_method *method, size_t index)
     return index < method->param_count && method->params[index].kind == CLI_KIND_TARGET;
 }
 
-static void put_params(struct translation *translation, const struct cli_trace_text *params,
+static void translate_params(struct translation *translation, const struct cli_trace_text *params,
                        const struct cli_method *method)
 {
     const char *at = params->start, *end = at + params->len;
@@ -320,7 +320,7 @@ char *cli_trace_translate(const struct cli_trace_line *line, const struct cli_me
     if (translation.out == NULL) {
         return NULL;
     }
-    put_params(&translation, &line->params, method);
+    translate_params(&translation, &line->params, method);
     bool ok = fclose(translation.out) == 0;
     *unknown = translation.unknown;
     if (!ok || translation.unknown != 0) {
