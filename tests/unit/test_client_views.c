@@ -401,7 +401,8 @@ static void test_client_views_commands_stand_beside_methods(void **state)
 {
     (void)state;
     struct cli_table *table = table_with_commands();
-    static const char *const own[] = {"why", "top", "types", "mark", "diff", "clients", "graph", "map", "monitor"};
+    static const char *const own[] = {"why",   "top", "types",   "mark",  "diff", "clients",
+                                      "graph", "map", "monitor", "replay"};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         const struct cli_method *method = cli_table_find(table, own[i]);
         assert_non_null(method);
