@@ -570,17 +570,64 @@ static void test_journal_refuses_other_files(void **state)
 
 /* ---- the folder ---- */
 
-static bool has_snapshot(const struct life *life)
+/* The number of the newest snapshot; 0: there is none. */
+static int snapshot_number(const struct life *life)
 {
-    bool is_there = false;
+    int newest = 0, number;
     DIR *folder = opendir(life->folder);
     assert_non_null(folder);
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
         size_t len = strlen(entry->d_name);
-        is_there |= len > 9 && strcmp(entry->d_name + len - 9, ".snapshot") == 0;
+        bool is_one = len > 9 && strcmp(entry->d_name + len - 9, ".snapshot") == 0;
+        if (is_one && sscanf(entry->d_name, "%d", &number) == 1 && number > newest) {
+            newest = number;
+        }
     }
     closedir(folder);
-    return is_there;
+    return newest;
+}
+
+static void await_snapshot(const struct life *life)
+{
+    while (snapshot_number(life) == 0) {
+        usleep(1000);
+    }
+}
+
+static void expect_heap_string(struct life *life, char heap[64])
+{
+    json_t *j_server = wire_callf(life->wire, "stats", "[s]", "server");
+    const char *string = json_string_value(json_object_get(j_server, "heap"));
+    if (*heap != '\0') {
+        assert_string_equal(string, heap);
+    }
+    snprintf(heap, 64, "%s", string);
+    json_decref(j_server);
+}
+
+/* It is killed when the snapshot is in place, and its journal has been made, but not written. */
+static void test_journal_snapshot_alone_is_the_heap(void **state)
+{
+    struct life *life = *state;
+    char heap[64] = "", name[32], path[128];
+    kill_it(life);
+    setenv("HEAPD_SNAPSHOT_BYTES", "1", 1);
+    start(life);
+    unsetenv("HEAPD_SNAPSHOT_BYTES");
+    create_names(life, 'a');
+    expect_heap_string(life, heap);
+    await_snapshot(life);
+    stop(life);
+    int number = snapshot_number(life);
+    for (int file = number; file < number + 50; file++) {
+        snprintf(name, sizeof name, "%08d.journal", file);
+        path_of(life, name, path);
+        assert_true((file == number ? truncate(path, 0) : unlink(path)) == 0 || file > number);
+    }
+    start(life);
+    expect_heap_string(life, heap);
+    compare_over_a_kill(life);
+    expect_heap_string(life, heap);
 }
 
 /* What is left of a snapshot that was not finished is not written through, wherever it leads. */
@@ -600,9 +647,7 @@ static void test_journal_snapshot_is_a_file_of_its_own(void **state)
     start(life);
     unsetenv("HEAPD_SNAPSHOT_BYTES");
     create_names(life, 'a');
-    while (!has_snapshot(life)) {
-        usleep(1000);
-    }
+    await_snapshot(life);
     size_t len;
     char *text = process_read_file(victim, &len);
     assert_string_equal(text, "as it was");
@@ -646,6 +691,7 @@ int main(void)
         journal_test(test_journal_refuses_damage_in_the_middle),
         journal_test(test_journal_refuses_what_misses_lines),
         journal_test(test_journal_refuses_other_files),
+        journal_test(test_journal_snapshot_alone_is_the_heap),
         journal_test(test_journal_snapshot_is_a_file_of_its_own),
         journal_test(test_journal_folder_is_nobody_elses),
         journal_test(test_journal_folder_has_one_daemon),
