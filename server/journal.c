@@ -135,7 +135,8 @@ static bool judge_file(struct journal_thread *journal, enum rpc_load result, con
         return true;
     case RPC_LOAD_DAMAGED:
         log_write(log, LOG_ERROR, "%s is damaged at byte %zu or behind it: restore the folder from a copy%s%s", name,
-                  file->good, kind == DATA_SNAPSHOT ? "" : "; or, to go on with what was before, cut the file off at that byte",
+                  file->good,
+                  kind == DATA_SNAPSHOT ? "" : "; or, to go on with what was before, cut the file off at that byte",
                   kind == DATA_SNAPSHOT || file->is_last ? "" : " and remove those of a greater number");
         return false;
     case RPC_LOAD_FAILED:

@@ -473,7 +473,8 @@ static size_t line_with(const struct kept_file *file, const char *text)
 }
 
 /* The start must fail with that file, and say something like that; then the file is as it was. */
-static void expect_refusal(struct life *life, const struct kept_file *file, const char *text, size_t len, const char *says)
+static void expect_refusal(struct life *life, const struct kept_file *file, const char *text, size_t len,
+                           const char *says)
 {
     put_file(file, text, len);
     expect_no_start(life, says);
@@ -525,9 +526,11 @@ static void test_journal_refuses_what_misses_lines(void **state)
 {
     struct life *life = *state;
     write_three_files(life);
-    struct kept_file files[] = {keep_file(life, FIRST), keep_file(life, "00000002.journal"), keep_file(life, "00000003.journal")};
+    struct kept_file files[] = {keep_file(life, FIRST), keep_file(life, "00000002.journal"),
+                                keep_file(life, "00000003.journal")};
     static const char *const names[] = {"\"a07\"", "\"b07\"", "\"c07\""};
-    static const char *const refusals[] = {FIRST " is damaged at byte", "00000002.journal is damaged at byte", "00000003.journal is damaged at byte"};
+    static const char *const refusals[] = {FIRST " is damaged at byte", "00000002.journal is damaged at byte",
+                                           "00000003.journal is damaged at byte"};
     for (unsigned i = 0; i < 3; i++) {
         expect_line_missed(life, &files[i], names[i], refusals[i]);
     }
@@ -555,8 +558,10 @@ static void test_journal_refuses_other_files(void **state)
     assert_non_null(mkdtemp(other.folder));
     start(&other);
     stop(&other);
-    struct kept_file file = keep_file(life, "00000002.journal"), first = keep_file(life, FIRST), foreign = keep_file(&other, FIRST);
-    expect_refusal(life, &file, foreign.text, foreign.len, "00000002.journal: the line at byte 0 cannot be repeated: the file is of another heap");
+    struct kept_file file = keep_file(life, "00000002.journal"), first = keep_file(life, FIRST);
+    struct kept_file foreign = keep_file(&other, FIRST);
+    expect_refusal(life, &file, foreign.text, foreign.len,
+                   "00000002.journal: the line at byte 0 cannot be repeated: the file is of another heap");
     expect_refusal(life, &file, first.text, first.len, "of another number than its name");
     assert_int_equal(unlink(file.path), 0);
     expect_no_start(life, "00000002.journal is missing");
