@@ -119,16 +119,15 @@ static void enqueue(struct rpc_conn *conn, const struct chain *chain)
 }
 
 /* One reply, id null, that stands for the whole line. */
-static void answer_line(struct rpc_conn *conn, const struct fault *fault)
+static void answer_line(struct rpc_conn *conn, struct chain *chain, const struct fault *fault)
 {
-    struct chain chain = {0};
     struct request *request = new_request(conn->thread->turn, 0);
+    *chain = (struct chain){0};
     if (request == NULL || !set_reply(conn->thread, request, fault)) {
         conn_must_close(conn, "no memory for its requests");
         return;
     }
-    append(&chain, request);
-    enqueue(conn, &chain);
+    append(chain, request);
 }
 
 /* ---- members ---- */
@@ -492,25 +491,41 @@ static struct request *read_element(struct rpc_conn *conn, struct json_cursor *c
 
 /* ---- a line ---- */
 
-/* The elements of the array at the cursor.  Above the limit of elements they are only read over, to know
- * whether the line is well formed. */
-static void read_batch(struct rpc_conn *conn, struct json_cursor *cursor, struct chain *chain, uint64_t max)
+/* So many bytes of a batch, a millisecond's worth, are read at a time; then others are heard. */
+#define SLICE_BYTES 1048576u
+
+/* A line that is a batch. */
+struct batch {
+    struct frame_line line;
+    struct json_cursor cursor; /* behind the elements of the chain */
+    struct chain chain;
+    uint64_t max; /* elements that it may have; 0: any number */
+};
+
+/* More elements, of a slice.  Above the limit they are only read over, to know whether the line is well formed.  Whether
+ * that was the last one, or there is an error. */
+static bool read_elements(struct rpc_conn *conn, struct batch *batch)
 {
-    json_enter(cursor);
-    while (json_next_item(cursor)) {
-        if (max != 0 && chain->count >= max) {
+    struct json_cursor *cursor = &batch->cursor;
+    const char *until = cursor->at + SLICE_BYTES;
+    while (cursor->at < until) {
+        if (!json_next_item(cursor)) {
+            return true;
+        }
+        if (batch->max != 0 && batch->chain.count >= batch->max) {
             struct json_value ignored;
             json_scan_value(cursor, &ignored);
-            chain->count++;
+            batch->chain.count++;
             continue;
         }
         struct request *request = read_element(conn, cursor);
         if (request == NULL) {
-            return;
+            return true;
         }
         request->flags |= REQUEST_IN_BATCH;
-        append(chain, request);
+        append(&batch->chain, request);
     }
+    return false;
 }
 
 /* Deepest nesting of a line; what is recursive in here relies on there being one. */
@@ -521,7 +536,7 @@ static unsigned depth_limit(const struct rpc_service *service)
 }
 
 /* The line is no JSON text, or nested too deeply. */
-static void answer_unreadable(struct rpc_conn *conn, const struct json_cursor *cursor,
+static void answer_unreadable(struct rpc_conn *conn, struct chain *chain, const struct json_cursor *cursor,
                               const struct frame_line *line)
 {
     struct fault *fault = &conn->thread->fault;
@@ -538,10 +553,10 @@ static void answer_unreadable(struct rpc_conn *conn, const struct json_cursor *c
         fault_number(fault, "line", (int64_t)line->number);
         fault_number(fault, "column", (int64_t)cursor->error.offset + 1);
     }
-    answer_line(conn, fault);
+    answer_line(conn, chain, fault);
 }
 
-static void answer_long_batch(struct rpc_conn *conn, uint64_t count, uint64_t max)
+static void answer_long_batch(struct rpc_conn *conn, struct chain *chain, uint64_t count, uint64_t max)
 {
     struct fault *fault = &conn->thread->fault;
     fault_set(fault, RPC_LIMIT_EXCEEDED,
@@ -549,36 +564,86 @@ static void answer_long_batch(struct rpc_conn *conn, uint64_t count, uint64_t ma
               (unsigned long long)count, (unsigned long long)max);
     fault_text(fault, "limit", "max-batch", strlen("max-batch"));
     fault_number(fault, "max", (int64_t)max);
-    answer_line(conn, fault);
+    answer_line(conn, chain, fault);
 }
 
-/* A line that is a batch, the cursor at its bracket. */
-static void read_batch_line(struct rpc_conn *conn, struct json_cursor *cursor, const struct frame_line *line)
+/* The batch has been read: its chain becomes what is to run, or the reply that says why not. */
+static void end_batch(struct rpc_conn *conn, struct batch *batch)
 {
-    uint64_t max_batch = RPC_LIMIT(conn->thread->service, max_batch);
-    struct chain chain = {0};
-    read_batch(conn, cursor, &chain, max_batch);
+    struct chain *chain = &batch->chain;
     if (conn->must_close != NULL) {
-        return;
-    }
-    if (!json_finish(cursor)) {
-        answer_unreadable(conn, cursor, line);
-    } else if (chain.count == 0) {
+        *chain = (struct chain){0};
+    } else if (!json_finish(&batch->cursor)) {
+        answer_unreadable(conn, chain, &batch->cursor, &batch->line);
+    } else if (chain->count == 0) {
         fault_set(&conn->thread->fault, RPC_INVALID_REQUEST,
                   "the batch is empty; put at least one request into it");
-        answer_line(conn, &conn->thread->fault);
-    } else if (max_batch != 0 && chain.count > max_batch) {
-        answer_long_batch(conn, chain.count, max_batch);
+        answer_line(conn, chain, &conn->thread->fault);
+    } else if (batch->max != 0 && chain->count > batch->max) {
+        answer_long_batch(conn, chain, chain->count, batch->max);
     } else {
-        chain.first->flags |= REQUEST_BATCH_FIRST;
-        chain.last->flags |= REQUEST_BATCH_LAST;
-        enqueue(conn, &chain);
+        chain->first->flags |= REQUEST_BATCH_FIRST;
+        chain->last->flags |= REQUEST_BATCH_LAST;
     }
+}
+
+/* What is left of the batch is read when it is its turn to run; until then one request stands for all of it. */
+static void put_off(struct rpc_conn *conn, const struct batch *batch)
+{
+    struct request *request = new_request(conn->thread->turn, 0);
+    struct batch *kept = request == NULL ? NULL : turn_alloc(conn->thread->turn, sizeof(*kept));
+    if (kept == NULL) {
+        conn_must_close(conn, "no memory for its requests");
+        return;
+    }
+    *kept = *batch;
+    request->flags = REQUEST_UNREAD;
+    request->batch = kept;
+    enqueue(conn, &(struct chain){request, request, 1});
+}
+
+void envelope_read_on(struct rpc_conn *conn)
+{
+    struct rpc_thread *thread = conn->thread;
+    struct request *request = conn->first;
+    struct batch *batch = request->batch;
+    struct turn *turn = thread->turn;
+    thread->turn = request->turn; /* all of a line lies in one */
+    if (read_elements(conn, batch)) {
+        end_batch(conn, batch);
+        if (batch->chain.first != NULL) { /* else it must close */
+            batch->chain.last->next = request->next;
+            request->turn->users += (uint32_t)batch->chain.count - 1;
+            conn->first = batch->chain.first;
+            conn->last = request->next == NULL ? batch->chain.last : conn->last;
+        }
+    }
+    thread->turn = turn;
+}
+
+/* A line that is a batch, the cursor at its bracket.  Messages, which may be for another session each, are read in one
+ * go. */
+static void read_batch_line(struct rpc_conn *conn, struct json_cursor *cursor, const struct frame_line *line)
+{
+    struct batch batch = {.line = *line, .max = RPC_LIMIT(conn->thread->service, max_batch)};
+    bool is_read;
+    json_enter(cursor);
+    batch.cursor = *cursor;
+    do {
+        is_read = read_elements(conn, &batch);
+    } while (!is_read && conn->takes_messages);
+    if (!is_read) {
+        put_off(conn, &batch);
+        return;
+    }
+    end_batch(conn, &batch);
+    enqueue(conn, &batch.chain);
 }
 
 void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
 {
     struct json_cursor cursor;
+    struct chain chain;
     json_cursor_init(&cursor, line->text, line->len, depth_limit(conn->thread->service));
     if (json_peek(&cursor) == '[') {
         read_batch_line(conn, &cursor, line);
@@ -589,10 +654,11 @@ void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line)
         return;
     }
     if (!json_finish(&cursor)) {
-        answer_unreadable(conn, &cursor, line);
+        answer_unreadable(conn, &chain, &cursor, line);
     } else {
-        enqueue(conn, &(struct chain){request, request, 1});
+        chain = (struct chain){request, request, 1};
     }
+    enqueue(conn, &chain);
 }
 
 struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
@@ -615,11 +681,13 @@ struct request *envelope_add(struct rpc_conn *conn, const struct method *method)
 void envelope_too_long(struct rpc_conn *conn)
 {
     struct fault *fault = &conn->thread->fault;
+    struct chain chain;
     uint64_t max = RPC_LIMIT(conn->thread->service, max_request);
     fault_set(fault, RPC_LIMIT_EXCEEDED,
               "the line is longer than %llu bytes and was dropped; send less at once or raise --max-request",
               (unsigned long long)max);
     fault_text(fault, "limit", "max-request", strlen("max-request"));
     fault_number(fault, "max", (int64_t)max);
-    answer_line(conn, fault);
+    answer_line(conn, &chain, fault);
+    enqueue(conn, &chain);
 }

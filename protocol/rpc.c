@@ -30,7 +30,7 @@ static bool may_go_on(struct rpc_conn *conn)
     if (is_over) {
         conn_drop_requests(conn);
     }
-    if (conn->first == NULL || conn_is_crowded_out(conn)) {
+    if (conn->first == NULL || (conn->first->flags & REQUEST_UNREAD) != 0 || conn_is_crowded_out(conn)) {
         return false;
     }
     uint64_t max = RPC_LIMIT(conn->thread->service, max_output);
@@ -83,17 +83,28 @@ static bool needs_no_gil(const struct rpc_conn *conn)
     return !needs && !conn->wants_visit;
 }
 
+/* A long batch whose turn it is to run is read on, one slice of one batch in a run of the thread. */
+static bool read_on(struct rpc_conn *conn)
+{
+    bool is_unread = conn->first != NULL && (conn->first->flags & REQUEST_UNREAD) != 0 && conn->must_close == NULL;
+    if (is_unread) {
+        envelope_read_on(conn);
+    }
+    return is_unread;
+}
+
 /* Runs what stands at the head of the queues and needs no GIL.  Returns whether something is left that does. */
 static bool run_without_heap(struct rpc_thread *thread)
 {
     struct rpc_conn *next;
-    bool needs_heap = false;
+    bool needs_heap = false, has_read = false;
     thread->waited = 0;
     thread->began = slowlog_ticks();
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL; conn = next) {
         next = conn->ready.next;
         compact_output(conn);
         close_if_unread(conn);
+        has_read = has_read || read_on(conn);
         conn->unsent_before = conn_unsent(conn);
         bool may = may_go_on(conn);
         while (may && needs_no_gil(conn)) {
@@ -433,6 +444,7 @@ static void run_while_loading(struct rpc_thread *thread)
         next = conn->ready.next;
         compact_output(conn);
         conn->unsent_before = conn_unsent(conn);
+        (void)read_on(conn);
         while (may_go_on(conn)) {
             rpc_request_run_while_loading(conn);
         }

@@ -188,6 +188,7 @@ enum request_flag {
     REQUEST_IN_BATCH = 4,     /* an element of a batch */
     REQUEST_BATCH_FIRST = 8,  /* its first element */
     REQUEST_BATCH_LAST = 16,  /* its last */
+    REQUEST_UNREAD = 32,      /* a long batch that is still being read: envelope_read_on() puts its elements here */
 };
 
 /* One request of a connection, or what takes its place when it could not be read: a reply that is ready.
@@ -202,7 +203,10 @@ struct request {
     uint16_t flags;       /* enum request_flag */
     uint16_t needs;       /* enum rpc_role, or ACCESS_NEEDS_TOKEN; also of what is answered with `reply` */
     enum rpc_error error; /* of `reply`, for the counters */
-    const char *reply;    /* text, without newline; NULL for a notification */
+    union {
+        const char *reply;   /* text, without newline; NULL for a notification */
+        struct batch *batch; /* with REQUEST_UNREAD; lies in the turn, too */
+    };
     size_t reply_len;
     method_arg args[]; /* method->param_count of them */
 };
@@ -610,6 +614,8 @@ void event_catch_up(struct rpc_conn *conn);
 
 /* Reads a line into requests at the end of the connection's. */
 void envelope_read_line(struct rpc_conn *conn, const struct frame_line *line);
+/* The connection's first request is REQUEST_UNREAD: a slice more of it is read. */
+void envelope_read_on(struct rpc_conn *conn);
 /* A request without text at the end of the connection's, all arguments left out.  NULL: no memory, and the connection
  * must close. */
 struct request *envelope_add(struct rpc_conn *conn, const struct method *method);
