@@ -149,7 +149,7 @@ static bool load_certificate(struct server *server, struct reason *reason)
 }
 
 /* Reads the configuration again. */
-static void reload(struct server *server)
+static void reload_config(struct server *server)
 {
     struct config config;
     struct reason reason;
@@ -161,11 +161,18 @@ static void reload(struct server *server)
     use_config(server, &config);
     uv_mutex_unlock(&server->config_mutex);
     rpc_service_set_limits(server->service, &config.limits); /* not within the mutex: it waits for the GIL */
+    log_write(&server->log, LOG_INFO,
+              "the limits, slowlog-us and log-level were read again; other options need a restart");
+}
+
+/* SIGHUP.  What is wrong with one of them keeps none of the others: a token that was taken away must be void. */
+static void reload(struct server *server)
+{
+    struct reason reason;
+    reload_config(server);
     if (server->tls != NULL && !load_certificate(server, &reason)) {
         log_write(&server->log, LOG_ERROR, "the certificate is left as it was: %s", reason.text);
     }
-    log_write(&server->log, LOG_INFO,
-              "the limits, slowlog-us and log-level were read again; other options need a restart");
     if (!load_tokens(server, &reason)) {
         log_write(&server->log, LOG_ERROR, "the tokens are left as they were: %s", reason.text);
     }

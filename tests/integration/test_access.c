@@ -268,6 +268,29 @@ static void test_access_reads_tokens_again(void **state)
     stop(daemon);
 }
 
+/* Also when something else is wrong with the configuration: here the folder of exports is gone. */
+static void test_access_reads_tokens_again_whatever_else_is_wrong(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/heapd-exports-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    if (daemon_is_elsewhere()) {
+        process_skip("the daemon runs elsewhere");
+    }
+    struct daemon *daemon =
+        daemon_start((const char *[]){"--auth-token-file", token_path, "--export-dir", folder, NULL});
+    struct wire *writer = open_as(daemon, "writer-1");
+    assert_int_equal(rmdir(folder), 0);
+    write_tokens("read reader-1\n");
+    kill(daemon->pid, SIGHUP);
+    wire_expect_end(writer); /* its token is gone */
+    wire_close(writer);
+    char *log = daemon_log(daemon);
+    assert_non_null(strstr(log, "the configuration is left as it was"));
+    free(log);
+    stop(daemon);
+}
+
 /* ---- starts ---- */
 
 /* Runs heapd with these arguments, which it refuses with exit code 2, saying so. */
@@ -423,6 +446,7 @@ int main(void)
         access_test(test_access_delays_and_closes_at_the_third),
         access_test(test_access_serves_others_meanwhile),
         access_test(test_access_reads_tokens_again),
+        access_test(test_access_reads_tokens_again_whatever_else_is_wrong),
         access_test(test_access_refuses_to_start_without_protection),
         access_test(test_access_listens_off_loopback_with_tokens),
         access_test(test_access_says_who_is_admin_without_tokens),
