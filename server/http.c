@@ -234,6 +234,8 @@ static void answer_problem(struct http *http, enum http_problem problem)
                                                     : 0;
     if (problem == HTTP_TOO_LARGE) {
         rpc_service_count_limit(server_of(http)->service, "max-request");
+    } else if (problem == HTTP_SLOW) {
+        rpc_service_count_limit(server_of(http)->service, "first-byte-timeout");
     }
     bool is_misread = http_problem_status(problem) == 400 && problem != HTTP_BAD_QUERY;
     bool has_failed = problem == HTTP_UNAUTHENTICATED && rpc_conn_has_failed_auth(http->conn->rpc);

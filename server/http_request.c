@@ -67,6 +67,10 @@ static void take_site(struct http_request *request, const char *value)
 
 static void take_type(struct http_request *request, const char *value)
 {
+    if (request->has_type) {
+        note_problem(request, HTTP_BAD_REQUEST);
+    }
+    request->has_type = true;
     request->is_json = http_type_is_json(value);
 }
 
@@ -109,9 +113,10 @@ static void take_session(struct http_request *request, const char *value)
 
 static void take_authorization(struct http_request *request, const char *value)
 {
-    if (*request->bearer != '\0') {
+    if (request->has_authorization) {
         note_problem(request, HTTP_BAD_REQUEST);
     }
+    request->has_authorization = true;
     if (strncasecmp(value, "Bearer ", 7) == 0) {
         snprintf(request->bearer, sizeof request->bearer, "%s", value + 7 + strspn(value + 7, " "));
     }

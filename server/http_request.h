@@ -48,7 +48,8 @@ struct http_request {
     char host[HTTP_HOST_BYTES];           /* "": none */
     char session[HTTP_VALUE_BYTES / 2];   /* Heapd-Session, when has_session */
     char bearer[HTTP_VALUE_BYTES / 2];    /* the token of Authorization; "": none */
-    bool has_host, has_origin, has_session, has_length, has_encoding, is_foreign, is_json, expects_continue;
+    bool has_host, has_origin, has_session, has_length, has_encoding, has_type, has_authorization;
+    bool is_foreign, is_json, expects_continue;
     char origin[HTTP_HOST_BYTES];
     uint64_t length; /* when has_length */
 };

@@ -445,6 +445,9 @@ static void test_http_slow_requests(void **state)
     expect_refusal(fixture.daemon, "GET /healthz HT", 15, 408, "limit_exceeded");
     expect_refusal(fixture.daemon, POST "Content-Length: 24\r\n\r\n{", strlen(POST "Content-Length: 24\r\n\r\n{"), 408,
                    "limit_exceeded");
+    json_t *j_limits = wire_callf(fixture.wire, "stats", "[s]", "limits");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(j_limits, "reached"), "first-byte-timeout")), 2);
+    json_decref(j_limits);
     /* Between requests there is time. */
     struct web *web = web_open(fixture.daemon);
     int64_t before = wire_stat(fixture.wire, "server", "connections_total");

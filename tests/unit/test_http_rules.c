@@ -276,7 +276,7 @@ static void test_http_request_checks(void **state)
         {{"Host: localhost", TYPE, "Sec-Fetch-Site: none", "Sec-Fetch-Site: same-site"}, HTTP_FOREIGN_ORIGIN},
         {{"Host: localhost"}, HTTP_WRONG_TYPE},
         {{"Host: localhost", "Content-Type: text/plain"}, HTTP_WRONG_TYPE},
-        {{"Host: localhost", TYPE, "Content-Type: text/plain"}, HTTP_WRONG_TYPE},
+        {{"Host: localhost", TYPE, "Content-Type: text/plain"}, HTTP_BAD_REQUEST},
         {{"Host: localhost", TYPE, "Content-Encoding: gzip"}, HTTP_WRONG_TYPE},
         {{"Host: localhost", TYPE, "Content-Encoding: identity"}, HTTP_FINE},
         {{"Host: localhost", TYPE, "Content-Length: 101"}, HTTP_TOO_LARGE},
@@ -286,6 +286,9 @@ static void test_http_request_checks(void **state)
         {{"Host: localhost", TYPE, "Transfer-Encoding: gzip, chunked"}, HTTP_BAD_LENGTH},
         {{"Host: localhost", TYPE, "Heapd-Session: a", "Heapd-Session: b"}, HTTP_BAD_REQUEST},
         {{"Host: localhost", TYPE, "Authorization: Bearer a", "Authorization: Bearer b"}, HTTP_BAD_REQUEST},
+        {{"Host: localhost", TYPE, "Authorization: Basic a", "Authorization: Bearer b"}, HTTP_BAD_REQUEST},
+        {{"Host: localhost", "Content-Type: text/plain", TYPE}, HTTP_BAD_REQUEST},
+        {{"Host: localhost", TYPE, TYPE}, HTTP_BAD_REQUEST},
     };
     struct http_request request;
     (void)state;
