@@ -188,7 +188,7 @@ static bool has_had_its_turn(const struct rpc_conn *conn, bool was_parked)
 }
 
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
-static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
+static bool run_share(struct rpc_conn *conn, uint64_t until)
 {
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
@@ -212,7 +212,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t deadline_ms)
             thread->waited += rpc_request_take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }
-        late = thread->now_ms > deadline_ms;
+        late = thread->began > until;
     }
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
@@ -286,7 +286,7 @@ static void claim_work(struct rpc_thread *thread)
 
 /* Microseconds that a thread waits for the GIL before it looks at its sockets again: what needs no GIL is answered
  * meanwhile, and no single hold is promised to be shorter. */
-#define ENTER_WITHIN_US 2500
+#define ENTER_WITHIN_US 1000
 
 /* heap_enter(), unless somebody has the GIL for long.  What waited for it is reported then as after a run that was too
  * short. */
@@ -299,6 +299,18 @@ static bool enter_heap(struct rpc_thread *thread)
     }
     thread->service->book.running = thread;
     return true;
+}
+
+/* Looks at the clocks; the ticks at which the run that begins has had its share. */
+static uint64_t end_of_share(struct rpc_thread *thread)
+{
+    struct slowlog *slowlog = &thread->service->slowlog;
+    thread->now_ms = slowlog_coarse_ms();
+    if (thread->now_ms - thread->aimed_ms >= AIM_MS) {
+        slowlog_aim(slowlog);
+        thread->aimed_ms = thread->now_ms;
+    }
+    return thread->began + RUN_SHARE_MS * atomic_load_explicit(&slowlog->ticks_per_ms, memory_order_relaxed);
 }
 
 static void run_with_heap(struct rpc_thread *thread)
@@ -318,19 +330,14 @@ static void run_with_heap(struct rpc_thread *thread)
         atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
     }
     catch_up(thread);
-    thread->now_ms = slowlog_coarse_ms();
-    uint64_t deadline_ms = thread->now_ms + RUN_SHARE_MS;
-    if (thread->now_ms - thread->aimed_ms >= AIM_MS) {
-        slowlog_aim(&thread->service->slowlog);
-        thread->aimed_ms = thread->now_ms;
-    }
+    uint64_t until = end_of_share(thread);
     if (thread->ready.first != NULL) {
         note_company(thread);
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
         if (conn->events_due || conn->wants_settling || may_go_on(conn)) {
-            late = run_share(conn, deadline_ms);
+            late = run_share(conn, until);
             leave_turn(thread, conn);
             if (late) {
                 adjourn(thread, conn);

@@ -43,6 +43,7 @@ void slowlog_aim(struct slowlog *slowlog)
                           memory_order_relaxed);
     atomic_store_explicit(&slowlog->coarse_ticks, (uint64_t)((double)slowlog->coarse_ns / 1000.0 * per_us),
                           memory_order_relaxed);
+    atomic_store_explicit(&slowlog->ticks_per_ms, (uint64_t)(per_us * 1000.0), memory_order_relaxed);
 }
 
 void slowlog_set_threshold(struct slowlog *slowlog, uint64_t threshold_us)

@@ -41,6 +41,7 @@ struct slowlog {
     _Atomic uint64_t threshold_ticks; /* the same, as far as known when slowlog_aim() was called last */
     _Atomic uint64_t coarse_ticks;    /* from one move of the coarse clock to the next, as far as known then */
     uint64_t coarse_ns;               /* the same */
+    _Atomic uint64_t ticks_per_ms;    /* as far as known then */
     uint64_t start_ticks, start_ns;   /* both clocks at the start */
     pthread_mutex_t mutex;            /* guards what follows */
     uint64_t count;                   /* entries ever; the next one's place is count % SLOWLOG_ENTRIES */
