@@ -253,21 +253,17 @@ void conn_drop_requests(struct rpc_conn *conn)
 
 bool conn_grow_partial(struct rpc_conn *conn, size_t n)
 {
-    struct turn_block *old = conn->partial;
-    if (old->size - old->used >= n) {
+    size_t size = conn->partial->size, used = conn->partial->used;
+    if (size - used >= n) {
         return true;
     }
-    size_t size = 2 * old->size;
-    while (size - old->used < n) {
+    do {
         size *= 2;
-    }
-    struct turn_block *block = turn_block_create(size);
+    } while (size - used < n);
+    struct turn_block *block = turn_block_grow(conn->partial, size);
     if (block == NULL) {
         return false;
     }
-    memcpy(block->bytes, old->bytes, old->used);
-    block->used = old->used;
-    free(old);
     conn->partial = block;
     return true;
 }

@@ -11,17 +11,21 @@
 
 struct turn_block *turn_block_create(size_t size)
 {
-    if (size > SIZE_MAX / 2) {
-        return NULL;
+    struct turn_block *block = turn_block_grow(NULL, size);
+    if (block != NULL) {
+        block->used = 0;
+        block->next = NULL;
     }
-    struct turn_block *block = malloc(sizeof(*block) + size + TURN_PADDING);
-    if (block == NULL) {
-        return NULL;
-    }
-    block->size = size;
-    block->used = 0;
-    block->next = NULL;
     return block;
+}
+
+struct turn_block *turn_block_grow(struct turn_block *block, size_t size)
+{
+    struct turn_block *grown = size > SIZE_MAX / 2 ? NULL : realloc(block, sizeof(*block) + size + TURN_PADDING);
+    if (grown != NULL) {
+        grown->size = size;
+    }
+    return grown;
 }
 
 void turn_adopt(struct turn *turn, struct turn_block *block)

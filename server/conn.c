@@ -293,8 +293,8 @@ static bool say_farewell(struct conn *conn)
 static size_t share_of(const struct conn *conn)
 {
     const struct io_thread *thread = conn->thread;
-    if (thread->read_budget > 0) {
-        return INT32_MAX;
+    if (thread->read_budget > READ_LEAST) {
+        return thread->read_budget;
     }
     return conn->read_turn == thread->turn ? 0 : READ_LEAST;
 }
@@ -671,6 +671,7 @@ void conn_check_silence(struct conn *conn, uint64_t now)
             conn_close(conn, LOG_DEBUG, "it was given time to read the last answer");
         }
     } else if (conn->tls != NULL && !tls_is_ready(conn->tls) && now - conn->opened_ms >= TLS_HANDSHAKE_MS) {
+        rpc_service_count_limit(server->service, "tls-handshake");
         conn_close(conn, LOG_INFO, "no TLS handshake within 10 seconds");
     } else if (conn->http != NULL) {
         check_http(conn, now, idle_ms);

@@ -335,7 +335,7 @@ SCENARIOS = {"idle": Idle, "readers": Readers, "gluttons": Gluttons, "senders": 
 
 def crowd_main(kind, port, scale, pipe_in, pipe_out):
     """The process of the crowd: says when all are there, works until it is told to stop, says what it was told."""
-    os.nice(10)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     crowd = kind(port, scale)
     crowd.begin()
     print("ready", file=pipe_out, flush=True)
