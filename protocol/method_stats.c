@@ -204,10 +204,11 @@ static json_t *names_section(const struct figures *figures)
 static json_t *limits_reached(const struct rpc_service *service)
 {
     json_t *j_limits = json_object();
-#define X(member, name, unit, fallback, largest, doc)                                                          \
+#define X(member, name, ...)                                                                                   \
     json_object_set_new(j_limits, name,                                                                        \
                         integer(atomic_load_explicit(&service->limit_hits.member, memory_order_relaxed)));
     RPC_LIMIT_MAP(X)
+    RPC_FIXED_LIMIT_MAP(X)
 #undef X
     return j_limits;
 }

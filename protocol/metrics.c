@@ -142,11 +142,12 @@ static void server_section(struct out *out, const struct figures *figures)
         sample(out, "heapd_errors_total", "error", rpc_error_word((enum rpc_error)i), counts->errors[i]);
     }
     counter(out, "heapd_auth_failures_total", counts->wrong_tokens, "Wrong tokens that were shown.");
-    family(out, "heapd_limits_reached_total", "counter", "How often a limit was in somebody's way, by its option.");
-#define X(member, name, unit, fallback, largest, doc)                                                          \
+    family(out, "heapd_limits_reached_total", "counter", "How often a limit was in somebody's way, by its name.");
+#define X(member, name, ...)                                                                                   \
     sample(out, "heapd_limits_reached_total", "limit", name,                                                   \
            atomic_load_explicit(&service->limit_hits.member, memory_order_relaxed));
     RPC_LIMIT_MAP(X)
+    RPC_FIXED_LIMIT_MAP(X)
 #undef X
     counter(out, "heapd_network_receive_bytes_total", atomic_load_explicit(&service->bytes_in, memory_order_relaxed),
             "Bytes read from connections.");

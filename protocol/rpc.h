@@ -40,6 +40,12 @@
     X(idle_timeout, "idle-timeout", SECONDS, 3600, 0, "seconds of silence of a connection that holds nothing") \
     X(first_byte_timeout, "first-byte-timeout", SECONDS, 300, 0, "seconds from accept to the first byte")
 
+/* Member and name of limits that are as they are, but counted like the others, and what they are. */
+#define RPC_FIXED_LIMIT_MAP(X)                                                                               \
+    X(http_head, "http-head", "16 KiB of request line and headers")                                          \
+    X(http_exports, "http-exports", "4 exports at a time")                                                   \
+    X(tls_handshake, "tls-handshake", "10 seconds from accept")
+
 struct rpc_limits {
 #define X(member, name, unit, fallback, largest, doc) uint64_t member;
     RPC_LIMIT_MAP(X)

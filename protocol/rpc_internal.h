@@ -54,8 +54,9 @@ struct rpc_shared_limits {
 
 /* How often each limit was in somebody's way. */
 struct rpc_limit_hits {
-#define X(member, name, unit, fallback, largest, doc) _Atomic uint64_t member;
+#define X(member, ...) _Atomic uint64_t member;
     RPC_LIMIT_MAP(X)
+    RPC_FIXED_LIMIT_MAP(X)
 #undef X
 };
 

@@ -197,11 +197,12 @@ const char *rpc_service_discovery(struct rpc_service *service)
 
 void rpc_service_count_limit(struct rpc_service *service, const char *name)
 {
-#define X(member, option, unit, fallback, largest, doc)                                                        \
-    if (strcmp(name, option) == 0) {                                                                           \
+#define X(member, limit, ...)                                                                                  \
+    if (strcmp(name, limit) == 0) {                                                                            \
         atomic_fetch_add_explicit(&service->limit_hits.member, 1, memory_order_relaxed);                       \
     }
     RPC_LIMIT_MAP(X)
+    RPC_FIXED_LIMIT_MAP(X)
 #undef X
 }
 

@@ -231,11 +231,11 @@ static void answer_problem(struct http *http, enum http_problem problem)
     struct http_manner manner = manner_of(http);
     uint64_t max = problem == HTTP_TOO_LARGE        ? max_request(http)
                    : problem == HTTP_HEAD_TOO_LARGE ? HTTP_HEAD_BYTES_MAX
+                   : problem == HTTP_BUSY           ? EXPORTS_MAX
                                                     : 0;
-    if (problem == HTTP_TOO_LARGE) {
-        rpc_service_count_limit(server_of(http)->service, "max-request");
-    } else if (problem == HTTP_SLOW) {
-        rpc_service_count_limit(server_of(http)->service, "first-byte-timeout");
+    const char *limit = http_problem_limit(problem);
+    if (limit != NULL) {
+        rpc_service_count_limit(server_of(http)->service, limit);
     }
     bool is_misread = http_problem_status(problem) == 400 && problem != HTTP_BAD_QUERY;
     bool has_failed = problem == HTTP_UNAUTHENTICATED && rpc_conn_has_failed_auth(http->conn->rpc);
@@ -402,7 +402,8 @@ static enum http_problem check_readiness(const struct http *http)
 {
     const struct journal_thread *journal = server_of(http)->journal;
     enum http_route route = http->request->route;
-    bool is_own = route == HTTP_ROUTE_READYZ || route == HTTP_ROUTE_METRICS;
+    bool is_own = route == HTTP_ROUTE_READYZ || route == HTTP_ROUTE_METRICS ||
+                  (route == HTTP_ROUTE_ROOT && http->request->method != HTTP_METHOD_POST);
     bool is_loading = journal != NULL && journal_state(journal) != JOURNAL_RUNNING;
     bool is_away = http->is_draining || (is_loading && is_own);
     return is_away && route != HTTP_ROUTE_HEALTHZ ? HTTP_STOPPING : HTTP_FINE;

@@ -114,12 +114,28 @@ unsigned http_problem_status(enum http_problem problem)
     return PROBLEMS[problem].status;
 }
 
+const char *http_problem_limit(enum http_problem problem)
+{
+    switch (problem) {
+    case HTTP_TOO_LARGE:
+        return "max-request";
+    case HTTP_SLOW:
+        return "first-byte-timeout";
+    case HTTP_HEAD_TOO_LARGE:
+        return "http-head";
+    case HTTP_BUSY:
+        return "http-exports";
+    default:
+        return NULL;
+    }
+}
+
 void http_answer_problem(struct buffer *out, struct http_manner manner, enum http_problem problem, const char *allow,
                          uint64_t max)
 {
     char line[RPC_ERROR_LINE_BYTES], headers[128] = "";
-    const char *limit = problem == HTTP_TOO_LARGE ? "max-request" : problem == HTTP_SLOW ? "first-byte-timeout" : NULL;
-    size_t len = rpc_error_line(line, PROBLEMS[problem].word, PROBLEMS[problem].sentence, limit, max);
+    size_t len = rpc_error_line(line, PROBLEMS[problem].word, PROBLEMS[problem].sentence, http_problem_limit(problem),
+                                max);
     if (problem == HTTP_UNAUTHENTICATED) {
         snprintf(headers, sizeof headers, "WWW-Authenticate: Bearer\r\n");
     } else if (problem == HTTP_WRONG_METHOD) {

@@ -32,6 +32,8 @@ void http_answer_problem(struct buffer *out, struct http_manner manner, enum htt
                          uint64_t max);
 /* The status of a problem. */
 unsigned http_problem_status(enum http_problem problem);
+/* The limit that was reached, by the name under which it is counted; NULL: it is none. */
+const char *http_problem_limit(enum http_problem problem);
 /* The page at /. */
 void http_answer_page(struct buffer *out, struct http_manner manner);
 
