@@ -296,8 +296,8 @@ size_t rpc_error_line(char line[RPC_ERROR_LINE_BYTES], const char *word, const c
  * Any thread. */
 char *rpc_service_metrics(struct rpc_service *service, size_t *len);
 
-/* A limit, by its name in one of the two tables, was in somebody's way, for `stats limits`.  Limits that protocol/ keeps itself are
- * counted there.  Any thread. */
+/* A limit, by its name in one of the two tables, was in somebody's way, for `stats limits`.  Limits that protocol/ keeps
+ * itself are counted there.  Any thread. */
 void rpc_service_count_limit(struct rpc_service *service, const char *name);
 /* Bytes that crossed sockets, for `stats server`; cheap, any thread. */
 void rpc_service_count_bytes(struct rpc_service *service, uint64_t in, uint64_t out);
