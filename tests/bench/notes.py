@@ -22,8 +22,7 @@ VALUES = ("Rounds in two groups mean that other programs ran on the same cores: 
           "canada, 2.4 and 1.9 of citm_catalog. What then still varies is CPython's side, up to twice its best (loads of "
           "citm_catalog 3.6 to 8 ms), by where the blocks of the value lie that it took before. Page faults were 1 ms of "
           "canada's 7 ms, and a third of citm_catalog's create, until malloc kept buffers of up to 4 MiB (server/main.c; "
-          "8 MiB cost 13 MiB of resident memory): with that, after the whole run of 2026-11-23, this group alone has 3.0 "
-          "and 5.2 for canada, 2.1 and 2.4 for citm_catalog.")
+          "8 MiB cost 13 MiB of resident memory).")
 
 NOTES = {
     "bytes per object, slots of 3 | CPython":
