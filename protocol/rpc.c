@@ -188,7 +188,7 @@ static bool has_had_its_turn(const struct rpc_conn *conn, bool was_parked)
 }
 
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
-static bool run_share(struct rpc_conn *conn, uint64_t until)
+static bool run_share(struct rpc_conn *conn)
 {
     struct rpc_thread *thread = conn->thread;
     struct heap *heap = thread->service->heap;
@@ -212,7 +212,7 @@ static bool run_share(struct rpc_conn *conn, uint64_t until)
             thread->waited += rpc_request_take_time(thread);
             heap_set_creator(heap, conn->session->heap);
         }
-        late = thread->began > until;
+        late = thread->began > thread->until || thread->now_ms > thread->until_ms;
     }
     if (conn->session != NULL && conn->must_close == NULL) {
         session_note_kept(conn->session);
@@ -301,8 +301,9 @@ static bool enter_heap(struct rpc_thread *thread)
     return true;
 }
 
-/* Looks at the clocks; the ticks at which the run that begins has had its share. */
-static uint64_t end_of_share(struct rpc_thread *thread)
+/* Looks at the clocks: when the run that begins will have had its share.  The coarse clock says so, too, for ticks may
+ * go on while the machine sleeps, or go wrong with it. */
+static void begin_share(struct rpc_thread *thread)
 {
     struct slowlog *slowlog = &thread->service->slowlog;
     thread->now_ms = slowlog_coarse_ms();
@@ -310,7 +311,8 @@ static uint64_t end_of_share(struct rpc_thread *thread)
         slowlog_aim(slowlog);
         thread->aimed_ms = thread->now_ms;
     }
-    return thread->began + RUN_SHARE_MS * atomic_load_explicit(&slowlog->ticks_per_ms, memory_order_relaxed);
+    thread->until = thread->began + RUN_SHARE_MS * atomic_load_explicit(&slowlog->ticks_per_ms, memory_order_relaxed);
+    thread->until_ms = thread->now_ms + 2 * RUN_SHARE_MS;
 }
 
 static void run_with_heap(struct rpc_thread *thread)
@@ -330,14 +332,14 @@ static void run_with_heap(struct rpc_thread *thread)
         atomic_store_explicit(&thread->service->stepper, NULL, memory_order_relaxed);
     }
     catch_up(thread);
-    uint64_t until = end_of_share(thread);
+    begin_share(thread);
     if (thread->ready.first != NULL) {
         note_company(thread);
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
         if (conn->events_due || conn->wants_settling || may_go_on(conn)) {
-            late = run_share(conn, until);
+            late = run_share(conn);
             leave_turn(thread, conn);
             if (late) {
                 adjourn(thread, conn);

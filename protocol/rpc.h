@@ -42,7 +42,7 @@
 
 /* Member and name of limits that are as they are, but counted like the others, and what they are. */
 #define RPC_FIXED_LIMIT_MAP(X)                                                                               \
-    X(http_head, "http-head", "16 KiB of request line and headers")                                          \
+    X(http_head, "http-head", "16 KiB and 100 lines of a head")                                               \
     X(http_exports, "http-exports", "4 exports at a time")                                                   \
     X(tls_handshake, "tls-handshake", "10 seconds from accept")
 

@@ -327,6 +327,7 @@ struct rpc_thread {
     uint64_t began;     /* slowlog_ticks() when the request in hand could begin to run, or a few before it that ended
                          * while the coarse clock stood still */
     uint64_t now_ms;    /* slowlog_coarse_ms() when it was looked at last */
+    uint64_t until, until_ms; /* by both clocks: this run has had its share */
     unsigned unstamped; /* requests that have ended since `began` */
     uint64_t waited;    /* ticks of this run that its requests waited for the GIL */
     bool is_shut_out;   /* the GIL was not to be had in this run, or not all answers were taken */

@@ -402,8 +402,7 @@ static enum http_problem check_readiness(const struct http *http)
 {
     const struct journal_thread *journal = server_of(http)->journal;
     enum http_route route = http->request->route;
-    bool is_own = route == HTTP_ROUTE_READYZ || route == HTTP_ROUTE_METRICS ||
-                  (route == HTTP_ROUTE_ROOT && http->request->method != HTTP_METHOD_POST);
+    bool is_own = http->request->method != HTTP_METHOD_POST;
     bool is_loading = journal != NULL && journal_state(journal) != JOURNAL_RUNNING;
     bool is_away = http->is_draining || (is_loading && is_own);
     return is_away && route != HTTP_ROUTE_HEALTHZ ? HTTP_STOPPING : HTTP_FINE;

@@ -28,8 +28,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A millisecond's worth, or nobody else is heard for longer; the memory of a turn is a small multiple. */
-#define READ_BUDGET (1024u * 1024u)
+/* Half a millisecond's worth, or nobody else is heard for longer; the memory of a turn is a small multiple. */
+#define READ_BUDGET (512u * 1024u)
 #define PACE_MS 20u
 /* No handler recurses deeper than a request nests, and libuv and jansson need little. */
 #define STACK_BYTES (1024u * 1024u)

@@ -4,8 +4,9 @@
     tests/fault/recovery.py [--objects 10000000] [--heapd build/heapd]
 
 Lists of one float, a hundred thousand objects a name, of which each tenth is made twice and each twentieth let go of again,
-so that the journal has more than the heap.  Prints objects a second from the start of the process to its ready line; what is
+so that the journal has more than the heap.  Prints objects a second from the start of the process to its first answer; what is
 there must be what was made, and heap.check clean.  The goal is a million a second; a slow machine fails nothing here.
+While it loads, what may answer answers, and all else is `unavailable`, or 503.
 Start at main().
 """
 import argparse
@@ -21,6 +22,8 @@ import time
 PATIENCE_S = 600
 LISTS = 50000  # of a name: a list of so many lists of one float each
 EACH = 1 + 2 * LISTS
+STATUS_WHILE_LOADING = {"/healthz": 200, "/readyz": 503, "/": 503, "/metrics": 503, "/heap.dot": 503}
+ASKED_WHILE_LOADING = (("ping", []), ("stats", ["server"]), ("list.len", ["n0"]), ("name.list", []))
 
 
 class Wrong(Exception):
@@ -37,15 +40,52 @@ class Daemon:
         self.process = subprocess.Popen(
             [heapd, "--listen", "unix:" + self.path, "--data-dir", os.path.join(folder, "data"), "--log-level", "error"],
             stdout=subprocess.PIPE, env=environment)
-        if not self.process.stdout.readline().startswith(b"heapd ready"):
-            raise Wrong("the daemon did not become ready")
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE_S)
-        self.socket.connect(self.path)
+        self.socket = self.connect()
         self.lines = self.socket.makefile("rb")
-        while "unavailable" in json.dumps(self.ask("stats", ["objects"])):
+        self.was_seen_loading = self.look_while_it_loads()
+        while self.is_loading():
             time.sleep(0.005)
         self.seconds = time.monotonic() - began
+
+    def connect(self):
+        """As soon as it listens, which is before it is ready."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            peer = socket.socket(socket.AF_UNIX)
+            peer.settimeout(PATIENCE_S)
+            try:
+                peer.connect(self.path)
+                return peer
+            except (FileNotFoundError, ConnectionRefusedError):
+                peer.close()
+                time.sleep(0.001)
+        raise Wrong("it does not listen")
+
+    def is_loading(self):
+        return "unavailable" in json.dumps(self.ask("stats", ["objects"]))
+
+    def look_while_it_loads(self):
+        """Whether it still loaded when all had been asked; only then can the answers be judged."""
+        webs = {path: self.begin_get(path) for path in STATUS_WHILE_LOADING}
+        self.socket.sendall(b"".join(json.dumps({"id": method, "method": method, "params": params}).encode() + b"\n"
+                                     for method, params in ASKED_WHILE_LOADING))
+        replies = {reply["id"]: reply for reply in (json.loads(self.lines.readline()) for _ in ASKED_WHILE_LOADING)}
+        seen = {path: int(web.recv(64).split()[1]) for path, web in webs.items()}
+        for web in webs.values():
+            web.close()
+        if not self.is_loading():
+            return False
+        if seen != STATUS_WHILE_LOADING:
+            raise Wrong(f"while it loads: {seen}")
+        words = {method: reply.get("error", {}).get("data", {}).get("error") for method, reply in replies.items()}
+        if words != {"ping": None, "stats": None, "list.len": "unavailable", "name.list": "unavailable"}:
+            raise Wrong(f"while it loads: {words}")
+        return True
+
+    def begin_get(self, path):
+        web = self.connect()
+        web.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        return web
 
     def ask(self, method, params):
         return self.send(json.dumps({"id": 1, "method": method, "params": params}))
@@ -127,6 +167,7 @@ def main():
         daemon.stop()
         daemon = Daemon(options.heapd, folder, 1 << 40)
         check(daemon, count, "from the journal", size_of(data, ".journal"))
+        was_seen_loading = daemon.was_seen_loading
         daemon.stop()
         daemon = Daemon(options.heapd, folder, 1)
         daemon.call("create", [[], "last"])
@@ -136,6 +177,8 @@ def main():
         daemon = Daemon(options.heapd, folder, 1 << 40)
         check(daemon, count, "from a snapshot", size_of(data, ".snapshot"))
         daemon.stop()
+        if not was_seen_loading and not daemon.was_seen_loading:
+            raise Wrong("it had loaded before it could be asked, both times")
     except Wrong as reason:
         print(f"WRONG: {reason}")
         return 1

@@ -384,7 +384,6 @@ static void expect_refusal(const struct daemon *daemon, const char *request, siz
     close(fd);
 }
 
-/* Heads and bodies that are too large, told by their length or by coming. */
 /* How often a limit was in somebody's way. */
 static json_int_t limit_reached(struct wire *wire, const char *name)
 {
@@ -394,6 +393,7 @@ static json_int_t limit_reached(struct wire *wire, const char *name)
     return reached;
 }
 
+/* Heads and bodies that are too large, told by their length or by coming. */
 static void test_http_limits(void **state)
 {
     struct fixture fixture;
