@@ -187,6 +187,13 @@ static bool has_had_its_turn(const struct rpc_conn *conn, bool was_parked)
     return was_parked && conn->park == NULL && conn->first != NULL && !request_is_within_batch(conn->first);
 }
 
+/* The others on the list of those that have something to run come first. */
+static void go_behind(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    conn_list_remove_ready(thread, conn);
+    conn_list_add_ready(thread, conn);
+}
+
 /* Runs the connection's requests until it has had its share or the time is up; whether it is up. */
 static bool run_share(struct rpc_conn *conn)
 {
@@ -222,8 +229,7 @@ static bool run_share(struct rpc_conn *conn)
         }
     }
     if (is_next && conn->ready.linked) {
-        conn_list_remove_ready(thread, conn);
-        conn_list_add_ready(thread, conn);
+        go_behind(thread, conn);
     }
     return late;
 }
@@ -258,11 +264,24 @@ static void notice_all(struct rpc_thread *thread)
  * does not read more from them. */
 static void adjourn(struct rpc_thread *thread, struct rpc_conn *conn)
 {
+    conn->has_had_share = true;
     if (conn->ready.linked) {
-        conn_list_remove_ready(thread, conn);
-        conn_list_add_ready(thread, conn);
+        go_behind(thread, conn);
     }
     notice_all(thread);
+}
+
+/* Whether it has gone behind those that came since the last run ended, which did so with it: each of them would wait for
+ * another share. */
+static bool lets_others_go_first(struct rpc_thread *thread, struct rpc_conn *conn)
+{
+    bool has_had_share = conn->has_had_share;
+    conn->has_had_share = false;
+    if (unlikely(has_had_share) && conn->ready.next != NULL) {
+        go_behind(thread, conn);
+        return true;
+    }
+    return false;
 }
 
 /* Requests have run: who takes the slices is to know when it is another thread. */
@@ -338,6 +357,9 @@ static void run_with_heap(struct rpc_thread *thread)
     }
     for (struct rpc_conn *conn = thread->ready.first; conn != NULL && !late; conn = next) {
         next = conn->ready.next;
+        if (lets_others_go_first(thread, conn)) {
+            continue;
+        }
         if (conn->events_due || conn->wants_settling || may_go_on(conn)) {
             late = run_share(conn);
             leave_turn(thread, conn);

@@ -280,6 +280,7 @@ struct rpc_conn {
     /* requests that have not run */
     struct request *first, *last;
     struct question *question; /* that `first` is, and which is being answered; nothing runs meanwhile */
+    bool has_had_share;        /* a run ended with it: in the next those come first that came since */
     bool runs_at_once;         /* `first` is not to be answered by who reads large values: that has given up */
     struct question *built;    /* has the value that was built for `first`; NULL: none */
     struct park *park;         /* what it waits for: nothing runs while `parked` is linked; NULL: nothing */
