@@ -11,7 +11,8 @@
  *
  * A dying object is not run where its refcount becomes 0, because binding a name may kill another object with a
  * finalizer, and so on: the record waits in line, which takes neither stack nor memory.  The object stays as it
- * was meanwhile, tracked, with its id and its weakrefs.  One that loses its last reference while it waits to be
+ * was meanwhile, tracked, with its id and its weakrefs; a str also in the interned table, where it may be found, live
+ * and die anew, so that a record may leave the line from anywhere.  One that loses its last reference while it waits to be
  * judged goes over to the dying.
  *
  * An object brought back from death by refcount begins anew in generation 0, as in CPython, which had untracked
@@ -76,14 +77,34 @@ static struct finalizer_list *list_of(struct heap *heap, enum place place)
     }
 }
 
+/* Deaths that are put down have taken their part of the dying with them: the record may be at an end of theirs. */
+static void leave_line(struct heap *heap, const struct finalizer *record)
+{
+    for (struct heap_dying *dying = heap->dying_first; dying != NULL; dying = dying->next) {
+        dying->finalizers[0] = dying->finalizers[0] == record ? record->next : dying->finalizers[0];
+        dying->finalizers[1] = dying->finalizers[1] == record ? record->prev : dying->finalizers[1];
+    }
+}
+
 static void leave_place(struct heap *heap, struct finalizer *record)
 {
     if (record->place == PLACE_IDLE) {
         return;
     }
     struct finalizer_list *list = list_of(heap, record->place);
-    *(record->prev != NULL ? &record->prev->next : &list->first) = record->next;
-    *(record->next != NULL ? &record->next->prev : &list->last) = record->prev;
+    if (record->prev != NULL) {
+        record->prev->next = record->next;
+    } else if (list->first == record) {
+        list->first = record->next;
+    }
+    if (record->next != NULL) {
+        record->next->prev = record->prev;
+    } else if (list->last == record) {
+        list->last = record->prev;
+    }
+    if (unlikely(heap->dying_first != NULL) && record->place == PLACE_DYING) {
+        leave_line(heap, record);
+    }
     record->place = PLACE_IDLE;
 }
 
@@ -548,15 +569,37 @@ static bool may_be_listed(const struct heap *heap, const struct finalizer *recor
     }
 }
 
+/* The lines of the deaths that are put down have all who are dying, `dying` of them. */
+static uint32_t lines_check(const struct heap *heap, uint32_t dying, FILE *why)
+{
+    uint32_t listed = 0;
+    bool is_sound = true;
+    for (const struct heap_dying *line = heap->dying_first; line != NULL; line = line->next) {
+        const struct finalizer *prev = NULL;
+        for (const struct finalizer *record = line->finalizers[0]; record != NULL && is_sound; record = record->next) {
+            is_sound = record->place == PLACE_DYING && record->prev == prev;
+            prev = record;
+            listed++;
+        }
+        is_sound = is_sound && line->finalizers[1] == prev;
+    }
+    if (!is_sound || listed != dying) {
+        fprintf(why, "%u finalizers wait in the lines of the dying, of %u\n", listed, dying);
+        return 1;
+    }
+    return 0;
+}
+
 uint32_t finalizer_check(struct heap *heap, FILE *why)
 {
     struct finalizer_table *table = &heap->finalizers;
-    uint32_t problems = 0, waiting = 0;
+    uint32_t problems = 0, waiting = 0, dying = 0;
     for (uint32_t i = 0; i < table->count; i++) {
         const struct finalizer *record = table->records[i];
         uint32_t ref = record->target;
         const uint32_t *number = map32_find(&table->by_target, ref);
         waiting += !record->done;
+        dying += record->place == PLACE_DYING;
         if (!pymalloc_is_block(&heap->pm, ref, ref_is_atom(ref) ? POOL_ATOM : POOL_CONTAINER) ||
             number == NULL || *number != i || record->number != i ||
             !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
@@ -574,5 +617,5 @@ uint32_t finalizer_check(struct heap *heap, FILE *why)
                 table->count, waiting, table->by_target.count, table->waiting);
         problems++;
     }
-    return problems + map32_check(&table->by_target, why);
+    return problems + lines_check(heap, dying, why) + map32_check(&table->by_target, why);
 }

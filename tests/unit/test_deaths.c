@@ -273,6 +273,59 @@ static void test_deaths_end_with_the_heap(void **state)
     assert_true(dying.is_done);
 }
 
+/* What may become of a str that is found in the interned table while its finalizer waits. */
+enum meeting { DIES_AGAIN, LOSES_ITS_FINALIZER, GETS_ANOTHER, LIVES, MEETINGS };
+
+enum { STRS = 3 };
+
+/* One of the strs, which wait in the line of the deaths that are put down, is found by its text. */
+static void meet_one_of_the_dying(struct heap *heap, unsigned which, enum meeting meeting)
+{
+    static const char *const texts[STRS] = {"text-0", "text-1", "text-2"};
+    const struct heap_finalizer finalizer = {.token = {"t", 1}};
+    struct heap_dying dying;
+    struct heap_stats before, after;
+    uint64_t freed;
+    heap_ref list = new_list(heap), found;
+    heap_stats(&before, heap);
+    for (unsigned i = 0; i < STRS; i++) {
+        OK(heap_str_intern(&found, heap, texts[i], strlen(texts[i])));
+        OK(heap_finalizer_set(heap, NULL, found, &finalizer));
+        OK(heap_list_append_steal(heap, list, found));
+    }
+    heap_decref(heap, list);
+    assert_false(heap_settle_slice(&freed, heap, &dying));
+    OK(heap_str_intern(&found, heap, texts[which], strlen(texts[which])));
+    if (meeting == LOSES_ITS_FINALIZER) {
+        assert_true(heap_finalizer_clear(heap, found));
+    } else if (meeting == GETS_ANOTHER) {
+        OK(heap_finalizer_set(heap, NULL, found, &finalizer));
+    }
+    if (meeting == LIVES) {
+        OK(heap_hold(heap, heap->sessions, found));
+    }
+    heap_decref(heap, found);
+    heap_settle(heap);
+    finish(heap, &dying);
+    if (meeting == LIVES) {
+        OK(heap_unhold(heap, heap->sessions, found));
+        assert_int_equal(heap_settle(heap), 1);
+    }
+    heap_stats(&after, heap);
+    assert_int_equal(after.type_objects[HEAP_T_STR], before.type_objects[HEAP_T_STR]);
+}
+
+/* The interned table is a way to those that wait, past their ids: leaving the line they must not break it. */
+static void test_deaths_interned_str_is_met_again(void **state)
+{
+    assert_non_null(heap_session_create(*state));
+    for (unsigned which = 0; which < STRS; which++) {
+        for (enum meeting meeting = DIES_AGAIN; meeting < MEETINGS; meeting++) {
+            meet_one_of_the_dying(*state, which, meeting);
+        }
+    }
+}
+
 /* The checker of the batches sees damage. */
 static void test_deaths_checker_finds_a_live_object_among_the_dying(void **state)
 {
@@ -293,6 +346,34 @@ static void test_deaths_checker_finds_a_live_object_among_the_dying(void **state
     finish(heap, &dying);
 }
 
+/* And a line of finalizers with one that it does not have. */
+static void test_deaths_checker_finds_a_finalizer_out_of_line(void **state)
+{
+    struct heap *heap = *state;
+    const struct heap_finalizer finalizer = {.token = {"t", 1}};
+    struct heap_dying dying;
+    uint64_t freed;
+    heap_ref list = new_list(heap);
+    for (unsigned i = 0; i < 2; i++) {
+        heap_ref child = new_list(heap);
+        OK(heap_finalizer_set(heap, NULL, child, &finalizer));
+        OK(heap_list_append_steal(heap, list, child));
+    }
+    heap_decref(heap, list);
+    assert_false(heap_settle_slice(&freed, heap, &dying));
+    void *first = dying.finalizers[0], *last = dying.finalizers[1];
+    assert_ptr_not_equal(first, last);
+    FILE *nowhere = fopen("/dev/null", "w");
+    dying.finalizers[0] = last;
+    assert_int_not_equal(heap_check(heap, nowhere), 0);
+    dying.finalizers[0] = first;
+    dying.finalizers[1] = first;
+    assert_int_not_equal(heap_check(heap, nowhere), 0);
+    dying.finalizers[1] = last;
+    fclose(nowhere);
+    finish(heap, &dying);
+}
+
 #define DEATHS(name) cmocka_unit_test_setup_teardown(name, setup_one_object, teardown_counted)
 
 int main(void)
@@ -307,7 +388,9 @@ int main(void)
         DEATHS(test_deaths_of_a_session_release_its_holds_in_steps),
         DEATHS(test_deaths_run_their_own_finalizers),
         cmocka_unit_test(test_deaths_end_with_the_heap),
+        DEATHS(test_deaths_interned_str_is_met_again),
         DEATHS(test_deaths_checker_finds_a_live_object_among_the_dying),
+        DEATHS(test_deaths_checker_finds_a_finalizer_out_of_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
