@@ -500,8 +500,8 @@ static bool was_durable(struct replay *replay, const char *start, const char *ba
 {
     struct replay_line line;
     size_t len;
-    for (const char *p = bad; p != NULL && p < end; p = memchr(p, '\n', (size_t)(end - p))) {
-        p += p != bad;
+    for (const char *p = bad, *newline; p < end; p = newline == NULL ? end : newline + 1) {
+        newline = memchr(p, '\n', (size_t)(end - p));
         if (find_line(p, end, &len) && memmem(p, len, "\"durable\"", strlen("\"durable\"")) != NULL &&
             read_line(replay, &line, p + JOURNAL_CRC_BYTES, len - JOURNAL_CRC_BYTES) &&
             line.offset > (uint64_t)(bad - start)) {

@@ -383,6 +383,9 @@ static void test_journal_damage_is_not_what_crashes_leave(void **state)
     while (file->bytes[file->len - 1] != '\n') {
         file->len--;
     }
+    add(file, "\nx", 2); /* an empty line, which the search for later lines did not get past */
+    assert_int_equal(try_folder(&folder), RPC_LOAD_TORN);
+    file->len -= 2;
     add(file, zeros, sizeof(zeros));
     add(journal_of(&folder, 3), "", 0); /* begun, and never written to */
     folder.last = 3;
