@@ -308,12 +308,15 @@ void gc_chunk_thread(struct gc_chunk *chunk)
     }
 }
 
-void gc_promote_all(struct heap *heap)
+uint64_t gc_promote_all(struct heap *heap)
 {
     struct gc *gc = &heap->gc;
+    uint64_t all = 0;
     for (uint32_t list = 0; list < 2; list++) {
+        uint64_t moved = 0; /* candidates of the machine may count in the same generation: they stay */
         while (gc->lists[list].head != NO_CHUNK) {
             struct gc_chunk *chunk = gc->chunks[gc->lists[list].head];
+            moved += chunk->used;
             for (uint32_t i = 0; i < chunk->untouched; i++) {
                 if (chunk->refs[i] != 0) {
                     make_old_meanwhile(heap, (struct container *)object_at(heap, chunk->refs[i]));
@@ -322,10 +325,11 @@ void gc_promote_all(struct heap *heap)
             }
             gc_chunk_move(gc, chunk, LIST_FREE);
         }
-        uint64_t moved = counter_read(&gc->generations[list].objects);
         counter_sub(&gc->generations[list].objects, moved);
         counter_add(&gc->generations[2].objects, moved);
+        all += moved;
     }
+    return all;
 }
 
 int gc_generation(const struct heap *heap, uint32_t ref)
@@ -349,7 +353,7 @@ void heap_gc_freeze(struct heap *heap)
     GIL_ASSERT_HELD(heap);
     struct gc *gc = &heap->gc;
     gc_finish(heap);
-    gc_promote_all(heap);
+    (void)gc_promote_all(heap);
     uint32_t pool = 0, first;
     unsigned class;
     while (pymalloc_next_pool(&heap->pm, POOL_CONTAINER, &pool, &first, &class)) {

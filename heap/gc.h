@@ -214,8 +214,8 @@ void gc_chunk_move(struct gc *gc, struct gc_chunk *chunk, uint32_t list);
 HEAP_MUST_USE bool gc_place(struct heap *heap, struct container *c, uint32_t list);
 /* Makes a container with a slot one of generation 2; the caller gives the slot back. */
 void gc_make_old(struct heap *heap, struct container *c);
-/* All of generations 0 and 1 become old; their chunks free. */
-void gc_promote_all(struct heap *heap);
+/* All of generations 0 and 1 but the machine's candidates become old; their chunks free.  Returns how many those were. */
+uint64_t gc_promote_all(struct heap *heap);
 /* The free slots of a chunk that collecting has made are threaded. */
 void gc_chunk_thread(struct gc_chunk *chunk);
 /* A container was freed by a sweep: nothing may take what lives there later for it. */

@@ -186,9 +186,7 @@ static void promote(struct heap *heap, int generation)
 {
     struct gc *gc = &heap->gc;
     if (generation == 1) {
-        gc->long_lived_pending +=
-            counter_read(&gc->generations[0].objects) + counter_read(&gc->generations[1].objects);
-        gc_promote_all(heap);
+        gc->long_lived_pending += gc_promote_all(heap);
         return;
     }
     while (gc->lists[0].head != NO_CHUNK) {

@@ -497,6 +497,43 @@ static void test_slices_have_small_young_collections_between_them(void **state)
     drop(heap, keeper);
 }
 
+/* The machine's candidates count in generation 1 already; a collection of that between two slices leaves them there. */
+static void test_slices_of_generation_0_have_generation_1_collected_between_them(void **state)
+{
+    static const enum gc_state times[] = {GC_SUBTRACT, GC_FREE, GC_RETURN};
+    struct heap *heap = *state;
+    for (unsigned i = 0; i < 3; i++) {
+        struct heap_stats before, after;
+        uint64_t id;
+        heap_ref keeper = keep(heap, new_list(heap));
+        collect(heap, 2);
+        for (unsigned k = 0; k < 20; k++) {
+            OK(heap_list_append_steal(heap, keeper, new_list(heap)));
+            make_garbage(heap, &id);
+        }
+        heap_stats(&before, heap);
+        slice_by(heap, 1);
+        begin(heap, 0);
+        step_to(heap, times[i]);
+        heap->gc.small_max = GC_SMALL_MAX;
+        heap_gc_set_threshold(heap, (uint32_t[]){1, 0, 100});
+        heap_ref newer = new_list(heap);
+        OK(heap_list_append_steal(heap, keeper, newer));
+        make_garbage(heap, &id);
+        (void)heap_gc_poll(heap);
+        assert_int_equal(heap->gc.state, times[i]);
+        assert_int_equal(heap_gc_generation(heap, newer), 2);
+        assert_int_equal(heap_find(heap, id), 0);
+        fixture_check(heap);
+        assert_int_equal(finish(heap), 20);
+        heap_stats(&after, heap);
+        assert_int_equal(after.generations[0].objects, 0);
+        assert_true(after.generations[1].objects + after.generations[2].objects == before.generations[2].objects + 21);
+        drop(heap, keeper);
+        heap_settle(heap);
+    }
+}
+
 /* ---- large containers ---- */
 
 #define LARGE 20000u
@@ -998,6 +1035,7 @@ int main(void)
         TEST(test_slices_make_who_meets_what_hangs_on_garbage_wait),
         TEST(test_slices_and_walks_wait_for_each_other),
         TEST(test_slices_have_small_young_collections_between_them),
+        TEST(test_slices_of_generation_0_have_generation_1_collected_between_them),
         TEST(test_slices_follow_a_list_that_changes_while_it_is_scanned),
         TEST(test_slices_follow_a_dict_that_is_compacted_while_it_is_scanned),
         TEST(test_slices_strip_large_garbage_in_pieces),
