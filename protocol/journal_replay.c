@@ -439,6 +439,11 @@ static bool repeat_header(struct replay *replay, const struct replay_line *line)
     return true;
 }
 
+static bool belongs_in_snapshot(const struct replay_line *line)
+{
+    return line->method == NULL && (json_string_is(&line->effect, "leased") || json_string_is(&line->effect, "kept"));
+}
+
 static bool load_line(struct replay *replay, const char *text, size_t len)
 {
     struct replay_line line;
@@ -450,6 +455,9 @@ static bool load_line(struct replay *replay, const char *text, size_t len)
     }
     if (line.is_header != is_first) {
         return say(replay, is_first ? "it is not the first line of a file" : "the first line of a file stands here");
+    }
+    if (replay->is_snapshot && !is_first && !belongs_in_snapshot(&line)) {
+        return say(replay, "of all that happens a snapshot has leases and gc.garbage alone");
     }
     if (line.method != NULL) {
         return repeat_request(replay, &line);

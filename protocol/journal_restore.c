@@ -366,10 +366,25 @@ static bool make_class(struct restore *restore, const struct snapshot_line *line
     return ok_or_say(restore, heap_class_create(&class, restore->heap, name, slots, count));
 }
 
+static bool make_instance(struct restore *restore, const struct snapshot_line *line)
+{
+    heap_ref class = heap_replay_find(restore->heap, line->class), instance;
+    bool has_class = class != 0 && heap_type(restore->heap, class) == HEAP_T_CLASS;
+    return has_class ? ok_or_say(restore, heap_instance_create(&instance, restore->heap, class, 0))
+                     : say(restore, "an instance has no class");
+}
+
 /* Whether the id is that of an object that is to be made, and only now. */
 static bool is_new_id(struct restore *restore, uint64_t id)
 {
     return (id != 0 && heap_replay_find(restore->heap, id) == 0) || say(restore, "two objects have one id");
+}
+
+/* Whether what has just been made took the id that was there for it.  What is shared has its own: the empty tuple, an
+ * immortal that has a line already. */
+static bool has_its_id(struct restore *restore)
+{
+    return heap_replay_ids_left(restore->heap) == 0 || say(restore, "one object has two ids");
 }
 
 static bool make_atom(struct restore *restore, const struct snapshot_line *line)
@@ -387,32 +402,30 @@ static bool make_atom(struct restore *restore, const struct snapshot_line *line)
         return ok ? say(restore, "there is no memory") : false;
     }
     heap_replay_ids(restore->heap, &line->own_id, line->own_id != 0);
-    return line->own_id == 0 || ok_or_say(restore, heap_id(&id, restore->heap, atom));
+    return line->own_id == 0 || (ok_or_say(restore, heap_id(&id, restore->heap, atom)) && has_its_id(restore));
 }
 
 static bool make_immortal(struct restore *restore, const struct snapshot_line *line)
 {
     heap_ref obj;
     uint64_t id;
-    heap_replay_ids(restore->heap, &line->id, 1);
-    return read_literal(restore, &obj, &line->value) && ok_or_say(restore, heap_id(&id, restore->heap, obj));
+    if (!read_literal(restore, &obj, &line->value)) {
+        return false;
+    }
+    bool is_immortal = heap_is_immortal(restore->heap, obj);
+    if (!is_immortal) {
+        heap_decref(restore->heap, obj);
+        return say(restore, "an immortal is none");
+    }
+    return ok_or_say(restore, heap_id(&id, restore->heap, obj));
 }
 
-static bool pass_make(struct restore *restore, const struct snapshot_line *line)
+/* A container as its line has it, without what it refers to. */
+static bool make_container(struct restore *restore, const struct snapshot_line *line)
 {
     struct heap *heap = restore->heap;
     uint32_t room = (uint32_t)(line->len < line->text_len ? line->len : line->text_len); /* an item has a byte or more */
     heap_ref obj;
-    if (is_kind(line, "atom")) {
-        return make_atom(restore, line);
-    }
-    if (is_kind(line, "held") || is_kind(line, "instance")) {
-        return true;
-    }
-    if (!is_new_id(restore, line->id)) {
-        return false;
-    }
-    heap_replay_ids(heap, &line->id, 1);
     if (is_kind(line, "list")) {
         return ok_or_say(restore, heap_list_create(&obj, heap, room));
     }
@@ -432,27 +445,36 @@ static bool pass_make(struct restore *restore, const struct snapshot_line *line)
     if (is_kind(line, "class")) {
         return make_class(restore, line);
     }
-    if (is_kind(line, "weakref")) {
-        return ok_or_say(restore, heap_weakref_create(&obj, heap));
+    if (is_kind(line, "instance")) {
+        return make_instance(restore, line);
     }
-    return is_kind(line, "immortal") && make_immortal(restore, line);
+    return is_kind(line, "weakref") && ok_or_say(restore, heap_weakref_create(&obj, heap));
+}
+
+/* An object with the id of its line. */
+static bool make(struct restore *restore, const struct snapshot_line *line)
+{
+    if (!is_new_id(restore, line->id)) {
+        return false;
+    }
+    heap_replay_ids(restore->heap, &line->id, 1);
+    bool is_made = is_kind(line, "immortal") ? make_immortal(restore, line) : make_container(restore, line);
+    return is_made && has_its_id(restore);
+}
+
+static bool pass_make(struct restore *restore, const struct snapshot_line *line)
+{
+    if (is_kind(line, "atom")) {
+        return make_atom(restore, line);
+    }
+    return is_kind(line, "held") || is_kind(line, "instance") || make(restore, line);
 }
 
 /* ---- the other passes ---- */
 
 static bool pass_instances(struct restore *restore, const struct snapshot_line *line)
 {
-    heap_ref instance;
-    if (!is_kind(line, "instance")) {
-        return true;
-    }
-    heap_ref class = heap_replay_find(restore->heap, line->class);
-    if (!is_new_id(restore, line->id)) {
-        return false;
-    }
-    heap_replay_ids(restore->heap, &line->id, 1);
-    return class != 0 && heap_type(restore->heap, class) == HEAP_T_CLASS ? ok_or_say(restore, heap_instance_create(&instance, restore->heap, class, 0))
-                      : say(restore, "an instance has no class");
+    return !is_kind(line, "instance") || make(restore, line);
 }
 
 static bool fill_attrs(struct restore *restore, const struct snapshot_line *line, heap_ref instance)

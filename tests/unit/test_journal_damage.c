@@ -424,6 +424,68 @@ static void test_journal_damage_of_a_snapshot_is_seen(void **state)
     folder_free(&folder);
 }
 
+/* Loads a snapshot of these lines, each of which gets its checksum. */
+static enum rpc_load load_by_hand(const char *lines)
+{
+    struct folder folder = {.first = 1};
+    struct file file = {0};
+    struct out out;
+    struct rpc_fixture *f = begin(&folder);
+    out_init(&out, 0);
+    line_write_header(&out, f->service, "snapshot", 1, false);
+    while (*lines != '\0') {
+        size_t len = strcspn(lines, "\n"), start = line_begin(&out);
+        out_bytes(&out, lines, len);
+        line_end(&out, start);
+        lines += len + 1;
+    }
+    size_t start = line_begin(&out);
+    out_text(&out, "{\"end\":");
+    out_u64(&out, start);
+    out_char(&out, '}');
+    line_end(&out, start);
+    add(&file, out.data, out.len);
+    out_fini(&out);
+    enum rpc_load result = load_file(f->service, &file, 1, true, false);
+    if (result == RPC_LOADED) {
+        assert_true(rpc_journal_open(f->service, 1));
+        rpc_journal_start(f->service);
+        assert_int_equal(rpc_service_check(f->service), 0);
+    }
+    end(f, NULL);
+    free(file.bytes);
+    return result;
+}
+
+/* Lines that are sound, and that no daemon writes: of one object two lines, or of something that is none. */
+static void test_journal_damage_of_a_snapshot_by_hand_is_seen(void **state)
+{
+    static const char *const wholes[] = {
+        "{\"list\":1,\"len\":1,\"items\":[[]],\"names\":[\"a\"]}\n{\"immortal\":2,\"value\":null,\"names\":[\"b\"]}\n",
+        "{\"effect\":\"kept\",\"ids\":[1,1]}\n{\"dict\":1,\"len\":0,\"items\":[]}\n",
+    };
+    static const char *const texts[] = {
+        "{\"tuple\":1,\"len\":0,\"items\":[]}\n",
+        "{\"tuple\":1,\"len\":0,\"items\":[]}\n{\"dict\":1,\"len\":0,\"items\":[],\"names\":[\"a\"]}\n",
+        "{\"dict\":1,\"len\":0,\"items\":[]}\n{\"list\":1,\"len\":0,\"items\":[]}\n",
+        "{\"immortal\":1,\"value\":1000}\n",
+        "{\"immortal\":1,\"value\":[]}\n",
+        "{\"immortal\":1,\"value\":null}\n{\"immortal\":2,\"value\":null}\n",
+        "{\"atom\":7,\"id\":1,\"value\":\"k\",\"interned\":true}\n{\"atom\":8,\"id\":2,\"value\":\"k\",\"interned\":true}\n",
+        "{\"list\":1,\"len\":0,\"items\":[]}\n{\"effect\":\"swept\",\"ids\":[1,1]}\n",
+        "{\"list\":1,\"len\":0,\"items\":[]}\n{\"effect\":\"kept\",\"method\":\"collect\",\"params\":[2]}\n",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++) {
+        assert_int_equal(load_by_hand(wholes[i]), RPC_LOADED);
+    }
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (load_by_hand(texts[i]) != RPC_LOAD_FAILED) {
+            fail_msg("this was loaded: %s", texts[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_journal_damage_of_a_first_line_is_seen),
         cmocka_unit_test(test_journal_damage_is_not_what_crashes_leave),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_is_seen),
+        cmocka_unit_test(test_journal_damage_of_a_snapshot_by_hand_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
