@@ -383,14 +383,18 @@ void finalizer_run_dying(struct heap *heap)
 }
 
 /* The first time it was dying, or condemned; in the replay it is dying, or only about to be swept. */
-void finalizer_replay(struct heap *heap, uint32_t ref, bool binds)
+bool finalizer_replay(struct heap *heap, uint32_t ref, bool binds)
 {
     struct finalizer *record = record_of(heap, ref);
+    if (record == NULL || record->done) {
+        return false;
+    }
     leave_place(heap, record);
     object_incref(heap, ref);
     finalizer_run(heap, record, binds);
     record->told = true;
     object_decref(heap, ref);
+    return true;
 }
 
 /* ---- collections ---- */

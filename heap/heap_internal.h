@@ -602,7 +602,8 @@ static inline bool finalizer_is_due(const struct heap *heap)
 {
     return heap->finalizers.dying.first != NULL && !heap->lasting.replays;
 }
-void finalizer_replay(struct heap *heap, uint32_t ref, bool binds); /* runs, whatever it waits for */
+/* Runs, whatever it waits for.  false: there is none, or it has run. */
+HEAP_MUST_USE bool finalizer_replay(struct heap *heap, uint32_t ref, bool binds);
 void finalizer_run_dying(struct heap *heap); /* of the first of heap->finalizers.dying, which is there */
 /* Steps of a collection that has condemned objects.  First for each that has FLAG_FINALIZER. */
 void finalizer_judge(struct heap *heap, uint32_t ref);

@@ -101,7 +101,8 @@ static bool sweep(struct heap *heap, const uint64_t *ids, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t ref = handle_ref_of_id(heap, ids[i]);
-        if (ref == 0 || ref_is_atom(ref) || handle_roots(heap, (uint32_t)ids[i]) > 0) {
+        if (ref == 0 || ref_is_atom(ref) || object_is_immortal(object_at(heap, ref)) ||
+            handle_roots(heap, (uint32_t)ids[i]) > 0) {
             return false;
         }
         object_incref(heap, ref);
@@ -111,6 +112,9 @@ static bool sweep(struct heap *heap, const uint64_t *ids, size_t count)
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t ref = handle_ref_of_id(heap, ids[i]);
+        if (ref == 0) {
+            return false; /* it is there twice */
+        }
         if (object_at(heap, ref)->refcount > 1) {
             handle_release(heap, ref);
         }
@@ -148,10 +152,9 @@ static bool unaim(struct heap *heap, uint64_t id)
 static bool finalize(struct heap *heap, uint64_t id, bool is_bound)
 {
     uint32_t ref = handle_ref_of_id(heap, id);
-    if (ref == 0 || !(object_at(heap, ref)->flags & FLAG_FINALIZER)) {
+    if (ref == 0 || !finalizer_replay(heap, ref, is_bound)) {
         return false;
     }
-    finalizer_replay(heap, ref, is_bound);
     heap_settle(heap);
     return true;
 }

@@ -7,6 +7,7 @@ import random
 import selectors
 import struct
 import subprocess
+import sys
 import time
 
 PATIENCE_S = 120
@@ -93,6 +94,8 @@ class Daemon:
     """heapd behind faults.c."""
 
     def __init__(self, heapd, library, folder, options, environment=None):
+        if not os.path.exists(library):
+            sys.exit(f"{library} is not there, so nothing would fail; make it first")
         self.control = Control(folder)
         self.command = [heapd] + options
         self.log_path = os.path.join(folder, "log")

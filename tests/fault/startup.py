@@ -168,6 +168,8 @@ def run_start(start, options, folder, seconds, rng):
     try:
         clock = Clock(seconds)
         sites = starter.find_sites()
+        if not sites:
+            raise AssertionError("no call was seen that can fail")
         runs = [(site, way) for site in sites for way in WAYS.get(site.kind, [])]
         rng.shuffle(runs)
         seen = set()

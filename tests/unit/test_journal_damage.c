@@ -424,37 +424,50 @@ static void test_journal_damage_of_a_snapshot_is_seen(void **state)
     folder_free(&folder);
 }
 
-/* Loads a snapshot of these lines, each of which gets its checksum. */
-static enum rpc_load load_by_hand(const char *lines)
+/* Loads a file of these lines, each of which gets its checksum. */
+static enum rpc_load load_by_hand(const char *kind, const char *lines)
 {
+    bool is_snapshot = strcmp(kind, "snapshot") == 0;
     struct folder folder = {.first = 1};
     struct file file = {0};
     struct out out;
     struct rpc_fixture *f = begin(&folder);
     out_init(&out, 0);
-    line_write_header(&out, f->service, "snapshot", 1, false);
+    line_write_header(&out, f->service, kind, 1, false);
     while (*lines != '\0') {
         size_t len = strcspn(lines, "\n"), start = line_begin(&out);
         out_bytes(&out, lines, len);
         line_end(&out, start);
         lines += len + 1;
     }
-    size_t start = line_begin(&out);
-    out_text(&out, "{\"end\":");
-    out_u64(&out, start);
-    out_char(&out, '}');
-    line_end(&out, start);
+    if (is_snapshot) {
+        size_t start = line_begin(&out);
+        out_text(&out, "{\"end\":");
+        out_u64(&out, start);
+        out_char(&out, '}');
+        line_end(&out, start);
+    }
     add(&file, out.data, out.len);
     out_fini(&out);
-    enum rpc_load result = load_file(f->service, &file, 1, true, false);
+    enum rpc_load result = load_file(f->service, &file, 1, is_snapshot, true);
     if (result == RPC_LOADED) {
-        assert_true(rpc_journal_open(f->service, 1));
+        assert_true(rpc_journal_open(f->service, 2));
         rpc_journal_start(f->service);
         assert_int_equal(rpc_service_check(f->service), 0);
     }
     end(f, NULL);
     free(file.bytes);
     return result;
+}
+
+static void try_by_hand(const char *kind, const char *const texts[], size_t count, enum rpc_load expected)
+{
+    for (size_t i = 0; i < count; i++) {
+        enum rpc_load result = load_by_hand(kind, texts[i]);
+        if (result != expected) {
+            fail_msg("%d of this %s: %s", (int)result, kind, texts[i]);
+        }
+    }
 }
 
 /* Lines that are sound, and that no daemon writes: of one object two lines, or of something that is none. */
@@ -476,14 +489,34 @@ static void test_journal_damage_of_a_snapshot_by_hand_is_seen(void **state)
         "{\"list\":1,\"len\":0,\"items\":[]}\n{\"effect\":\"kept\",\"method\":\"collect\",\"params\":[2]}\n",
     };
     (void)state;
-    for (size_t i = 0; i < sizeof(wholes) / sizeof(wholes[0]); i++) {
-        assert_int_equal(load_by_hand(wholes[i]), RPC_LOADED);
-    }
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (load_by_hand(texts[i]) != RPC_LOAD_FAILED) {
-            fail_msg("this was loaded: %s", texts[i]);
-        }
-    }
+    try_by_hand("snapshot", wholes, sizeof(wholes) / sizeof(wholes[0]), RPC_LOADED);
+    try_by_hand("snapshot", texts, sizeof(texts) / sizeof(texts[0]), RPC_LOAD_FAILED);
+}
+
+/* Effects that cannot have been: on one object twice, or on one that never dies. */
+static void test_journal_damage_of_effects_by_hand_is_seen(void **state)
+{
+#define MADE \
+    "{\"effect\":\"generations\",\"end\":32}\n" \
+    "{\"session\":1,\"method\":\"create\",\"params\":[[]],\"ids\":[1,1]}\n" \
+    "{\"session\":1,\"method\":\"finalizer.set\",\"params\":[1,null,\"back\"]}\n" \
+    "{\"session\":1,\"method\":\"create\",\"params\":[null,\"n\"],\"ids\":[2,1]}\n" \
+    "{\"session\":1,\"method\":\"unref\",\"params\":[1]}\n"
+    static const char *const wholes[] = {
+        MADE "{\"effect\":\"finalized\",\"ids\":[1,1],\"bound\":true}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[1,1]}\n",
+    };
+    static const char *const texts[] = {
+        MADE "{\"effect\":\"finalized\",\"ids\":[1,1,1,1],\"bound\":true}\n",
+        MADE "{\"effect\":\"finalized\",\"ids\":[2,1],\"bound\":true}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[1,1,1,1]}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[2,1]}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[3,1]}\n",
+    };
+#undef MADE
+    (void)state;
+    try_by_hand("journal", wholes, sizeof(wholes) / sizeof(wholes[0]), RPC_LOADED);
+    try_by_hand("journal", texts, sizeof(texts) / sizeof(texts[0]), RPC_LOAD_FAILED);
 }
 
 int main(void)
@@ -496,6 +529,7 @@ int main(void)
         cmocka_unit_test(test_journal_damage_is_not_what_crashes_leave),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_is_seen),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_by_hand_is_seen),
+        cmocka_unit_test(test_journal_damage_of_effects_by_hand_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
