@@ -332,12 +332,6 @@ static bool did_change(const struct call *call, uint64_t holds_before, size_t id
             (ids > 0 || heap_session_holds(call->session) != holds_before || method_changes(call->method, call->args)));
 }
 
-/* Requests of which a line is kept; what the others change is forgotten by a restart, or told as effects. */
-static bool is_kept(const struct method *method)
-{
-    return method->lasts == LASTS || method->lasts == LASTS_IF_SEEN;
-}
-
 /* The line of a request that has changed something. */
 static void tell_request(struct call *call, const uint64_t *ids, size_t count)
 {
@@ -368,7 +362,7 @@ static bool can_go_on(const struct call *call)
 bool journal_attempt(struct call *call, const struct request *request)
 {
     struct journal *journal = &call->service->journal;
-    bool may_be_kept = is_kept(call->method);
+    bool may_be_kept = method_is_kept(call->method);
     if (call->method->lasts == LASTS_BY_EFFECTS || (!journal->is_on && !may_be_kept)) {
         return reply_attempt(call, request);
     }
@@ -383,7 +377,7 @@ bool journal_attempt(struct call *call, const struct request *request)
     uint64_t holds = heap_session_holds(call->session);
     heap_note_ids(call->heap, may_be_kept ? HEAP_NOTES_ALL : HEAP_NOTES_CONTAINERS);
     bool done = reply_attempt(call, request);
-    if (!done && !may_be_kept && is_kept(call->method) && call->fault->error == RPC_MEMORY_ERROR) {
+    if (!done && !may_be_kept && method_is_kept(call->method) && call->fault->error == RPC_MEMORY_ERROR) {
         (void)can_keep(call, request->bytes); /* it wanted an id: the fault says why there is none */
     }
     size_t count;
@@ -400,7 +394,7 @@ bool journal_attempt(struct call *call, const struct request *request)
 void journal_tell(const struct call *call, uint64_t session)
 {
     struct out *line = &call->service->journal.line;
-    if (!is_kept(call->method) && method_changes(call->method, call->args)) {
+    if (!method_is_kept(call->method) && method_changes(call->method, call->args)) {
         size_t start = line_begin(line);
         line_write_request(line, call, session, NULL, 0);
         line_end(line, start);

@@ -22,6 +22,7 @@
 
 /* Lines between two looks at whether somebody wants to know, or to stop. */
 #define LINES_PER_LOOK 4096u
+#define IDS_UNASKED 65536u /* so many a line may name, whatever there is */
 /* A literal may be as deep as any max-depth allows, and stands in an object and a list. */
 #define DEPTH (RPC_DEPTH_MAX + 8)
 #define SESSION_BUCKETS_REPLAY 65536u
@@ -40,7 +41,7 @@ struct replay_line {
     uint64_t session, into, lease_ms, end, offset, at, number;
     struct json_string effect, token, heap, kind;
     const struct method *method;
-    bool is_notification, is_bound, is_restart, is_header, has_before;
+    bool has_params, is_notification, is_bound, is_restart, is_header, has_before;
     uint64_t version, generations, before;
 };
 
@@ -51,6 +52,7 @@ struct replay {
     struct out reply;    /* which nobody reads */
     uint64_t *ids;       /* of the line */
     size_t id_count, id_room;
+    uint64_t ids_max;    /* 0: nobody has asked */
     method_arg args[METHOD_PARAMS_MAX];
     struct fault fault;
     uint64_t generations; /* no id has reached it */
@@ -94,9 +96,20 @@ static bool scan_bool(struct json_cursor *cursor, bool *is)
     return !json_failed(cursor);
 }
 
+/* Whether a line may name so many ids: those of objects that there are, and of what its bytes may make. */
+static bool may_name(struct replay *replay, uint64_t count)
+{
+    if (count > IDS_UNASKED && replay->ids_max == 0) {
+        struct heap_stats stats;
+        heap_stats(&stats, replay->heap);
+        replay->ids_max = IDS_UNASKED + stats.live + replay->file->len;
+    }
+    return count <= IDS_UNASKED || count <= replay->ids_max;
+}
+
 static bool add_run(struct replay *replay, uint64_t first, uint64_t count)
 {
-    if (count > UINT32_MAX) {
+    if (count > UINT32_MAX || !may_name(replay, replay->id_count + count)) {
         return false;
     }
     while (replay->id_room - replay->id_count < count) {
@@ -139,11 +152,14 @@ static bool read_member(struct replay *replay, struct replay_line *line, struct 
         return scan_u64(cursor, &line->session);
     }
     if (json_string_is(name, "method")) {
+        bool is_first = line->method == NULL;
         line->method = scan_string(cursor, &text) ? method_find(&replay->service->index, text.text, text.len) : NULL;
-        return line->method != NULL;
+        return is_first && line->method != NULL && method_is_kept(line->method);
     }
     if (json_string_is(name, "params")) {
-        return line->method != NULL && params_bind(cursor, line->method, replay->args, replay->turn, &replay->fault) == PARAMS_OK;
+        line->has_params = line->method != NULL && !line->has_params &&
+                           params_bind(cursor, line->method, replay->args, replay->turn, &replay->fault) == PARAMS_OK;
+        return line->has_params;
     }
     if (json_string_is(name, "ids")) {
         return scan_ids(replay, cursor);
@@ -208,6 +224,7 @@ static bool read_line(struct replay *replay, struct replay_line *line, const cha
     struct json_string name;
     *line = (struct replay_line){0};
     replay->id_count = 0;
+    replay->ids_max = 0;
     json_cursor_init(&cursor, text, len, DEPTH);
     if (json_peek(&cursor) != '{' || !json_enter(&cursor)) {
         return false;
@@ -217,7 +234,7 @@ static bool read_line(struct replay *replay, struct replay_line *line, const cha
             return false;
         }
     }
-    return json_finish(&cursor);
+    return json_finish(&cursor) && (line->method != NULL) == line->has_params;
 }
 
 /* ---- sessions ---- */

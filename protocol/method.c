@@ -76,6 +76,11 @@ bool method_changes(const struct method *method, const method_arg *args)
     return changes;
 }
 
+bool method_is_kept(const struct method *method)
+{
+    return method->lasts == LASTS || method->lasts == LASTS_IF_SEEN;
+}
+
 const char *method_kind_word(enum param_kind kind)
 {
     static const char *const WORDS[] = {

@@ -157,6 +157,8 @@ extern const char *const METHOD_EXAMPLE_SETUP[];
 const char *method_role_word(enum method_role role);
 /* Whether a request with these arguments changes the heap, or what a session holds. */
 bool method_changes(const struct method *method, const method_arg *args);
+/* Whether a journal has lines of its requests; what others change is forgotten by a restart, or told as effects. */
+bool method_is_kept(const struct method *method);
 /* "target", "value", "key", "str", "int", "bool", "enum", "list", "object", "seconds". */
 const char *method_kind_word(enum param_kind kind);
 

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "../../protocol/journal_line.h"
+#include "../../protocol/method.h"
 
 #define FILES 4
 #define READABLE 64 /* bytes behind a file, as rpc.h demands */
@@ -512,11 +513,42 @@ static void test_journal_damage_of_effects_by_hand_is_seen(void **state)
         MADE "{\"effect\":\"swept\",\"ids\":[1,1,1,1]}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[2,1]}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[3,1]}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[1,4294967295]}\n", /* 32 GiB of ids */
+        MADE "{\"effect\":\"swept\",\"ids\":[1,60000,1,60000]}\n",
     };
 #undef MADE
     (void)state;
     try_by_hand("journal", wholes, sizeof(wholes) / sizeof(wholes[0]), RPC_LOADED);
     try_by_hand("journal", texts, sizeof(texts) / sizeof(texts[0]), RPC_LOAD_FAILED);
+}
+
+/* Requests that no journal has: those that change nothing, those whose effects are told, and those that are none. */
+static void test_journal_damage_of_requests_by_hand_is_seen(void **state)
+{
+#define CREATE "{\"session\":1,\"method\":\"create\",\"params\":[[]],\"ids\":[1,1]"
+    static const char *const others[] = {
+        CREATE ",\"method\":\"unref\"}\n",
+        CREATE ",\"params\":[{}]}\n",
+        CREATE "}\n{\"session\":1,\"method\":\"create\"}\n",
+        CREATE "}\n{\"session\":1,\"params\":[[]]}\n",
+        CREATE "}\n{\"session\":1,\"params\":[[]],\"method\":\"create\"}\n",
+    };
+#undef CREATE
+    unsigned seen = 0;
+    (void)state;
+    for (unsigned i = 0; i < METHOD_COUNT; i++) {
+        const struct method *method = &METHODS[i];
+        char text[1024];
+        if (method->lasts != LASTS && method->lasts != LASTS_IF_SEEN) {
+            const char *const texts[] = {text};
+            snprintf(text, sizeof(text), "{\"session\":1,\"method\":\"%s\",\"params\":%s}\n", method->name,
+                     method->example_params != NULL ? method->example_params : "{}");
+            try_by_hand("journal", texts, 1, RPC_LOAD_FAILED);
+            seen++;
+        }
+    }
+    assert_true(seen > 10);
+    try_by_hand("journal", others, sizeof(others) / sizeof(others[0]), RPC_LOAD_FAILED);
 }
 
 int main(void)
@@ -530,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_journal_damage_of_a_snapshot_is_seen),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_by_hand_is_seen),
         cmocka_unit_test(test_journal_damage_of_effects_by_hand_is_seen),
+        cmocka_unit_test(test_journal_damage_of_requests_by_hand_is_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
