@@ -872,7 +872,7 @@ uint64_t heap_id_if_any(const struct heap *heap, heap_ref obj);
 bool heap_weakref_is_shared(const struct heap *heap, heap_ref weakref);
 heap_ref heap_weakref_target_of(const struct heap *heap, heap_ref weakref);
 /* What a snapshot brings back: a weakref of heap_weakref_create() that is the shared one, or is not; an object whose
- * finalizer has run.  HEAP_MEMORY. */
+ * finalizer has run.  HEAP_TYPE: the target is immortal, or has a shared one; HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error heap_replay_aim(struct heap *heap, heap_ref weakref, heap_ref target, bool is_shared);
 void heap_replay_finalized(struct heap *heap, heap_ref obj);
 /* The object of an id, whatever is dying. */

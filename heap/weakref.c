@@ -156,6 +156,9 @@ enum heap_error heap_replay_aim(struct heap *heap, heap_ref weakref, heap_ref ta
 {
     struct weakref *w = weakref_at(heap, weakref);
     HEAP_ASSERT(w->target == 0);
+    if (object_is_immortal(object_at(heap, target)) || (shared && shared_of(heap, target) != NULL)) {
+        return HEAP_TYPE;
+    }
     if (!list_add(heap, w, target)) {
         return HEAP_MEMORY;
     }

@@ -486,6 +486,9 @@ static void test_journal_damage_of_a_snapshot_by_hand_is_seen(void **state)
         "{\"immortal\":1,\"value\":[]}\n",
         "{\"immortal\":1,\"value\":null}\n{\"immortal\":2,\"value\":null}\n",
         "{\"atom\":7,\"id\":1,\"value\":\"k\",\"interned\":true}\n{\"atom\":8,\"id\":2,\"value\":\"k\",\"interned\":true}\n",
+        "{\"weakref\":1,\"target\":2}\n{\"immortal\":2,\"value\":null}\n",
+        "{\"weakref\":1,\"target\":2,\"shared\":true}\n{\"weakref\":3,\"target\":2,\"shared\":true}\n"
+        "{\"list\":2,\"len\":0,\"items\":[],\"names\":[\"a\"]}\n",
         "{\"list\":1,\"len\":0,\"items\":[]}\n{\"effect\":\"swept\",\"ids\":[1,1]}\n",
         "{\"list\":1,\"len\":0,\"items\":[]}\n{\"effect\":\"kept\",\"method\":\"collect\",\"params\":[2]}\n",
     };
