@@ -377,6 +377,12 @@ static bool repeat_request(struct replay *replay, const struct replay_line *line
     return heap_replay_ids_left(replay->heap) == 0 || say(replay, "its objects are not those of the first time");
 }
 
+static bool reach_generations(struct replay *replay, uint64_t generations)
+{
+    replay->generations = generations;
+    return generations <= HEAP_GENERATION_END || say(replay, "ids have no such generation");
+}
+
 static bool repeat_effect(struct replay *replay, const struct replay_line *line)
 {
     const struct json_string *word = &line->effect;
@@ -398,8 +404,7 @@ static bool repeat_effect(struct replay *replay, const struct replay_line *line)
         return lease(replay, line) || say(replay, "the lease is not one");
     }
     if (json_string_is(word, "generations")) {
-        replay->generations = line->end;
-        return true;
+        return reach_generations(replay, line->end);
     }
     if (json_string_is(word, "durable")) {
         size_t place = replay->file->good;
@@ -452,8 +457,7 @@ static bool repeat_header(struct replay *replay, const struct replay_line *line)
     if (line->is_restart) {
         end_sessions(replay, false);
     }
-    replay->generations = line->generations;
-    return true;
+    return reach_generations(replay, line->generations);
 }
 
 static bool belongs_in_snapshot(const struct replay_line *line)
@@ -698,12 +702,14 @@ void journal_give_up_replay(struct rpc_service *service)
     }
 }
 
-/* New ids are none that any reply ever contained, whatever was lost. */
+/* New ids are none that any reply ever contained, whatever was lost.  After some 10^11 ids no generation is left: then
+ * they are those of the last one, of which a dead object may have had one in an earlier life. */
 static void begin_generations(struct rpc_service *service, uint64_t reached)
 {
     struct journal *journal = &service->journal;
-    journal->generations_first = (uint32_t)reached;
-    journal->generations_end = journal->generations_first + JOURNAL_GENERATIONS;
+    uint32_t left = HEAP_GENERATION_END - (uint32_t)reached;
+    journal->generations_first = left > 0 ? (uint32_t)reached : HEAP_GENERATION_END - 1;
+    journal->generations_end = left > JOURNAL_GENERATIONS ? (uint32_t)reached + JOURNAL_GENERATIONS : HEAP_GENERATION_END;
     heap_set_id_generations(service->heap, journal->generations_first, journal->generations_end);
 }
 

@@ -454,9 +454,12 @@ static enum rpc_load load_by_hand(const char *kind, const char *lines)
     if (result == RPC_LOADED) {
         assert_true(rpc_journal_open(f->service, 2));
         rpc_journal_start(f->service);
+        take_lines(f->service, &folder);
+        run(f, &folder, "{\"id\":1,\"method\":\"create\",\"params\":[[],\"new\"]}");
         assert_int_equal(rpc_service_check(f->service), 0);
     }
-    end(f, NULL);
+    end(f, result == RPC_LOADED ? &folder : NULL);
+    folder_free(&folder);
     free(file.bytes);
     return result;
 }
@@ -509,6 +512,8 @@ static void test_journal_damage_of_effects_by_hand_is_seen(void **state)
     static const char *const wholes[] = {
         MADE "{\"effect\":\"finalized\",\"ids\":[1,1],\"bound\":true}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[1,1]}\n",
+        MADE "{\"effect\":\"generations\",\"end\":2097151}\n",
+        MADE "{\"effect\":\"generations\",\"end\":2097152}\n", /* all */
     };
     static const char *const texts[] = {
         MADE "{\"effect\":\"finalized\",\"ids\":[1,1,1,1],\"bound\":true}\n",
@@ -516,6 +521,8 @@ static void test_journal_damage_of_effects_by_hand_is_seen(void **state)
         MADE "{\"effect\":\"swept\",\"ids\":[1,1,1,1]}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[2,1]}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[3,1]}\n",
+        MADE "{\"effect\":\"generations\",\"end\":2097153}\n",
+        MADE "{\"effect\":\"generations\",\"end\":4294967296}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[1,4294967295]}\n", /* 32 GiB of ids */
         MADE "{\"effect\":\"swept\",\"ids\":[1,60000,1,60000]}\n",
     };
