@@ -246,9 +246,11 @@ bool gc_roots_slice(struct heap *heap, struct slice *slice)
 {
     struct gc *gc = &heap->gc;
     while (drain(heap, slice) && !slice->is_over) {
-        if (gc->next >= handle_count(heap)) {
+        uint64_t first = handle_next(heap, (uint64_t)gc->next + 1);
+        if (first > handle_count(heap)) {
             return true;
         }
+        gc->next = (uint32_t)first - 1;
         uint32_t end = handle_count(heap) - gc->next < 64 ? handle_count(heap) : gc->next + 64;
         while (gc->next < end && !slice->is_over) {
             uint32_t slot = ++gc->next; /* they begin with 1 */

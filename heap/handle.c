@@ -11,12 +11,16 @@
  * the entries in order.  Immortals need no roots.
  *
  * Containers carry their slot in the header; atoms, few of which have one, in a map.
+ * What is loaded may have slots with wide gaps between them, where nothing is but one blank leaf.
  * Invariant: entry.ref != 0 exactly if the object lives; queue length == waiting.   Checker: handle_check().
  */
 #include "visit.h"
 
+#include <inttypes.h>
+
 #define ENTRIES_PER_LEAF 4096u
 #define LEAF_SHIFT 12
+#define LEAF_BYTES (ENTRIES_PER_LEAF * sizeof(struct handle_entry))
 #define GENERATION_LAST ((1u << 21) - 1)
 #define WAITING_MIN 65536u /* slots that wait before the first is used again */
 
@@ -29,9 +33,10 @@ struct handle_entry {
 _Static_assert(sizeof(struct handle_entry) == HANDLE_BYTES, "heap_sizeof() counts an entry");
 
 struct handle_table {
-    struct handle_entry **leaves; /* slot >> 12 -> 4,096 entries */
+    struct handle_entry **leaves; /* slot >> 12 -> 4,096 entries, or `blank` */
+    struct handle_entry *blank;   /* zeros, for all leaves of which a replay has claimed no slot; NULL: there are none */
     uint32_t leaf_count, leaf_room;
-    uint32_t used;                   /* slots 1..used have been given */
+    uint32_t used;                   /* slots 1..used have been given, but for those of blank leaves */
     uint32_t first, last, waiting;   /* the queue of free slots */
     uint32_t generation_first, generation_end; /* new ids have one from the first on and below the end */
     bool wants_generations;          /* the end is near */
@@ -70,42 +75,74 @@ void handle_fini(struct heap *heap)
         return;
     }
     for (uint32_t i = 0; i < table->leaf_count; i++) {
-        pymalloc_table_free(&heap->pm, table->leaves[i], ENTRIES_PER_LEAF * sizeof **table->leaves);
+        if (table->leaves[i] != table->blank) {
+            pymalloc_table_free(&heap->pm, table->leaves[i], LEAF_BYTES);
+        }
     }
+    pymalloc_table_free(&heap->pm, table->blank, LEAF_BYTES);
     pymalloc_table_free(&heap->pm, table->leaves, table->leaf_room * sizeof *table->leaves);
     map32_fini(&table->atoms);
     pymalloc_table_free(&heap->pm, table, sizeof *table);
 }
 
-static bool add_leaf(struct heap *heap, struct handle_table *table)
+/* Room for leaves up to that one. */
+static bool grow_leaves(struct heap *heap, struct handle_table *table, uint32_t leaf)
 {
-    if (table->leaf_count == table->leaf_room) {
-        uint32_t room = table->leaf_room == 0 ? 8 : table->leaf_room * 2;
-        void *leaves = pymalloc_table_realloc(&heap->pm, table->leaves, table->leaf_room * sizeof *table->leaves,
-                                              room * sizeof *table->leaves);
-        if (leaves == NULL) {
-            return false;
-        }
+    uint32_t room = table->leaf_room == 0 ? 8 : table->leaf_room;
+    while (room <= leaf) {
+        room *= 2;
+    }
+    void *leaves = pymalloc_table_realloc(&heap->pm, table->leaves, table->leaf_room * sizeof *table->leaves,
+                                          room * sizeof *table->leaves);
+    if (leaves != NULL) {
         table->leaves = leaves;
         table->leaf_room = room;
     }
-    struct handle_entry *leaf = pymalloc_table_alloc(&heap->pm, ENTRIES_PER_LEAF * sizeof *leaf);
+    return leaves != NULL;
+}
+
+/* The leaf of the slot is there; those in front of it that are not are blank.  false: no memory. */
+static bool make_leaf(struct heap *heap, struct handle_table *table, uint32_t slot)
+{
+    uint32_t number = slot >> LEAF_SHIFT;
+    if (number < table->leaf_count && table->leaves[number] != table->blank) {
+        return true;
+    }
+    if (number >= table->leaf_room && !grow_leaves(heap, table, number)) {
+        return false;
+    }
+    if (number > table->leaf_count && table->blank == NULL) {
+        table->blank = pymalloc_table_alloc(&heap->pm, LEAF_BYTES);
+        if (table->blank == NULL) {
+            return false;
+        }
+    }
+    struct handle_entry *leaf = pymalloc_table_alloc(&heap->pm, LEAF_BYTES);
     if (leaf == NULL) {
         return false;
     }
-    table->leaves[table->leaf_count++] = leaf;
+    while (table->leaf_count <= number) {
+        table->leaves[table->leaf_count++] = table->blank;
+    }
+    table->leaves[number] = leaf;
     return true;
+}
+
+uint64_t handle_next(const struct heap *heap, uint64_t slot)
+{
+    const struct handle_table *table = heap->handles;
+    while (slot <= table->used && table->leaves[slot >> LEAF_SHIFT] == table->blank) {
+        slot = ((slot >> LEAF_SHIFT) + 1) << LEAF_SHIFT;
+    }
+    return slot;
 }
 
 /* ---- slots ---- */
 
-/* A slot that was never used; 0: no memory. */
+/* A slot behind all others; 0: no memory. */
 static uint32_t add_slot(struct heap *heap, struct handle_table *table)
 {
-    if (table->used == UINT32_MAX) {
-        return 0;
-    }
-    if ((table->used + 1) >> LEAF_SHIFT >= table->leaf_count && !add_leaf(heap, table)) {
+    if (table->used == UINT32_MAX || !make_leaf(heap, table, table->used + 1)) {
         return 0;
     }
     uint32_t slot = ++table->used;
@@ -150,15 +187,11 @@ uint32_t handle_claim_slot(struct heap *heap, uint64_t id)
     if (slot == 0 || id >> 32 > GENERATION_LAST) {
         return 0;
     }
-    while (table->used < slot) {
-        if (add_slot(heap, table) == 0) {
-            return 0;
-        }
-    }
-    struct handle_entry *entry = entry_at(table, slot);
-    if (entry->ref != 0) {
+    if (!make_leaf(heap, table, slot) || entry_at(table, slot)->ref != 0) {
         return 0;
     }
+    table->used = table->used < slot ? slot : table->used;
+    struct handle_entry *entry = entry_at(table, slot);
     entry->generation = (uint32_t)(id >> 32);
     return slot;
 }
@@ -206,11 +239,11 @@ void handle_requeue(struct heap *heap)
 {
     struct handle_table *table = heap->handles;
     table->waiting = 0;
-    for (uint32_t slot = 1; slot <= table->used; slot++) {
-        struct handle_entry *entry = entry_at(table, slot);
+    for (uint64_t slot = handle_next(heap, 1); slot <= table->used; slot = handle_next(heap, slot + 1)) {
+        struct handle_entry *entry = entry_at(table, (uint32_t)slot);
         if (entry->ref == 0) {
             entry->generation = table->generation_first;
-            queue_slot(table, slot);
+            queue_slot(table, (uint32_t)slot);
         }
     }
 }
@@ -395,12 +428,12 @@ uint32_t handle_check(struct heap *heap, FILE *why)
 {
     struct handle_table *table = heap->handles;
     uint32_t problems = 0, waiting = 0;
-    for (uint32_t slot = 1; slot <= table->used; slot++) {
-        const struct handle_entry *entry = entry_at(table, slot);
+    for (uint64_t slot = handle_next(heap, 1); slot <= table->used; slot = handle_next(heap, slot + 1)) {
+        const struct handle_entry *entry = entry_at(table, (uint32_t)slot);
         if (entry->ref == 0) {
             waiting += entry->generation != GENERATION_LAST;
         } else if (!ref_is_live(heap, entry->ref) || handle_slot_if_any(heap, entry->ref) != slot) {
-            fprintf(why, "slot %u of the handle table names %#x, which does not name it\n", slot, entry->ref);
+            fprintf(why, "slot %" PRIu64 " of the handle table names %#x, which does not name it\n", slot, entry->ref);
             problems++;
         }
     }

@@ -670,6 +670,8 @@ uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id); /* whatever is 
 uint32_t handle_claim_slot(struct heap *heap, uint64_t id);
 void handle_requeue(struct heap *heap); /* all free slots wait to be given again */
 uint32_t handle_count(const struct heap *heap); /* slots ever used: 1..count are valid to ask */
+/* The first from this one on that may have been given; beyond handle_count(): none is. */
+uint64_t handle_next(const struct heap *heap, uint64_t slot);
 uint32_t handle_check(struct heap *heap, FILE *why);
 
 /* ---- session.c, name.c ---- */

@@ -480,6 +480,8 @@ static void test_journal_damage_of_a_snapshot_by_hand_is_seen(void **state)
     static const char *const wholes[] = {
         "{\"list\":1,\"len\":1,\"items\":[[]],\"names\":[\"a\"]}\n{\"immortal\":2,\"value\":null,\"names\":[\"b\"]}\n",
         "{\"effect\":\"kept\",\"ids\":[1,1]}\n{\"dict\":1,\"len\":0,\"items\":[]}\n",
+        "{\"dict\":4294967294,\"len\":0,\"items\":[],\"names\":[\"a\"]}\n" /* not 64 GiB of slots in front of it */
+        "{\"list\":12345678,\"len\":0,\"items\":[],\"names\":[\"b\"]}\n",
     };
     static const char *const texts[] = {
         "{\"tuple\":1,\"len\":0,\"items\":[]}\n",
