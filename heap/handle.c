@@ -403,6 +403,12 @@ uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id)
     return ref_of_id(heap, id);
 }
 
+bool handle_was_given(const struct heap *heap, uint64_t id)
+{
+    uint32_t slot = (uint32_t)id;
+    return slot != 0 && slot <= heap->handles->used && entry_at(heap->handles, slot)->generation == id >> 32;
+}
+
 heap_ref heap_find(struct heap *heap, uint64_t id)
 {
     GIL_ASSERT_HELD(heap);

@@ -666,6 +666,7 @@ uint32_t handle_roots(const struct heap *heap, uint32_t slot);
 /* The object died: its id is void for ever. */
 void handle_release(struct heap *heap, uint32_t ref);
 uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id); /* whatever is dying; 0: none */
+bool handle_was_given(const struct heap *heap, uint64_t id); /* of a replay: it is, or was last, that of its slot */
 /* The slot of an id, unused so far, is ready to be given; 0: it is in use, or there is no memory. */
 uint32_t handle_claim_slot(struct heap *heap, uint64_t id);
 void handle_requeue(struct heap *heap); /* all free slots wait to be given again */

@@ -95,33 +95,52 @@ static void empty(struct heap *heap, uint32_t ref)
     }
 }
 
+/* What a line says was swept.  A collection in slices has several: what only an earlier line's objects referred to died
+ * with them, and the id is void.  Returns NOT_SWEPT for what cannot have been swept. */
+#define NOT_SWEPT UINT32_MAX
+static uint32_t swept_at(const struct heap *heap, uint64_t id)
+{
+    uint32_t ref = handle_ref_of_id(heap, id);
+    if (ref == 0) {
+        return handle_was_given(heap, id) ? 0 : NOT_SWEPT;
+    }
+    bool may_be = !ref_is_atom(ref) && !object_is_immortal(object_at(heap, ref)) && handle_roots(heap, (uint32_t)id) == 0;
+    return may_be ? ref : NOT_SWEPT;
+}
+
 /* First all are kept alive and emptied, which takes every cycle among them apart; then those die that nothing else,
  * not yet swept, refers to.  An id is void at once. */
 static bool sweep(struct heap *heap, const uint64_t *ids, size_t count)
 {
+    size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
-        uint32_t ref = handle_ref_of_id(heap, ids[i]);
-        if (ref == 0 || ref_is_atom(ref) || object_is_immortal(object_at(heap, ref)) ||
-            handle_roots(heap, (uint32_t)ids[i]) > 0) {
+        uint32_t ref = swept_at(heap, ids[i]);
+        if (ref == NOT_SWEPT) {
             return false;
         }
-        object_incref(heap, ref);
-    }
-    for (size_t i = 0; i < count; i++) {
-        empty(heap, handle_ref_of_id(heap, ids[i]));
+        if (ref != 0) {
+            object_incref(heap, ref);
+            kept++;
+        }
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t ref = handle_ref_of_id(heap, ids[i]);
-        if (ref == 0) {
-            return false; /* it is there twice */
+        if (ref != 0) {
+            empty(heap, ref);
         }
-        if (object_at(heap, ref)->refcount > 1) {
-            handle_release(heap, ref);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t ref = handle_ref_of_id(heap, ids[i]);
+        if (ref != 0) {
+            if (object_at(heap, ref)->refcount > 1) {
+                handle_release(heap, ref);
+            }
+            object_decref(heap, ref);
+            kept--;
         }
-        object_decref(heap, ref);
     }
     heap_settle(heap);
-    return true;
+    return kept == 0; /* else one is there twice */
 }
 
 static bool keep(struct heap *heap, const uint64_t *ids, size_t count)

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 
 #include "../../protocol/journal_line.h"
-#include "../../protocol/method.h"
+#include "../../protocol/rpc_internal.h"
 
 #define FILES 4
 #define READABLE 64 /* bytes behind a file, as rpc.h demands */
@@ -399,6 +399,28 @@ static void test_journal_damage_is_not_what_crashes_leave(void **state)
     folder_free(&folder);
 }
 
+/* Nor is what a collection in slices leaves: a line for each slice, while what hangs on the first object dies with it. */
+static void test_journal_damage_is_not_what_slices_leave(void **state)
+{
+    struct folder folder = {0};
+    (void)state;
+    struct rpc_fixture *f = start(&folder);
+    heap_enter(f->service->heap);
+    heap_set_slice(f->service->heap, 500, 1);
+    heap_leave(f->service->heap);
+    run(f, &folder, "{\"id\":1,\"method\":\"create\",\"params\":[[],\"a\"]}");
+    run(f, &folder, "{\"id\":1,\"method\":\"list.extend\",\"params\":[\"a\",[[],[[]],{\"k\":[]},[],[],[]]]}");
+    run(f, &folder, "{\"id\":1,\"method\":\"list.append\",\"params\":[\"a\",{\"$ref\":\"a\"}]}");
+    run(f, &folder, "{\"id\":1,\"method\":\"name.unbind\",\"params\":[\"a\"]}");
+    run(f, &folder, "{\"id\":1,\"method\":\"collect\",\"params\":[2]}");
+    assert_non_null(strstr(f->said, "\"unreachable\":9"));
+    assert_non_null(strstr(folder.journals[0].bytes, "{\"effect\":\"swept\",\"ids\":[1,1]}")); /* in front of the others */
+    run(f, &folder, "{\"id\":1,\"method\":\"create\",\"params\":[[],\"kept\"]}");
+    end(f, &folder);
+    assert_int_equal(try_folder(&folder), RPC_LOADED);
+    folder_free(&folder);
+}
+
 static void test_journal_damage_of_a_snapshot_is_seen(void **state)
 {
     struct folder folder = {0};
@@ -514,6 +536,7 @@ static void test_journal_damage_of_effects_by_hand_is_seen(void **state)
     static const char *const wholes[] = {
         MADE "{\"effect\":\"finalized\",\"ids\":[1,1],\"bound\":true}\n",
         MADE "{\"effect\":\"swept\",\"ids\":[1,1]}\n",
+        MADE "{\"effect\":\"swept\",\"ids\":[1,1]}\n{\"effect\":\"swept\",\"ids\":[1,1]}\n", /* died with the first */
         MADE "{\"effect\":\"generations\",\"end\":2097151}\n",
         MADE "{\"effect\":\"generations\",\"end\":2097152}\n", /* all */
     };
@@ -571,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_journal_damage_of_a_wrong_file_is_seen),
         cmocka_unit_test(test_journal_damage_of_a_first_line_is_seen),
         cmocka_unit_test(test_journal_damage_is_not_what_crashes_leave),
+        cmocka_unit_test(test_journal_damage_is_not_what_slices_leave),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_is_seen),
         cmocka_unit_test(test_journal_damage_of_a_snapshot_by_hand_is_seen),
         cmocka_unit_test(test_journal_damage_of_effects_by_hand_is_seen),
