@@ -257,6 +257,9 @@ static void look_at_journal(struct server *server)
     enum journal_state state = journal_state(server->journal);
     if (state == JOURNAL_RUNNING) {
         announce(server);
+        if (server->reload_waits) {
+            reload(server);
+        }
     } else if (state == JOURNAL_FAILED) {
         server->has_failed = true;
         begin_stop(server);
@@ -276,7 +279,10 @@ void server_woken(struct server *server)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
-    if (number == SIGHUP) {
+    if (number == SIGHUP && !server->is_announced) {
+        log_write(&server->log, LOG_INFO, "what can be read again will be when the journal is loaded");
+        server->reload_waits = true; /* it needs the GIL, which loading has, and limits do not hold for what is loaded */
+    } else if (number == SIGHUP) {
         reload(server);
     } else if (server->is_stopping) {
         log_write(&server->log, LOG_WARNING, "a second %s: ends at once", strsignal(number));
@@ -287,16 +293,28 @@ static void on_signal(uv_signal_t *handle, int number)
     }
 }
 
-static void start_signals(struct server *server)
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+
+/* They wait until start_signals(); for other threads, which this one creates, they do for good. */
+static void hold_signals(sigset_t *set)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    sigemptyset(set);
+    for (size_t i = 0; i < 3; i++) {
+        sigaddset(set, SIGNALS[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static void start_signals(struct server *server, const sigset_t *held)
+{
     for (size_t i = 0; i < 3; i++) {
         uv_signal_t *handle = &server->signals[i];
         uv_signal_init(&server->threads[0]->loop, handle);
         handle->data = server;
-        uv_signal_start(handle, on_signal, numbers[i]);
+        uv_signal_start(handle, on_signal, SIGNALS[i]);
         uv_unref((uv_handle_t *)handle);
     }
+    pthread_sigmask(SIG_UNBLOCK, held, NULL);
 }
 
 /* The timer of leases, which does not keep the loop alive. */
@@ -497,6 +515,8 @@ static void abandon(struct server *server)
 static int serve(struct server *server)
 {
     struct reason reason;
+    sigset_t held;
+    hold_signals(&held);
     if (!create_service(server, &reason) || !load_tokens(server, &reason) || !create_tls(server, &reason) ||
         !open_listeners(server, &reason) ||
         !drop_privileges(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
@@ -506,7 +526,7 @@ static int serve(struct server *server)
         abandon(server);
         return 1;
     }
-    start_signals(server);
+    start_signals(server, &held);
     init_lease_timer(server);
     for (size_t i = 0; i < server->listener_count; i++) {
         listener_start(server->listeners[i]);

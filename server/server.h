@@ -55,6 +55,7 @@ struct server {
     uv_timer_t lease;       /* the same: when a lease may have run out */
     bool is_stopping;
     bool is_announced;      /* the ready line is out */
+    bool reload_waits;      /* SIGHUP came before that */
     bool has_failed;        /* the exit code says so */
 
     /* any thread */
