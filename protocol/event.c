@@ -100,13 +100,22 @@ static void empty(struct out *out)
 
 /* ---- events that wait in a session ---- */
 
-void event_queue_fini(struct event_queue *queue)
+/* Brings the sum over all sessions up to date. */
+static void note_waiting(struct rpc_service *service, struct event_queue *queue)
+{
+    service->events_waiting += queue->lines.len - queue->noted;
+    queue->noted = queue->lines.len;
+}
+
+void event_queue_fini(struct rpc_service *service, struct event_queue *queue)
 {
     out_fini(&queue->lines);
+    queue->lines.len = 0;
+    note_waiting(service, queue);
 }
 
 /* Moves what waits to the front when what was taken has become the larger part. */
-static void compact(struct event_queue *queue)
+static void compact(struct rpc_service *service, struct event_queue *queue)
 {
     struct out *lines = &queue->lines;
     if (queue->start == lines->len) {
@@ -117,15 +126,17 @@ static void compact(struct event_queue *queue)
         out_truncate(lines, lines->len - queue->start);
         queue->start = 0;
     }
+    note_waiting(service, queue);
 }
 
-/* Whether one more line of that length may wait. */
+/* Whether one more line of that length may wait: in the session, and in all of them together. */
 static bool has_room(struct rpc_service *service, const struct event_queue *queue, size_t len)
 {
     uint64_t max = RPC_LIMIT(service, max_events), max_bytes = RPC_LIMIT(service, max_output);
     size_t bytes = queue->lines.len - queue->start + len;
     max_bytes = max_bytes == 0 ? WAITING_BYTES_MAX : max_bytes;
-    return (max == 0 || queue->count < max) && (bytes <= max_bytes || queue->count == 0);
+    return (max == 0 || queue->count < max) && (bytes <= max_bytes || queue->count == 0) &&
+           service->events_waiting + len <= RPC_OUTPUT_ALL * max_bytes;
 }
 
 /* Puts a line behind those that wait, and a `lost` in between when some were dropped there. */
@@ -146,6 +157,7 @@ static void enqueue(struct rpc_service *service, struct event_queue *queue, cons
         queue->lost++;
         return;
     }
+    note_waiting(service, queue);
     queue->count += queue->lost > 0 ? 2 : 1;
     queue->lost = 0;
 }
@@ -235,7 +247,7 @@ static void take_waiting(struct rpc_conn *conn)
     if (conn->unsent_before < EVENT_UNREAD_BYTES && hearer(session) == conn) {
         while (take_line(&session->waiting, &conn->events)) {
         }
-        compact(&session->waiting);
+        compact(conn->thread->service, &session->waiting);
     }
 }
 
@@ -324,7 +336,7 @@ void event_deliver(struct rpc_conn *conn)
     size_t before = conn->out.len;
     while (!is_open && conn_unsent(conn) < EVENT_UNREAD_BYTES && take_line(queue, &conn->out)) {
     }
-    compact(queue);
+    compact(conn->thread->service, queue);
     conn->event_bytes += conn->out.len - before;
     conn->events_due = !event_queue_is_empty(queue);
     conn_list_add_notice(conn->thread, conn);

@@ -138,6 +138,7 @@ struct rpc_service {
     uint64_t started_ms; /* CLOCK_MONOTONIC at creation */
     double started_unix_s; /* the same on the calendar */
     _Atomic uint64_t bytes_in, bytes_out;
+    uint64_t events_waiting; /* bytes of the events that wait in all sessions; the GIL */
     _Atomic uint64_t unread; /* bytes of all connections' buffers of replies that are larger than RPC_OUTPUT_LOW_BYTES */
     _Atomic uint64_t sessions; /* of connections, those that are on their way to one included, and leased ones */
     pthread_mutex_t mutex;     /* guards what follows */
@@ -491,6 +492,7 @@ struct event_queue {
     size_t start;
     uint64_t count;
     uint64_t lost; /* that were dropped behind the last of them */
+    size_t noted;  /* its bytes in the sum over all sessions */
 };
 
 struct rpc_session {
@@ -595,7 +597,7 @@ void event_check_pressure(struct rpc_service *service);
 /* `journal`: the line that ends `text`, newline included, from `start` on. */
 void event_journal(struct rpc_service *service, const struct out *text, size_t start);
 
-void event_queue_fini(struct event_queue *queue);
+void event_queue_fini(struct rpc_service *service, struct event_queue *queue);
 /* What waits in `from` waits in `to`. */
 void event_queue_move(struct rpc_service *service, struct event_queue *to, struct event_queue *from);
 static inline bool event_queue_is_empty(const struct event_queue *queue)

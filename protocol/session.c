@@ -146,7 +146,7 @@ static void discard(struct rpc_service *service, struct rpc_session *session)
     event_subscribe(service, session, 0);
     forget_token(book, session);
     forget_numbers(book, session);
-    event_queue_fini(&session->waiting);
+    event_queue_fini(service, &session->waiting);
     *(session->prev == NULL ? &book->first : &session->prev->next) = session->next;
     *(session->next == NULL ? &book->last : &session->next->prev) = session->prev;
     free(session);

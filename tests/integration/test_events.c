@@ -70,7 +70,7 @@ static void open_lease(struct wire *wire, char token[33])
 static void send_resume(struct wire *wire, const char *token)
 {
     char line[128];
-    snprintf(line, sizeof line, "{\"id\":\"resume\",\"method\":\"session.resume\",\"params\":[\"%s\"]}\n", token);
+    snprintf(line, sizeof line, "{\"id\":\"resume\",\"method\":\"session.resume\",\"params\":[\"%.32s\"]}\n", token);
     wire_send_text(wire, line);
 }
 
@@ -430,6 +430,45 @@ static void test_events_wait_for_a_leased_session(void **state)
     wire_close(wire);
 }
 
+/* All sessions together have eight times max-output of events that wait. */
+static void test_events_that_wait_are_bounded_in_sum(void **state)
+{
+    struct fixture *fixture = *state;
+    enum { SESSIONS = 20, CHANGES = 12, PAD = 10000, MAX_OUTPUT = 65536 };
+    char tokens[SESSIONS][33];
+    fixture_end(fixture);
+    fixture_start(fixture, (const char *const[]){"--max-output", "64k", NULL});
+    create_log(fixture->wire);
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        struct wire *wire = wire_open_unix(fixture->daemon);
+        subscribe(wire, "journal");
+        open_lease(wire, tokens[i]);
+        wire_close(wire);
+    }
+    await_connections(fixture->wire, 1);
+    for (int i = 0; i < CHANGES; i++) {
+        change(fixture->wire, i, PAD);
+    }
+    struct wire *wires[SESSIONS];
+    int told = 0;
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        int64_t lost = 0;
+        wires[i] = wire_open_unix(fixture->daemon);
+        send_resume(wires[i], tokens[i]);
+        wire_expect_line(wires[i], "{'id':'resume','result':{'holds':0}}");
+        told += read_changes(wires[i], 0, CHANGES, &lost);
+        assert_true(lost > 0);
+    }
+    assert_in_range(told, 8, 8 * MAX_OUTPUT / PAD);
+    for (unsigned i = 0; i < SESSIONS; i++) { /* before any is told of the end of another */
+        wire_expect(wires[i], "{'id':5,'method':'unsubscribe','params':[['journal']]}", "{'id':5,'result':[]}");
+    }
+    for (unsigned i = 0; i < SESSIONS; i++) {
+        wire_expect(wires[i], "{'id':6,'method':'session.close'}", "{'id':6,'result':{'released':0}}");
+        wire_close(wires[i]);
+    }
+}
+
 /* A client whose unread output is events has not too much of it, whatever max-output says. */
 static void test_events_do_not_count_towards_max_output(void **state)
 {
@@ -518,6 +557,7 @@ int main(void)
         fixture_test(test_events_come_before_the_reply_that_they_belong_to),
         fixture_test(test_events_wait_and_are_counted_when_lost),
         fixture_test(test_events_wait_for_a_leased_session),
+        fixture_test(test_events_that_wait_are_bounded_in_sum),
         fixture_test(test_events_do_not_count_towards_max_output),
         fixture_test(test_events_of_pressure),
         fixture_test(test_events_keep_a_silent_connection),
