@@ -387,15 +387,22 @@ uint64_t handle_id(const struct heap *heap, uint32_t ref)
     return id_of_slot(heap, slot);
 }
 
-/* What an id names, whatever is dying. */
-static inline uint32_t ref_of_id(const struct heap *heap, uint64_t id)
+/* The entry that the id is, or was last, that of.  NULL: it is not. */
+static inline const struct handle_entry *entry_of_id(const struct heap *heap, uint64_t id)
 {
     uint32_t slot = (uint32_t)id;
     if (slot == 0 || slot > heap->handles->used) {
-        return 0;
+        return NULL;
     }
     const struct handle_entry *entry = entry_at(heap->handles, slot);
-    return entry->generation == id >> 32 ? entry->ref : 0;
+    return entry->generation == id >> 32 ? entry : NULL;
+}
+
+/* What an id names, whatever is dying. */
+static inline uint32_t ref_of_id(const struct heap *heap, uint64_t id)
+{
+    const struct handle_entry *entry = entry_of_id(heap, id);
+    return entry != NULL ? entry->ref : 0;
 }
 
 uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id)
@@ -405,8 +412,7 @@ uint32_t handle_ref_of_id(const struct heap *heap, uint64_t id)
 
 bool handle_was_given(const struct heap *heap, uint64_t id)
 {
-    uint32_t slot = (uint32_t)id;
-    return slot != 0 && slot <= heap->handles->used && entry_at(heap->handles, slot)->generation == id >> 32;
+    return entry_of_id(heap, id) != NULL;
 }
 
 heap_ref heap_find(struct heap *heap, uint64_t id)

@@ -426,10 +426,7 @@ static void raise_generations(struct rpc_service *service)
     if (!heap_wants_generations(service->heap)) {
         return;
     }
-    journal->generations_end += JOURNAL_GENERATIONS;
-    if (journal->generations_end > HEAP_GENERATION_END) {
-        journal->generations_end = HEAP_GENERATION_END;
-    }
+    journal->generations_end = journal_generations_from(journal->generations_end);
     struct out *line = begin_effect(service, "generations", &start);
     add_u64(line, ",\"end\":", journal->generations_end);
     out_char(line, '}');

@@ -39,6 +39,12 @@ struct journal_runs {
 
 /* So many generations of ids are ahead of those that were given when the end is raised. */
 #define JOURNAL_GENERATIONS 16u
+/* The end of those that begin with `first`, as far as there are so many. */
+static inline uint32_t journal_generations_from(uint32_t first)
+{
+    uint32_t left = HEAP_GENERATION_END - first;
+    return first + (left < JOURNAL_GENERATIONS ? left : JOURNAL_GENERATIONS);
+}
 
 /* Of a service; the GIL guards all but the atomics and what says otherwise. */
 struct journal {

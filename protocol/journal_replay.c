@@ -707,9 +707,8 @@ void journal_give_up_replay(struct rpc_service *service)
 static void begin_generations(struct rpc_service *service, uint64_t reached)
 {
     struct journal *journal = &service->journal;
-    uint32_t left = HEAP_GENERATION_END - (uint32_t)reached;
-    journal->generations_first = left > 0 ? (uint32_t)reached : HEAP_GENERATION_END - 1;
-    journal->generations_end = left > JOURNAL_GENERATIONS ? (uint32_t)reached + JOURNAL_GENERATIONS : HEAP_GENERATION_END;
+    journal->generations_first = reached < HEAP_GENERATION_END ? (uint32_t)reached : HEAP_GENERATION_END - 1;
+    journal->generations_end = journal_generations_from(journal->generations_first);
     heap_set_id_generations(service->heap, journal->generations_first, journal->generations_end);
 }
 
