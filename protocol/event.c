@@ -110,7 +110,6 @@ static void note_waiting(struct rpc_service *service, struct event_queue *queue)
 void event_queue_fini(struct rpc_service *service, struct event_queue *queue)
 {
     out_fini(&queue->lines);
-    queue->lines.len = 0;
     note_waiting(service, queue);
 }
 

@@ -299,7 +299,7 @@ class WholeBatch(Batch):
 class Unfinished(Crowd):
     count = 200
     options = ("--max-request", "16m")
-    bound_mib = 192  # three times what all may have: four times max-request, in blocks that double; malloc keeps free ones
+    bound_mib = 176  # four times max-request, in blocks that double, and what malloc keeps of those that are free
     piece = b"[" + b"1," * (MIB // 8)
     pieces = 15 * MIB // len(piece)
 
