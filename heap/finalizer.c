@@ -156,7 +156,7 @@ static void record_destroy(struct heap *heap, struct finalizer *record)
 }
 
 /* A record that the table does not have yet; NULL: no memory. */
-static struct finalizer *record_create(struct heap *heap, const struct heap_session *session, heap_ref obj,
+static struct finalizer *record_create(struct heap *heap, struct heap_session *session, heap_ref obj,
                                        const struct heap_finalizer *finalizer)
 {
     size_t token_len = finalizer->token.text != NULL ? finalizer->token.len : 0;
@@ -167,7 +167,7 @@ static struct finalizer *record_create(struct heap *heap, const struct heap_sess
     }
     *record = (struct finalizer){.target = obj,
                                  .serial = ++heap->finalizers.serials,
-                                 .session = session != NULL ? heap_session_number(session) : 0,
+                                 .session = session != NULL ? session_note_number(session) : 0,
                                  .token_len = (uint32_t)token_len,
                                  .name_len = (uint32_t)name_len,
                                  .has_token = finalizer->token.text != NULL,
@@ -229,7 +229,7 @@ static void tell(struct heap *heap, struct finalizer *record, bool resurrected)
 
 /* ---- the public face ---- */
 
-enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session *session, heap_ref obj,
+enum heap_error heap_finalizer_set(struct heap *heap, struct heap_session *session, heap_ref obj,
                                    const struct heap_finalizer *finalizer)
 {
     GIL_ASSERT_HELD(heap);

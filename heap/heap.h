@@ -290,6 +290,8 @@ uint64_t heap_session_destroy(struct heap *heap, struct heap_session *session);
 uint64_t heap_session_release_all(struct heap *heap, struct heap_session *session); /* and the session goes on */
 uint64_t heap_session_number(const struct heap_session *session); /* from 1, never reused.  GIL: either */
 uint64_t heap_session_holds(const struct heap_session *session);  /* repeats counted.  GIL: either */
+/* Whether a finalizer or weakref may still tell of itself with its number, or with that of one that it has taken in. */
+bool heap_session_is_noted(const struct heap_session *session);
 
 /* One more hold.  HEAP_LIMIT_HOLDS, HEAP_LIMIT_REFS, HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error heap_hold(struct heap *heap, struct heap_session *session, heap_ref obj);
@@ -465,7 +467,7 @@ heap_ref heap_weakref_target(struct heap *heap, heap_ref weakref); /* 0: dead */
 /* A weakref of its own that tells HEAP_EVENT_WEAKREF to the session when the target dies; target and weakref
  * get ids.  Returns: new.  HEAP_TYPE on an immortal. */
 HEAP_MUST_USE enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap,
-                                                  const struct heap_session *session, heap_ref target);
+                                                  struct heap_session *session, heap_ref target);
 /* How many weakrefs live and point at it. */
 uint64_t heap_weakref_count(const struct heap *heap, heap_ref target);
 
@@ -480,7 +482,7 @@ struct heap_finalizer {
 };
 /* Texts are copied; an earlier one is replaced.  The object gets an id.  HEAP_TYPE on an immortal,
  * HEAP_FINALIZED, HEAP_BAD_NAME. */
-HEAP_MUST_USE enum heap_error heap_finalizer_set(struct heap *heap, const struct heap_session *session, heap_ref obj,
+HEAP_MUST_USE enum heap_error heap_finalizer_set(struct heap *heap, struct heap_session *session, heap_ref obj,
                                                  const struct heap_finalizer *finalizer);
 /* Takes it away; whether there was one that has not run. */
 bool heap_finalizer_clear(struct heap *heap, heap_ref obj);

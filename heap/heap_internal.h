@@ -679,6 +679,8 @@ uint32_t handle_check(struct heap *heap, FILE *why);
 
 /* Drops the holds of a session that has ended; true: none is left, and the session is gone. */
 HEAP_MUST_USE bool session_release_slice(struct heap *heap, struct heap_session *session, struct slice *slice);
+/* Its number, for a finalizer or a weakref to keep. */
+uint64_t session_note_number(struct heap_session *session);
 /* How many holds on the slot are still to be dropped. */
 uint32_t session_holds_left(const struct heap_session *session, uint32_t slot);
 /* Adds what sessions hold of each handle slot to `roots` (indexed by slot), also those that have ended; for

@@ -15,6 +15,7 @@ struct heap_session {
     struct map32 holds;  /* handle slot -> how often */
     uint64_t position;   /* of one that has ended: the holds before are dropped, and count 0 */
     counter_u64 total;   /* holds, repeats counted */
+    bool is_noted;       /* a finalizer or weakref has its number, or that of one that it has taken in */
     struct heap_session *next, *prev;
 };
 
@@ -182,6 +183,17 @@ uint64_t heap_session_number(const struct heap_session *session)
     return session->number;
 }
 
+uint64_t session_note_number(struct heap_session *session)
+{
+    session->is_noted = true;
+    return session->number;
+}
+
+bool heap_session_is_noted(const struct heap_session *session)
+{
+    return session->is_noted;
+}
+
 uint64_t heap_session_holds(const struct heap_session *session)
 {
     return counter_read(&session->total);
@@ -295,6 +307,7 @@ enum heap_error heap_session_merge(struct heap *heap, struct heap_session *to, s
     to->holds = merged;
     from->holds = spent;
     counter_add(&to->total, counter_read(&from->total));
+    to->is_noted |= from->is_noted;
     session_unlink(heap, from);
     session_free(from);
     return HEAP_OK;

@@ -193,7 +193,7 @@ enum heap_error heap_weakref_shared(heap_ref *weakref, struct heap *heap, heap_r
     return HEAP_OK;
 }
 
-enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, const struct heap_session *session,
+enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, struct heap_session *session,
                                     heap_ref target)
 {
     GIL_ASSERT_HELD(heap);
@@ -206,7 +206,7 @@ enum heap_error heap_weakref_notify(heap_ref *weakref, struct heap *heap, const 
         return error;
     }
     struct weakref_notify *w = (struct weakref_notify *)weakref_at(heap, made);
-    w->session = heap_session_number(session);
+    w->session = session_note_number(session);
     if (handle_slot(heap, made) == 0 || handle_slot(heap, target) == 0 ||
         !list_add(heap, &w->weakref, target)) {
         object_decref(heap, made);

@@ -337,7 +337,7 @@ static bool restore_sessions(struct replay *replay)
     for (size_t i = 0; i < SESSION_BUCKETS_REPLAY; i++) {
         while (ok && replay->sessions[i] != NULL) {
             struct replay_session *session = replay->sessions[i];
-            ok = session_restore(replay->service, session->heap, session->lease_ms, session->token_hash);
+            ok = lease_restore(replay->service, session->heap, session->lease_ms, session->token_hash);
             if (ok) {
                 drop_session(replay, &replay->sessions[i], false);
             }

@@ -23,6 +23,22 @@ static bool forbid_journal(struct call *call)
 
 /* ---- leases ---- */
 
+static bool fail_lease(struct call *call, enum lease_error error)
+{
+    uint64_t max = RPC_LIMIT(call->service, max_leases);
+    if (error == LEASE_NO_MEMORY) {
+        return call_fail(call, HEAP_MEMORY);
+    }
+    if (error == LEASE_NO_TOKEN) {
+        return fault_set(call->fault, RPC_INTERNAL_ERROR, "the kernel gives no random bits for a token");
+    }
+    fault_set(call->fault, RPC_LIMIT_EXCEEDED,
+              "%llu sessions are leased already; close some with session.close, or raise --max-leases",
+              (unsigned long long)max);
+    fault_text(call->fault, "limit", "max-leases", strlen("max-leases"));
+    return fault_number(call->fault, "max", (int64_t)max);
+}
+
 bool method_session_open(struct call *call)
 {
     struct rpc_session *session = call->conn->session;
@@ -30,8 +46,9 @@ bool method_session_open(struct call *call)
     if (!journal_may_lease(call)) {
         return false;
     }
-    if (!session_lease(call->service, session, lease_ms)) {
-        return fault_set(call->fault, RPC_INTERNAL_ERROR, "the kernel gives no random bits for a token");
+    enum lease_error error = lease_begin(call->service, session, lease_ms);
+    if (error != LEASE_BEGUN) {
+        return fail_lease(call, error);
     }
     out_text(call->out, "{\"session\":");
     out_json_string(call->out, session->token, strlen(session->token));
@@ -43,7 +60,7 @@ bool method_session_open(struct call *call)
 bool method_session_resume(struct call *call)
 {
     struct rpc_conn *conn = call->conn;
-    struct rpc_session *session = session_find_token(call->service, call->args[0].text, call->args[0].len);
+    struct rpc_session *session = lease_find(call->service, call->args[0].text, call->args[0].len);
     if (session == NULL) {
         return fault_set(call->fault, RPC_NOT_FOUND,
                          "no session of that token: its lease has run out, or it never existed; open a new one");

@@ -240,7 +240,7 @@ static void catch_up(struct rpc_thread *thread)
     atomic_store_explicit(&thread->has_told, false, memory_order_relaxed);
     bury(thread);
     session_admit(thread);
-    session_look_at_leases(thread->service);
+    lease_look(thread->service);
     park_look(thread);
     look_at_told(thread);
 }
@@ -249,7 +249,7 @@ static void catch_up(struct rpc_thread *thread)
 static bool has_to_catch_up(struct rpc_thread *thread)
 {
     return thread->buried != NULL || thread->parked.first != NULL || thread->arrived.first != NULL ||
-           atomic_load_explicit(&thread->has_told, memory_order_acquire) || session_leases_are_due(thread->service);
+           atomic_load_explicit(&thread->has_told, memory_order_acquire) || lease_look_is_due(thread->service);
 }
 
 /* The server is told of all that have something to run. */

@@ -35,6 +35,7 @@
     X(max_holds, "max-holds", NUMBER, 16777216, 0, "holds of a session")                                     \
     X(max_names, "max-names", NUMBER, 16777216, 0, "bound names")                                            \
     X(max_clients, "max-clients", NUMBER, 12000, 0, "connections")                                           \
+    X(max_leases, "max-leases", NUMBER, 12000, 0, "leased sessions")                                         \
     X(max_output, "max-output", SIZE, 67108864, 0, "bytes of unread replies of a connection")                \
     X(max_events, "max-events", NUMBER, 10000, 0, "waiting events of a session")                             \
     X(idle_timeout, "idle-timeout", SECONDS, 3600, 0, "seconds of silence of a connection that holds nothing") \

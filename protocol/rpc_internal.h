@@ -99,6 +99,12 @@ struct conn_list {
 
 /* The sessions of a service and who wants to hear what.  The GIL guards all but the atomics. */
 #define SESSION_BUCKETS 4096u
+/* Sessions whose lease runs, the one that ends first on top. */
+struct lease_heap {
+    struct rpc_session **sessions; /* at each place i one that ends no later than those at 2i + 1 and 2i + 2 */
+    uint32_t count, room;          /* room: at least as many as are leased */
+};
+
 struct session_book {
     struct rpc_session *first, *last;                /* all, oldest first */
     struct rpc_session *listeners;                   /* those that subscribe to something */
@@ -109,6 +115,7 @@ struct session_book {
     struct rpc_thread *running; /* that holds the GIL, and looks at its `told` before it lets go; NULL: none */
     struct rpc_conn *acting; /* whose request runs just now; NULL: nobody's */
     struct out line;         /* the event in hand */
+    struct lease_heap running_leases; /* leased sessions without connections */
     _Atomic uint64_t leased;  /* sessions with a lease */
     _Atomic uint64_t look_ms; /* when a lease may have run out, CLOCK_MONOTONIC; 0: none runs */
 };
@@ -511,29 +518,19 @@ struct rpc_session {
     char token_hash[SHA256_TEXT_BYTES]; /* when leased */
     struct rpc_session *next_token; /* of its bucket, when leased */
     uint64_t lease_ms;            /* when leased */
-    uint64_t ends_ms;             /* when leased and without connections: when it ends */
+    uint64_t ends_ms;             /* when its lease runs: when it ends */
+    uint32_t lease_place;         /* among those that run, from 1; 0: it does not */
 };
 
 /* GIL: held in all of these. */
 
 /* The session of that number, or that has taken it in; NULL: it has ended. */
 struct rpc_session *session_find(struct rpc_service *service, uint64_t number);
-/* The leased session of that token; NULL: there is none. */
-struct rpc_session *session_find_token(struct rpc_service *service, const char *token, size_t len);
 /* Puts the connections that have arrived into sessions of their own; who finds no memory is left for the next time. */
 void session_admit(struct rpc_thread *thread);
 /* Takes a connection that is gone out of its session, which ends if it was the last and there is no lease.
  * What died with it is not settled. */
 void session_bury(struct rpc_conn *conn);
-/* Ends the sessions whose lease has run out.  What died with them is settled. */
-void session_look_at_leases(struct rpc_service *service);
-/* Whether that is due.  GIL: either. */
-bool session_leases_are_due(struct rpc_service *service);
-/* A leased session that a journal has brought back, with the heap's and its holds; its lease begins anew.  false: no
- * memory. */
-bool session_restore(struct rpc_service *service, struct heap_session *heap, uint64_t lease_ms, const char *token_hash);
-/* A new lease, and a token if it has none.  false: no random bits. */
-bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms);
 /* Everything of the connection's session goes into `to`, and it ends.  HEAP_MEMORY. */
 HEAP_MUST_USE enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to);
 /* Each connection of this one's session gets a new one, and it ends.  *released: its holds.  HEAP_MEMORY. */
@@ -549,8 +546,42 @@ void session_note_kept(struct rpc_session *session);
 bool session_visit(struct rpc_conn *conn);
 /* Its message is over: it leaves a leased session. */
 void session_settle(struct rpc_conn *conn);
+/* A session with the heap's, which nobody is in.  NULL: no memory. */
+struct rpc_session *session_create_for(struct rpc_service *service, struct heap_session *heap);
+/* Ends a session without connections; returns how many holds it had.  What died with it is not settled, and goes on
+ * as call->park where it takes long, or by itself when `call` is NULL. */
+uint64_t session_end(struct rpc_service *service, struct rpc_session *session, struct call *call);
 /* Ends all sessions; all connections must be gone. */
 void session_end_all(struct rpc_service *service);
+
+/* ---- lease.c ---- */
+
+enum lease_error {
+    LEASE_BEGUN,
+    LEASE_LIMIT,     /* there are max-leases already */
+    LEASE_NO_MEMORY,
+    LEASE_NO_TOKEN   /* no random bits */
+};
+
+/* A new lease, and a token if it has none; a connection is in it. */
+enum lease_error lease_begin(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms);
+/* A leased session that a journal has brought back, with the heap's and its holds; its lease begins anew, whatever
+ * max-leases says.  false: no memory. */
+bool lease_restore(struct rpc_service *service, struct heap_session *heap, uint64_t lease_ms, const char *token_hash);
+/* The leased session of that token; NULL: there is none. */
+struct rpc_session *lease_find(struct rpc_service *service, const char *token, size_t len);
+/* It is leased, and its last connection has left it; one that is in it stops that. */
+void lease_run(struct rpc_service *service, struct rpc_session *session);
+void lease_stop(struct rpc_service *service, struct rpc_session *session);
+/* The session ends, and what there is of a lease with it. */
+void lease_end(struct rpc_service *service, struct rpc_session *session);
+/* Ends sessions whose lease has run out, or so many of them that others should have their turn.  What died with them
+ * is settled. */
+void lease_look(struct rpc_service *service);
+/* Whether that is due.  GIL: either. */
+bool lease_look_is_due(struct rpc_service *service);
+/* All sessions have ended.  GIL: either. */
+void lease_fini(struct session_book *book);
 
 /* ---- event.c ---- */
 

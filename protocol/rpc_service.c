@@ -126,6 +126,7 @@ void rpc_service_destroy(struct rpc_service *service)
     session_end_all(service);
     heap_leave(service->heap);
     event_fini(service);
+    lease_fini(&service->book);
     heap_destroy(service->heap);
     park_fini(service);
     journal_fini(service);

@@ -1,4 +1,4 @@
-/* session.c -- sessions: who holds what, whichever connection it came by, and for how long.
+/* session.c -- sessions: who holds what, whichever connection it came by; for how long is lease.c.
  *
  *   connection ----+
  *   connection ----+--> session ---> heap_session (the holds)
@@ -12,10 +12,7 @@
  * A session that is merged into another ends, but its number goes on to name the other one, so that what its
  * finalizers and weakrefs tell still arrives.
  *
- * Leases: one look at them is due at book->look_ms, which the host is asked to see to; no session ends before
- * the look.  A look may be in vain, when a connection has resumed meanwhile.  It is linear in sessions.
- *
- * Numbers and tokens are found through tables of fixed size; chains are short below a hundred thousand.
+ * Numbers are found through a table of fixed size; chains are short below a hundred thousand.
  *
  * The GIL guards everything here but where it says otherwise.
  * Start at session_admit() and session_bury().
@@ -31,13 +28,6 @@ static struct session_number **number_bucket(struct session_book *book, uint64_t
     return &book->numbers[number % SESSION_BUCKETS];
 }
 
-/* By the hash of its token. */
-static struct rpc_session **token_bucket(struct session_book *book, const char hash[SHA256_TEXT_BYTES])
-{
-    const char digits[4] = {hash[0], hash[1], hash[2], '\0'};
-    return &book->tokens[strtoul(digits, NULL, 16) % SESSION_BUCKETS];
-}
-
 struct rpc_session *session_find(struct rpc_service *service, uint64_t number)
 {
     const struct session_number *entry = *number_bucket(&service->book, number);
@@ -45,23 +35,6 @@ struct rpc_session *session_find(struct rpc_service *service, uint64_t number)
         entry = entry->next;
     }
     return entry == NULL ? NULL : entry->session;
-}
-
-struct rpc_session *session_find_token(struct rpc_service *service, const char *token, size_t len)
-{
-    char hash[SHA256_TEXT_BYTES];
-    if (len != RPC_TOKEN_BYTES - 1) {
-        return NULL;
-    }
-    sha256_text(hash, token, len);
-    struct rpc_session *session = *token_bucket(&service->book, hash);
-    while (session != NULL && memcmp(session->token_hash, hash, sizeof(hash)) != 0) {
-        session = session->next_token;
-    }
-    if (session != NULL) {
-        memcpy(session->token, token, len); /* one that a journal has brought back did not know it */
-    }
-    return session;
 }
 
 static void forget_numbers(struct session_book *book, struct rpc_session *session)
@@ -78,25 +51,9 @@ static void forget_numbers(struct session_book *book, struct rpc_session *sessio
     }
 }
 
-/* The lease ends, and the token with it. */
-static void forget_token(struct session_book *book, struct rpc_session *session)
-{
-    if (session->token[0] == '\0') {
-        return;
-    }
-    struct rpc_session **link = token_bucket(book, session->token_hash);
-    while (*link != session) {
-        link = &(*link)->next_token;
-    }
-    *link = session->next_token;
-    memset(session->token, 0, sizeof(session->token));
-    atomic_fetch_sub_explicit(&book->leased, 1, memory_order_relaxed);
-}
-
 /* ---- one session ---- */
 
-/* A session with the heap's.  NULL: no memory. */
-static struct rpc_session *create_for(struct rpc_service *service, struct heap_session *heap)
+struct rpc_session *session_create_for(struct rpc_service *service, struct heap_session *heap)
 {
     struct session_book *book = &service->book;
     struct rpc_session *session = calloc(1, sizeof(*session));
@@ -121,7 +78,7 @@ static struct rpc_session *create_for(struct rpc_service *service, struct heap_s
 static struct rpc_session *create(struct rpc_service *service)
 {
     struct heap_session *heap = heap_session_create(service->heap);
-    struct rpc_session *session = heap == NULL ? NULL : create_for(service, heap);
+    struct rpc_session *session = heap == NULL ? NULL : session_create_for(service, heap);
     if (session == NULL && heap != NULL) {
         heap_session_destroy(service->heap, heap);
     }
@@ -144,7 +101,7 @@ static void discard(struct rpc_service *service, struct rpc_session *session)
     struct session_book *book = &service->book;
     atomic_fetch_sub_explicit(&service->sessions, 1, memory_order_relaxed);
     event_subscribe(service, session, 0);
-    forget_token(book, session);
+    lease_end(service, session);
     forget_numbers(book, session);
     event_queue_fini(service, &session->waiting);
     *(session->prev == NULL ? &book->first : &session->prev->next) = session->next;
@@ -171,8 +128,7 @@ static uint64_t release(struct rpc_service *service, struct rpc_session *from, b
     return released;
 }
 
-/* Ends a session without connections; returns how many holds it had. */
-static uint64_t end(struct rpc_service *service, struct rpc_session *session, struct call *call)
+uint64_t session_end(struct rpc_service *service, struct rpc_session *session, struct call *call)
 {
     uint64_t released = release(service, session, false, call);
     discard(service, session);
@@ -182,7 +138,7 @@ static uint64_t end(struct rpc_service *service, struct rpc_session *session, st
 void session_end_all(struct rpc_service *service)
 {
     while (service->book.first != NULL) {
-        end(service, service->book.first, NULL);
+        session_end(service, service->book.first, NULL);
     }
     heap_settle(service->heap);
 }
@@ -202,8 +158,9 @@ void session_note_kept(struct rpc_session *session)
 
 static void join(struct rpc_session *session, struct rpc_conn *conn)
 {
-    const struct rpc_service *service = conn->thread->service;
+    struct rpc_service *service = conn->thread->service;
     conn->session = session;
+    lease_stop(service, session);
     conn_list_add_joined(&session->conns, conn);
     atomic_store_explicit(&conn->is_kept, session->is_kept, memory_order_relaxed);
     if (conn->stream_kinds != 0) {
@@ -211,20 +168,6 @@ static void join(struct rpc_session *session, struct rpc_conn *conn)
     }
     if (service->book.acting == conn) {
         heap_set_creator(service->heap, session->heap);
-    }
-}
-
-/* The host is to see to a look at the leases at that time, or is to do so earlier already. */
-static void plan_look(struct rpc_service *service, uint64_t at_ms)
-{
-    uint64_t planned = atomic_load_explicit(&service->book.look_ms, memory_order_relaxed);
-    if (planned != 0 && planned <= at_ms) {
-        return;
-    }
-    atomic_store_explicit(&service->book.look_ms, at_ms, memory_order_relaxed);
-    if (service->host.run_in != NULL) {
-        uint64_t now = rpc_now_ms();
-        service->host.run_in(service->host.arg, at_ms > now ? at_ms - now : 0);
     }
 }
 
@@ -239,8 +182,7 @@ static void leave(struct rpc_conn *conn)
         event_follow(conn->thread->service, session);
     }
     if (session->conns.first == NULL && session->token[0] != '\0') {
-        session->ends_ms = rpc_now_ms() + session->lease_ms;
-        plan_look(conn->thread->service, session->ends_ms);
+        lease_run(conn->thread->service, session);
     } else if (was_first && session->conns.first != NULL && !event_queue_is_empty(&session->waiting)) {
         event_call_for(session);
     }
@@ -279,7 +221,7 @@ static void go_home(struct rpc_conn *conn)
     conn->home = NULL;
     leave(conn);
     if (visited->conns.first == NULL && visited->token[0] == '\0') {
-        end(conn->thread->service, visited, NULL);
+        session_end(conn->thread->service, visited, NULL);
     }
     join(home, conn);
 }
@@ -289,7 +231,7 @@ bool session_visit(struct rpc_conn *conn)
     struct rpc_service *service = conn->thread->service;
     struct rpc_session *host;
     if (conn->visit_token_len > 0) {
-        host = session_find_token(service, conn->visit_token, conn->visit_token_len);
+        host = lease_find(service, conn->visit_token, conn->visit_token_len);
         if (host == NULL) {
             return false;
         }
@@ -335,98 +277,17 @@ void session_bury(struct rpc_conn *conn)
     const char *reason = atomic_load_explicit(&conn->end_reason, memory_order_relaxed);
     event_client(conn, "closed", reason != NULL ? reason : conn->reason);
     if (session->conns.first == NULL && session->token[0] == '\0') {
-        end(service, session, NULL);
+        session_end(service, session, NULL);
     }
-}
-
-/* ---- leases ---- */
-
-/* In the place of the first digit, as long as only the hash of the token is known. */
-#define UNKNOWN_TOKEN '?'
-
-/* The session has a lease, and the hash of its token. */
-static void add_token(struct session_book *book, struct rpc_session *session)
-{
-    struct rpc_session **bucket = token_bucket(book, session->token_hash);
-    session->next_token = *bucket;
-    *bucket = session;
-    atomic_fetch_add_explicit(&book->leased, 1, memory_order_relaxed);
-}
-
-bool session_lease(struct rpc_service *service, struct rpc_session *session, uint64_t lease_ms)
-{
-    struct session_book *book = &service->book;
-    if (session->token[0] == '\0') {
-        if (!rpc_make_token(session->token)) {
-            session->token[0] = '\0';
-            return false;
-        }
-        sha256_text(session->token_hash, session->token, strlen(session->token));
-        add_token(book, session);
-    }
-    session->lease_ms = lease_ms;
-    journal_lease(service, session);
-    return true;
-}
-
-bool session_restore(struct rpc_service *service, struct heap_session *heap, uint64_t lease_ms, const char *token_hash)
-{
-    struct rpc_session *session = create_for(service, heap);
-    if (session == NULL) {
-        return false;
-    }
-    atomic_fetch_add_explicit(&service->sessions, 1, memory_order_relaxed);
-    memcpy(session->token_hash, token_hash, sizeof(session->token_hash));
-    session->token[0] = UNKNOWN_TOKEN;
-    add_token(&service->book, session);
-    session->lease_ms = lease_ms;
-    session->ends_ms = rpc_now_ms() + lease_ms;
-    session->is_journalled = true;
-    session_note_kept(session);
-    plan_look(service, session->ends_ms);
-    return true;
-}
-
-bool session_leases_are_due(struct rpc_service *service)
-{
-    uint64_t at_ms = atomic_load_explicit(&service->book.look_ms, memory_order_relaxed);
-    return at_ms != 0 && rpc_now_ms() >= at_ms;
-}
-
-void session_look_at_leases(struct rpc_service *service)
-{
-    uint64_t now = rpc_now_ms(), next_ms = 0;
-    if (!session_leases_are_due(service)) {
-        return;
-    }
-    struct rpc_session *next;
-    for (struct rpc_session *session = service->book.first; session != NULL; session = next) {
-        next = session->next;
-        if (session->conns.first != NULL || session->token[0] == '\0') {
-            continue;
-        }
-        if (session->ends_ms <= now) {
-            end(service, session, NULL);
-        } else if (next_ms == 0 || session->ends_ms < next_ms) {
-            next_ms = session->ends_ms;
-        }
-    }
-    atomic_store_explicit(&service->book.look_ms, 0, memory_order_relaxed);
-    if (next_ms != 0) {
-        plan_look(service, next_ms);
-    }
-    heap_settle(service->heap);
-    (void)heap_gc_poll(service->heap);
 }
 
 /* ---- what requests do to sessions ---- */
 
-/* From here on the numbers of `from` name `to`.  The number of one that has done nothing is given up: nobody
- * can have heard of it, and clients that come again and again would leave theirs behind. */
-static void move_numbers(struct rpc_session *to, struct rpc_session *from, bool is_fresh)
+/* From here on the numbers of `from` name `to`. */
+static void move_numbers(struct rpc_session *to, struct rpc_session *from)
 {
     struct session_number *entry;
-    while (!is_fresh && (entry = from->numbers) != NULL) {
+    while ((entry = from->numbers) != NULL) {
         from->numbers = entry->more;
         entry->session = to;
         entry->more = to->numbers;
@@ -438,13 +299,16 @@ enum heap_error session_merge(struct rpc_conn *conn, struct rpc_session *to)
 {
     struct rpc_service *service = conn->thread->service;
     struct rpc_session *from = conn->session;
+    /* The number of another one is given up: clients that come again and again would leave theirs behind. */
+    bool is_known = from->token[0] != '\0' || heap_session_is_noted(from->heap);
     enum heap_error error = heap_session_merge(service->heap, to->heap, from->heap);
     if (error != HEAP_OK) {
         return error;
     }
     journal_merge(service, from, to);
-    bool is_fresh = from->token[0] == '\0' && atomic_load_explicit(&conn->requests, memory_order_relaxed) <= 1;
-    move_numbers(to, from, is_fresh);
+    if (is_known) {
+        move_numbers(to, from);
+    }
     event_queue_move(service, &to->waiting, &from->waiting);
     event_subscribe(service, to, to->asked | from->asked);
     while (from->conns.first != NULL) {
@@ -464,7 +328,7 @@ static enum heap_error scatter(struct rpc_service *service, struct rpc_session *
     for (const struct rpc_conn *conn = old->conns.first; conn != NULL; conn = conn->joined.next) {
         if (create_another(service) == NULL) {
             while (service->book.last != last) {
-                end(service, service->book.last, NULL);
+                session_end(service, service->book.last, NULL);
             }
             return HEAP_MEMORY;
         }
@@ -484,7 +348,7 @@ enum heap_error session_close(uint64_t *released, struct call *call)
     struct rpc_session *old = call->conn->session;
     enum heap_error error = scatter(service, old);
     if (error == HEAP_OK) {
-        *released = end(service, old, call);
+        *released = session_end(service, old, call);
     }
     return error;
 }

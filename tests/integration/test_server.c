@@ -81,7 +81,7 @@ static void test_server_help_and_version(void **state)
     static const char *const options[] = {
         "--listen",      "--threads",    "--max-memory",   "--max-request",
         "--max-depth",   "--max-batch",  "--max-holds",    "--max-names",
-        "--max-clients", "--max-output", "--idle-timeout", "--first-byte-timeout",
+        "--max-clients", "--max-leases", "--max-output", "--idle-timeout", "--first-byte-timeout",
         "--config",      "--log-level",  "--version",      "--help"};
     struct process_result result;
     (void)state;
