@@ -67,7 +67,7 @@ static void leave_turn(struct rpc_thread *thread, struct rpc_conn *conn)
     if (conn->first == NULL || conn_is_waiting(conn) || conn_is_dammed(conn)) {
         conn_list_remove_ready(thread, conn);
     }
-    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
+    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn) + conn->taken, memory_order_relaxed);
     conn_note_unread(conn);
     conn_list_add_notice(thread, conn);
 }

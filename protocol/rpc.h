@@ -43,6 +43,7 @@
 
 /* Member and name of limits that are as they are, but counted like the others, and what they are. */
 #define RPC_FIXED_LIMIT_MAP(X)                                                                               \
+    X(http_unread, "http-unread", "60 seconds in which nothing of an answer is read")                         \
     X(http_head, "http-head", "16 KiB and 100 lines of a head")                                               \
     X(http_exports, "http-exports", "4 exports at a time")                                                   \
     X(tls_handshake, "tls-handshake", "10 seconds from accept")
@@ -212,7 +213,9 @@ void rpc_conn_sent(struct rpc_conn *conn, size_t n);
 size_t rpc_service_output_high(const struct rpc_service *service);
 /* Bytes of replies that may be sent and are not; events are not counted. */
 size_t rpc_conn_unread(const struct rpc_conn *conn);
-/* Bytes that it has of a line, or message, that is not whole. */
+/* The host has so many bytes of replies that it took and has not sent, in a buffer of `room`: they count as unread, too. */
+void rpc_conn_note_taken(struct rpc_conn *conn, size_t bytes, size_t room);
+/* Bytes of memory that it has for a line, or message, that is not whole; max-request at the most. */
 size_t rpc_conn_unfinished(const struct rpc_conn *conn);
 /* End of input seen and everything answered: close when the output is sent. */
 bool rpc_conn_is_finished(const struct rpc_conn *conn);

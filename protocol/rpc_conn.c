@@ -148,7 +148,7 @@ void conn_list_remove_arrived(struct rpc_thread *thread, struct rpc_conn *conn)
 void conn_note_activity(struct rpc_conn *conn)
 {
     atomic_store_explicit(&conn->active_ms, slowlog_coarse_ms(), memory_order_relaxed);
-    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn), memory_order_relaxed);
+    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn) + conn->taken, memory_order_relaxed);
     atomic_store_explicit(&conn->in_bytes, conn->partial == NULL ? 0 : conn->partial->used, memory_order_relaxed);
 }
 
@@ -187,6 +187,7 @@ void rpc_conn_destroy(struct rpc_conn *conn, const char *reason)
     free(conn->partial);
     out_fini(&conn->out);
     conn_note_unread(conn);
+    rpc_conn_note_taken(conn, 0, 0);
     out_fini(&conn->events);
     if (conn->file >= 0) {
         close(conn->file);
@@ -254,12 +255,16 @@ void conn_drop_requests(struct rpc_conn *conn)
 bool conn_grow_partial(struct rpc_conn *conn, size_t n)
 {
     size_t size = conn->partial->size, used = conn->partial->used;
+    size_t max = RPC_LIMIT(conn->thread->service, max_request);
     if (size - used >= n) {
         return true;
     }
     do {
         size *= 2;
     } while (size - used < n);
+    if (max != 0 && used <= max && size > max + n) {
+        size = max + n; /* no line is longer */
+    }
     struct turn_block *block = turn_block_grow(conn->partial, size);
     if (block == NULL) {
         return false;
@@ -451,9 +456,18 @@ size_t rpc_conn_unread(const struct rpc_conn *conn)
     return conn_unread(conn);
 }
 
+void rpc_conn_note_taken(struct rpc_conn *conn, size_t bytes, size_t room)
+{
+    conn->taken = bytes;
+    service_note_unread(conn->thread->service, &conn->noted_taken, room);
+    atomic_store_explicit(&conn->out_bytes, conn_unsent(conn) + bytes, memory_order_relaxed);
+}
+
 size_t rpc_conn_unfinished(const struct rpc_conn *conn)
 {
-    return conn->partial == NULL ? 0 : conn->partial->used;
+    size_t max = RPC_LIMIT(conn->thread->service, max_request);
+    size_t size = conn->partial == NULL ? 0 : conn->partial->size;
+    return max != 0 && size > max ? max : size;
 }
 
 bool rpc_conn_is_finished(const struct rpc_conn *conn)

@@ -297,6 +297,7 @@ struct rpc_conn {
     /* replies */
     struct out out;
     size_t noted_unread; /* what conn_note_unread() has added for it */
+    size_t taken, noted_taken; /* bytes that the host has of them, and what it has added for them */
     size_t sent;            /* bytes of out that are on their way */
     size_t unsent_before;   /* unsent bytes when the run under way began */
     size_t event_bytes;     /* how many of the unsent bytes are events, at least */
@@ -413,14 +414,19 @@ static inline bool conn_is(const _Atomic bool *flag)
 {
     return atomic_load_explicit(flag, memory_order_relaxed);
 }
+/* A buffer of replies has so much room now, for which *noted was added before. */
+static inline void service_note_unread(struct rpc_service *service, size_t *noted, size_t room)
+{
+    size_t counts = room > RPC_OUTPUT_LOW_BYTES ? room : 0;
+    if (__builtin_expect(counts != *noted, false)) {
+        atomic_fetch_add_explicit(&service->unread, counts - *noted, memory_order_relaxed);
+        *noted = counts;
+    }
+}
 /* After its buffer of replies has changed. */
 static inline void conn_note_unread(struct rpc_conn *conn)
 {
-    size_t noted = conn->out.room > RPC_OUTPUT_LOW_BYTES ? conn->out.room : 0;
-    if (__builtin_expect(noted != conn->noted_unread, false)) {
-        atomic_fetch_add_explicit(&conn->thread->service->unread, noted - conn->noted_unread, memory_order_relaxed);
-        conn->noted_unread = noted;
-    }
+    service_note_unread(conn->thread->service, &conn->noted_unread, conn->out.room);
 }
 /* Whether all connections together have so much unread that the half of what they may is used up. */
 static inline bool service_is_crowded(const struct rpc_service *service)

@@ -58,6 +58,9 @@
 #define ANSWER_ROUNDS 8u
 /* Of a connection in a turn when there is no more for all: many requests, but not much memory for ten thousand. */
 #define READ_LEAST 4096u
+/* In the midst of a line above this: once in so many turns. */
+#define LONG_LINE_BYTES 16384u
+#define LONG_LINE_TURNS 16u
 /* How long a connection may go on talking when its last answer was sent. */
 #define LINGER_MS 1000u
 /* So many connections that were turned away may linger on a loop; the files set aside at the start cover them.
@@ -77,6 +80,7 @@ static void on_closed(uv_handle_t *handle)
 static void note_unfinished(struct conn *conn)
 {
     size_t unfinished = conn->rpc == NULL ? 0 : rpc_conn_unfinished(conn->rpc);
+    unfinished += conn->http == NULL ? 0 : http_unread_input(conn->http);
     conn->thread->unfinished += unfinished - conn->unfinished;
     conn->unfinished = unfinished;
 }
@@ -289,14 +293,21 @@ static bool say_farewell(struct conn *conn)
 /* ---- read ---- */
 
 /* How many bytes it may read now: what is left of the turn for all, or else a little once a turn, or those who send much
- * would leave nothing to those who are behind them in the poll's order. */
+ * would leave nothing to those who are behind them in the poll's order.  In the midst of a long line it is as much on the
+ * average, but each time so much that the calls of hundreds are no large part of the turn that all others wait for. */
 static size_t share_of(const struct conn *conn)
 {
     const struct io_thread *thread = conn->thread;
     if (thread->read_budget > READ_LEAST) {
         return thread->read_budget;
     }
-    return conn->read_turn == thread->turn ? 0 : READ_LEAST;
+    if (conn->read_turn == thread->turn) {
+        return 0;
+    }
+    if (conn->unfinished < LONG_LINE_BYTES) {
+        return READ_LEAST;
+    }
+    return (conn->client + thread->turn) % LONG_LINE_TURNS == 0 ? LONG_LINE_TURNS * READ_LEAST : 0;
 }
 
 static void on_room_wanted(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -492,11 +503,9 @@ static bool is_above_limit(const struct conn *conn, size_t unread)
     return max != 0 && unread > max;
 }
 
-/* Whether it would be unfair to write more replies at once, and perhaps go beyond max-output, before the
- * client has had a moment to read. */
-static bool is_crowded(const struct conn *conn, size_t unsent)
+bool conn_has_much_unread(const struct conn *conn, size_t unsent, size_t unread)
 {
-    return unsent > rpc_service_output_high(conn->thread->server->service) / 2 || is_above_limit(conn, 2 * rpc_conn_unread(conn->rpc));
+    return unsent > rpc_service_output_high(conn->thread->server->service) / 2 || is_above_limit(conn, 2 * unread);
 }
 
 /* Our side is closed, and the client is given the time to read what was sent: to close with unread bytes would reset
@@ -575,7 +584,7 @@ static void flush_lines(struct conn *conn)
         return;
     }
     bool is_waiting = rpc_conn_is_waiting(conn->rpc);
-    if (is_waiting && is_crowded(conn, unsent)) {
+    if (is_waiting && conn_has_much_unread(conn, unsent, rpc_conn_unread(conn->rpc))) {
         rpc_conn_rest(conn->rpc);
         io_thread_rest(conn->thread, conn);
     } else if (is_waiting) {

@@ -59,6 +59,9 @@ void conn_flush(struct conn *conn);
 void conn_drain(struct conn *conn);
 /* Closes it, with the reason for the log.  Its session ends; memory goes when the loop has turned. */
 void conn_close(struct conn *conn, enum log_level level, const char *why);
+/* Whether it would be unfair to write more replies at once, and perhaps go beyond max-output, before the client has had a
+ * moment to read: of `unsent` bytes `unread` are of replies. */
+bool conn_has_much_unread(const struct conn *conn, size_t unsent, size_t unread);
 /* Closes it because all connections together have more of unfinished lines than they may. */
 void conn_close_unfinished(struct conn *conn);
 /* Closes it if it has been silent, or its peer gone, for too long; `now` is loop time. */

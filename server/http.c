@@ -85,6 +85,19 @@ static uint64_t max_request(const struct http *http)
     return atomic_load_explicit(&server_of(http)->max_request, memory_order_relaxed);
 }
 
+/* After `out` has changed. */
+static void note_output(struct http *http)
+{
+    rpc_conn_note_taken(http->conn->rpc, buffer_left(&http->out), http->out.room);
+}
+
+/* Whether no more may be answered before some of that has been read. */
+static bool has_much_unread(const struct http *http)
+{
+    size_t unread = buffer_left(&http->out);
+    return conn_has_much_unread(http->conn, unread, unread);
+}
+
 /* ---- the parser ---- */
 
 static int on_url(llhttp_t *parser, const char *bytes, size_t n)
@@ -513,7 +526,7 @@ static size_t consume_body(struct http *http, const char *bytes, size_t n)
 static size_t consume(struct http *http, const char *bytes, size_t n)
 {
     size_t done = 0;
-    while (done < n && buffer_left(&http->out) < RPC_OUTPUT_HIGH_BYTES) {
+    while (done < n && !has_much_unread(http)) {
         if (http->state == STATE_HEAD) {
             done += consume_head(http, bytes + done, n - done);
         } else if (http->state == STATE_BODY) {
@@ -706,6 +719,7 @@ void http_turn(struct http *http)
         }
     }
     end_if_idle(http);
+    note_output(http);
 }
 
 /* ---- for conn.c ---- */
@@ -719,13 +733,14 @@ const char *http_output(const struct http *http, size_t *len)
 void http_sent(struct http *http, size_t n)
 {
     buffer_take(&http->out, n);
+    note_output(http);
 }
 
 bool http_wants_input(const struct http *http)
 {
     bool reads = http->state == STATE_HEAD || http->state == STATE_BODY || http->state == STATE_EVENTS;
     return reads && !http->has_ended && buffer_left(&http->in) == 0 &&
-           buffer_left(&http->out) < RPC_OUTPUT_HIGH_BYTES;
+           !has_much_unread(http);
 }
 
 bool http_has_more(const struct http *http)
@@ -736,6 +751,11 @@ bool http_has_more(const struct http *http)
     }
     bool reads = http->state == STATE_HEAD || http->state == STATE_BODY;
     return http->state == STATE_FILE || events > 0 || (reads && buffer_left(&http->in) > 0);
+}
+
+size_t http_unread_input(const struct http *http)
+{
+    return http->in.room;
 }
 
 bool http_is_over(const struct http *http)
@@ -773,6 +793,7 @@ void http_check_time(struct http *http, uint64_t now, uint64_t silent_ms)
     if (is_slow) {
         answer_problem(http, HTTP_SLOW);
     } else if (buffer_left(&http->out) > 0 && http->state != STATE_EVENTS && silent_ms >= UNREAD_MS) {
+        rpc_service_count_limit(server_of(http)->service, "http-unread");
         buffer_take(&http->out, buffer_left(&http->out));
         end_export(http);
         http->state = STATE_LAST;

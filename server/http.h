@@ -28,6 +28,8 @@ void http_sent(struct http *http, size_t n);
 bool http_wants_input(const struct http *http);
 /* Whether http_turn() has something to do as soon as the output is sent. */
 bool http_has_more(const struct http *http);
+/* Bytes of memory for what came behind the request under way. */
+size_t http_unread_input(const struct http *http);
 /* Whether nothing comes after the output. */
 bool http_is_over(const struct http *http);
 /* There is no memory to go on. */

@@ -6,6 +6,7 @@
     idle       10,000 connections that have asked once, and are silent
     readers    1,000 that each ask for 64 KiB and read 64 bytes a second
     gluttons   1,000 that ask once for 8 MiB, and read nothing
+    web        the same over HTTP
     senders    1,000 that send a byte of a request a second
     unfinished 200 lines that stop at 15 MiB, with --max-request 16m
     line       lines of 1 GiB, with a second between two
@@ -204,8 +205,11 @@ class Gluttons(Readers):
         first.close()
         self.connect_all()
         for connection in self.connections:
-            connection.sendall(b'{"id":1,"method":"get","params":["text"]}\n')
+            connection.sendall(self.request())
             connection.setblocking(False)
+
+    def request(self):
+        return b'{"id":1,"method":"get","params":["text"]}\n'
 
     def go(self):
         time.sleep(0.2)
@@ -215,11 +219,18 @@ class Gluttons(Readers):
             connection.setblocking(True)
             connection.settimeout(0.05)
             try:
-                start = connection.recv(400)
+                start = connection.recv(2000)
                 self.tell(answer(start) if start else "closed")
             except (OSError, ConnectionError):
                 self.tell("closed")
             connection.close()
+
+
+class WebGluttons(Gluttons):
+    def request(self):
+        body = super().request()
+        return b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+            len(body), body)
 
 
 class Senders(Crowd):
@@ -329,7 +340,7 @@ class Unfinished(Crowd):
             raise Wrong("lines that are not finished may have all memory")
 
 
-SCENARIOS = {"idle": Idle, "readers": Readers, "gluttons": Gluttons, "senders": Senders, "unfinished": Unfinished,
+SCENARIOS = {"idle": Idle, "readers": Readers, "gluttons": Gluttons, "web": WebGluttons, "senders": Senders, "unfinished": Unfinished,
              "line": LongLine, "nesting": Nesting, "batch": Batch, "whole-batch": WholeBatch}
 
 
@@ -414,7 +425,7 @@ def run(name, seconds, scale):
             raise Wrong(f"p99.9 is {p999:.2f} ms")
         await_quiet(session)
         session.call("name.unbind", name="counters")
-        if name in ("readers", "gluttons"):
+        if issubclass(kind, Readers):
             session.call("name.unbind", name="text")
         checked = session.call("heap.check")
         if not checked["ok"] or checked["objects"] != 0:

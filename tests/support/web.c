@@ -166,14 +166,20 @@ void web_send(int fd, const char *bytes, size_t len)
     }
 }
 
-/* One byte; false: the end, also by a reset. */
-static bool read_byte(int fd, char *byte)
+/* Up to n bytes; 0: the end, also by a reset. */
+static size_t read_some(int fd, char *bytes, size_t n)
 {
     struct pollfd poll_of = {.fd = fd, .events = POLLIN};
     if (poll(&poll_of, 1, PROCESS_PATIENCE_MS) != 1) {
         fail_msg("nothing came");
     }
-    return recv(fd, byte, 1, 0) == 1;
+    ssize_t got = recv(fd, bytes, n, 0);
+    return got > 0 ? (size_t)got : 0;
+}
+
+static bool read_byte(int fd, char *byte)
+{
+    return read_some(fd, byte, 1) == 1;
 }
 
 int web_read_answer(int fd, char *body, size_t size)
@@ -192,10 +198,11 @@ int web_read_answer(int fd, char *body, size_t size)
     assert_int_equal(sscanf(head, "HTTP/1.1 %d ", &status), 1);
     const char *found = strcasestr(head, "\r\nContent-Length: ");
     body_len = found == NULL ? 0 : strtoul(found + 18, NULL, 10);
-    for (; got < body_len && read_byte(fd, &byte); got++) {
-        if (body != NULL && got + 1 < size) {
-            body[got] = byte;
-        }
+    char rest[4096];
+    for (size_t n = 1; got < body_len && n > 0; got += n) {
+        bool fits = body != NULL && got + 1 < size;
+        size_t room = fits ? size - 1 - got : sizeof rest;
+        n = read_some(fd, fits ? body + got : rest, room < body_len - got ? room : body_len - got);
     }
     assert_int_equal(got, body_len);
     if (body != NULL) {
