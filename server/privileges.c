@@ -27,6 +27,11 @@ bool privileges_find(struct privileges *privileges, const char *name, struct rea
     return true;
 }
 
+uid_t privileges_owner(const struct privileges *privileges)
+{
+    return privileges->is_wanted ? privileges->uid : geteuid();
+}
+
 bool privileges_drop(const struct privileges *privileges, const char *name, struct reason *reason)
 {
     if (!privileges->is_wanted) {

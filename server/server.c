@@ -10,6 +10,7 @@
 #include "token_file.h"
 #include "unix_socket.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,7 +134,7 @@ static bool load_tokens(struct server *server, struct reason *reason)
     if (server->config.auth_token_file[0] == '\0') {
         return true;
     }
-    if (!token_file_read(&file, server->config.auth_token_file, reason)) {
+    if (!token_file_read(&file, server->config.auth_token_file, privileges_owner(&server->privileges), reason)) {
         return false;
     }
     bool ok = rpc_service_set_auth_tokens(server->service, file.tokens, file.count);
@@ -145,7 +146,8 @@ static bool load_tokens(struct server *server, struct reason *reason)
 static bool load_certificate(struct server *server, struct reason *reason)
 {
     const struct config *config = &server->config;
-    return tls_context_load(server->tls, config->tls_cert, config->tls_key, reason);
+    return tls_context_load(server->tls, config->tls_cert, config->tls_key, privileges_owner(&server->privileges),
+                            reason);
 }
 
 /* Reads the configuration again. */
@@ -412,19 +414,35 @@ static bool open_listeners(struct server *server, struct reason *reason)
     return true;
 }
 
+/* What root has read, and the daemon's user cannot: better told now than at the SIGHUP that takes a token away. */
+static void warn_of_lost_files(struct server *server)
+{
+    const struct config *config = &server->config;
+    const char *paths[] = {config->auth_token_file, config->tls_cert, config->tls_key};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        if (paths[i][0] != '\0' && access(paths[i], R_OK) != 0) {
+            log_write(&server->log, LOG_WARNING, "SIGHUP will not read %s again: %s cannot (%s)", paths[i], config->user,
+                      strerror(errno));
+        }
+    }
+}
+
 /* The addresses are taken; what comes now needs no root. */
 static bool drop_privileges(struct server *server, struct reason *reason)
 {
-    struct privileges privileges;
-    if (!privileges_find(&privileges, server->config.user, reason)) {
-        return false;
-    }
-    for (size_t i = 0; privileges.is_wanted && i < server->listener_count; i++) {
-        if (!listener_give(server->listeners[i], privileges.uid, privileges.gid, reason)) {
+    const struct privileges *privileges = &server->privileges;
+    for (size_t i = 0; privileges->is_wanted && i < server->listener_count; i++) {
+        if (!listener_give(server->listeners[i], privileges->uid, privileges->gid, reason)) {
             return false;
         }
     }
-    return privileges_drop(&privileges, server->config.user, reason);
+    if (!privileges_drop(privileges, server->config.user, reason)) {
+        return false;
+    }
+    if (privileges->is_wanted) {
+        warn_of_lost_files(server);
+    }
+    return true;
 }
 
 static bool watch_listeners(struct server *server, struct reason *reason)
@@ -458,22 +476,26 @@ bool server_check_files(const struct config *config, struct reason *reason)
 {
     struct token_file file;
     struct privileges privileges;
+    if (!privileges_find(&privileges, config->user, reason)) {
+        return false;
+    }
+    uid_t owner = privileges_owner(&privileges);
     if (config->auth_token_file[0] != '\0') {
-        if (!token_file_read(&file, config->auth_token_file, reason)) {
+        if (!token_file_read(&file, config->auth_token_file, owner, reason)) {
             return false;
         }
         token_file_free(&file);
     }
     if (config->tls_cert[0] != '\0') {
         struct tls_context *context = tls_context_create();
-        bool ok = context != NULL ? tls_context_load(context, config->tls_cert, config->tls_key, reason)
+        bool ok = context != NULL ? tls_context_load(context, config->tls_cert, config->tls_key, owner, reason)
                                   : reason_set(reason, "there is no memory for TLS");
         tls_context_destroy(context);
         if (!ok) {
             return false;
         }
     }
-    return privileges_find(&privileges, config->user, reason);
+    return true;
 }
 
 /* Frees everything, in whatever state the start left it.  Whether the end was clean. */
@@ -517,7 +539,8 @@ static int serve(struct server *server)
     struct reason reason;
     sigset_t held;
     hold_signals(&held);
-    if (!create_service(server, &reason) || !load_tokens(server, &reason) || !create_tls(server, &reason) ||
+    if (!privileges_find(&server->privileges, server->config.user, &reason) || !create_service(server, &reason) ||
+        !load_tokens(server, &reason) || !create_tls(server, &reason) ||
         !open_listeners(server, &reason) ||
         !drop_privileges(server, &reason) || !create_journal(server, &reason) || !create_threads(server, &reason) ||
         !watch_listeners(server, &reason) || !start_threads(server, &reason) ||

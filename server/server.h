@@ -42,6 +42,7 @@ struct server {
     int argc;             /* the command line, to read the configuration again */
     char *const *argv;
     struct rpc_service *service;
+    struct privileges privileges;   /* who it is to become, or has become */
     struct tls_context *tls; /* NULL: no certificate was given */
     struct journal_thread *journal; /* NULL: nothing is kept */
     struct io_thread *threads[CONFIG_THREADS_MAX];

@@ -130,9 +130,9 @@ static int no_passphrase(char *text, int size, int is_writing, void *arg)
     return -1;
 }
 
-static bool load_files(SSL_CTX *ssl, const char *cert_path, const char *key_path, struct reason *reason)
+static bool load_files(SSL_CTX *ssl, const char *cert_path, const char *key_path, uid_t owner, struct reason *reason)
 {
-    FILE *key = token_file_open_secret(key_path, reason);
+    FILE *key = token_file_open_secret(key_path, owner, reason);
     if (key == NULL) {
         return false;
     }
@@ -148,7 +148,8 @@ static bool load_files(SSL_CTX *ssl, const char *cert_path, const char *key_path
            reason_set(reason, "the key %.200s is not that of the certificate %.200s", key_path, cert_path);
 }
 
-bool tls_context_load(struct tls_context *context, const char *cert_path, const char *key_path, struct reason *reason)
+bool tls_context_load(struct tls_context *context, const char *cert_path, const char *key_path, uid_t owner,
+                      struct reason *reason)
 {
     ERR_clear_error();
     SSL_CTX *fresh = SSL_CTX_new(TLS_server_method());
@@ -156,7 +157,7 @@ bool tls_context_load(struct tls_context *context, const char *cert_path, const 
         SSL_CTX_free(fresh);
         return reason_set(reason, "OpenSSL is not to be had: %s", last_error());
     }
-    if (!load_files(fresh, cert_path, key_path, reason)) {
+    if (!load_files(fresh, cert_path, key_path, owner, reason)) {
         SSL_CTX_free(fresh);
         return false;
     }

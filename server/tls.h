@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* A client that has not finished its handshake after so long is closed. */
 #define TLS_HANDSHAKE_MS 10000u
@@ -26,8 +27,10 @@ struct tls;
 
 /* NULL: no memory. */
 struct tls_context *tls_context_create(void);
-/* Connections from here on use this certificate and key; on failure those that were there stay. */
-bool tls_context_load(struct tls_context *context, const char *cert_path, const char *key_path, struct reason *reason);
+/* Connections from here on use this certificate and key, the key's file being the owner's or root's; on failure those
+ * that were there stay. */
+bool tls_context_load(struct tls_context *context, const char *cert_path, const char *key_path, uid_t owner,
+                      struct reason *reason);
 void tls_context_destroy(struct tls_context *context);
 
 /* A connection that was accepted.  NULL: no memory. */

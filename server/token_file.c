@@ -11,7 +11,7 @@
 /* A file that is longer is no list of tokens. */
 #define FILE_BYTES_MAX (TOKEN_FILE_MAX * 300u)
 
-FILE *token_file_open_secret(const char *path, struct reason *reason)
+FILE *token_file_open_secret(const char *path, uid_t owner, struct reason *reason)
 {
     struct stat info;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would make us wait for its writer */
@@ -21,8 +21,9 @@ FILE *token_file_open_secret(const char *path, struct reason *reason)
     }
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         reason_set(reason, "%.200s is no plain file", path);
-    } else if (info.st_uid != 0 && info.st_uid != geteuid()) {
-        reason_set(reason, "%.200s belongs to user %lu; it must be ours, or root's", path, (unsigned long)info.st_uid);
+    } else if (info.st_uid != 0 && info.st_uid != owner) {
+        reason_set(reason, "%.200s belongs to user %lu; it must be the daemon's user's (%lu), or root's", path,
+                   (unsigned long)info.st_uid, (unsigned long)owner);
     } else if ((info.st_mode & (S_IRWXO | S_IWGRP)) != 0) {
         reason_set(reason, "%.200s has mode %04o, so that others can read or change it (chmod 600 %.200s)", path,
                    (unsigned)info.st_mode & 07777, path);
@@ -115,10 +116,10 @@ static bool read_text(struct token_file *file, FILE *stream, const char *path, s
     return true;
 }
 
-bool token_file_read(struct token_file *file, const char *path, struct reason *reason)
+bool token_file_read(struct token_file *file, const char *path, uid_t owner, struct reason *reason)
 {
     *file = (struct token_file){.text = NULL};
-    FILE *stream = token_file_open_secret(path, reason);
+    FILE *stream = token_file_open_secret(path, owner, reason);
     if (stream == NULL) {
         return false;
     }

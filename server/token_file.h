@@ -3,7 +3,8 @@
  *   read   3f0c..      ROLE: read, write or admin.  TOKEN: 1 to 255 printable ASCII characters without spaces.
  *   # a comment        Empty lines and comments say nothing.
  *
- * Who can read it has every role in it, so nobody may but its owner, who must be root or us, and perhaps a group.
+ * Who can read it has every role in it, so nobody may but its owner, who must be root or the daemon's user, and
+ * perhaps a group.
  */
 #ifndef HEAPD_SERVER_TOKEN_FILE_H
 #define HEAPD_SERVER_TOKEN_FILE_H
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* Tokens in one file. */
 #define TOKEN_FILE_MAX 4096u
@@ -25,10 +27,11 @@ struct token_file {
     size_t count;
 };
 
-/* Opens a file with a secret in it.  NULL: it cannot be read, or others can read or change it. */
-FILE *token_file_open_secret(const char *path, struct reason *reason);
+/* Opens a file with a secret in it.  NULL: it cannot be read, others can read or change it, or it belongs neither to
+ * that owner nor to root. */
+FILE *token_file_open_secret(const char *path, uid_t owner, struct reason *reason);
 /* Reads the file; it must have a token at least, and none twice.  Reasons name lines, and never show a token. */
-bool token_file_read(struct token_file *file, const char *path, struct reason *reason);
+bool token_file_read(struct token_file *file, const char *path, uid_t owner, struct reason *reason);
 /* Frees it, and leaves no token in memory. */
 void token_file_free(struct token_file *file);
 

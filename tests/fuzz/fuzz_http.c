@@ -27,6 +27,13 @@ enum journal_state journal_state(const struct journal_thread *journal)
     return JOURNAL_RUNNING;
 }
 
+/* The limit of one connection is not known here. */
+bool conn_has_much_unread(const struct conn *conn, size_t unsent, size_t unread)
+{
+    (void)unread;
+    return unsent > rpc_service_output_high(conn->thread->server->service) / 2;
+}
+
 /* What was answered: the statuses, in order. */
 struct answers {
     unsigned statuses[4096];

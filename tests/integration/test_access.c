@@ -52,6 +52,22 @@ static int teardown(void **state)
     return 0;
 }
 
+/* The daemon's log once that is in it. */
+static char *log_with(const struct daemon *daemon, const char *text)
+{
+    for (int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;;) {
+        char *log = daemon_log(daemon);
+        if (strstr(log, text) != NULL) {
+            return log;
+        }
+        if (process_now_ms() > deadline) {
+            fail_msg("waited for \"%s\"; the log: %s", text, log);
+        }
+        free(log);
+        usleep(1000);
+    }
+}
+
 static struct daemon *start(void)
 {
     if (daemon_is_elsewhere()) {
@@ -249,16 +265,7 @@ static void test_access_reads_tokens_again(void **state)
     /* A file that is wrong changes nothing. */
     write_tokens("nonsense\n");
     kill(daemon->pid, SIGHUP);
-    char *log;
-    for (int64_t deadline = process_now_ms() + PROCESS_PATIENCE_MS;;) {
-        log = daemon_log(daemon);
-        if (strstr(log, "left as they were") != NULL || process_now_ms() > deadline) {
-            break;
-        }
-        free(log);
-        usleep(1000);
-    }
-    assert_non_null(strstr(log, "left as they were"));
+    char *log = log_with(daemon, "left as they were");
     assert_null(strstr(log, "nonsense"));
     free(log);
     json_decref(wire_callf(fresh, "ping", NULL));
@@ -434,6 +441,50 @@ static void test_access_becomes_the_user(void **state)
     stop(daemon);
 }
 
+/* Started by root, with the file of tokens that belongs to that user. */
+static void test_access_reads_the_files_of_its_user(void **state)
+{
+    (void)state;
+    if (geteuid() != 0 || daemon_is_elsewhere()) {
+        process_skip("only root can give files away");
+    }
+    const char *arguments[] = {"--user", "nobody", "--auth-token-file", token_path, NULL};
+    assert_int_equal(chown(token_path, NOBODY, (gid_t)-1), 0);
+    start_fails("belongs to user 65534", &arguments[2]);
+    struct daemon *daemon = daemon_start(arguments);
+    struct wire *writer = open_as(daemon, "writer-1");
+    write_tokens("read reader-2\n");
+    kill(daemon->pid, SIGHUP);
+    wire_expect_end(writer);
+    wire_close(writer);
+    wire_close(open_as(daemon, "reader-2"));
+    char *log = daemon_log(daemon);
+    assert_null(strstr(log, "SIGHUP will not read"));
+    free(log);
+    stop(daemon);
+    assert_int_equal(chown(token_path, NOBODY - 1, (gid_t)-1), 0);
+    start_fails("belongs to user 65533", arguments);
+}
+
+/* What only root can read is read once, and that is told at the start. */
+static void test_access_warns_of_files_that_its_user_cannot_read(void **state)
+{
+    (void)state;
+    if (geteuid() != 0 || daemon_is_elsewhere()) {
+        process_skip("only root can become somebody else");
+    }
+    struct daemon *daemon = daemon_start((const char *[]){"--user", "nobody", "--auth-token-file", token_path, NULL});
+    char *log = daemon_log(daemon);
+    assert_non_null(strstr(log, "SIGHUP will not read /tmp/heapd-tokens-"));
+    assert_non_null(strstr(log, "nobody cannot (Permission denied)"));
+    free(log);
+    write_tokens("read reader-2\n");
+    kill(daemon->pid, SIGHUP);
+    free(log_with(daemon, "the tokens are left as they were: cannot read /tmp/heapd-tokens-"));
+    wire_close(open_as(daemon, "writer-1"));
+    stop(daemon);
+}
+
 #define access_test(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -452,6 +503,8 @@ int main(void)
         access_test(test_access_says_who_is_admin_without_tokens),
         access_test(test_access_refuses_other_users),
         access_test(test_access_becomes_the_user),
+        access_test(test_access_reads_the_files_of_its_user),
+        access_test(test_access_warns_of_files_that_its_user_cannot_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,7 @@ static bool read_bytes(const char *bytes, size_t len)
     assert_non_null(out);
     assert_int_equal(fwrite(bytes, 1, len, out), len);
     assert_int_equal(fclose(out), 0);
-    return token_file_read(&file, path, &reason);
+    return token_file_read(&file, path, geteuid(), &reason);
 }
 
 static bool read_text_of(const char *text)
@@ -115,21 +115,21 @@ static void test_token_file_is_nobody_elses(void **state)
     token_file_free(&file);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(chmod(path, bad[i]), 0);
-        assert_false(token_file_read(&file, path, &reason));
+        assert_false(token_file_read(&file, path, geteuid(), &reason));
         assert_non_null(strstr(reason.text, "so that others can read or change it"));
     }
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_int_equal(chmod(path, good[i]), 0);
-        assert_true(token_file_read(&file, path, &reason));
+        assert_true(token_file_read(&file, path, geteuid(), &reason));
         token_file_free(&file);
     }
     if (geteuid() == 0) {
         assert_int_equal(chown(path, 0, 65534), 0);
-        assert_true(token_file_read(&file, path, &reason));
+        assert_true(token_file_read(&file, path, geteuid(), &reason));
         token_file_free(&file);
         /* Root could read the file of anybody, and would then trust them. */
         assert_int_equal(chown(path, 65534, 65534), 0);
-        assert_false(token_file_read(&file, path, &reason));
+        assert_false(token_file_read(&file, path, geteuid(), &reason));
         assert_non_null(strstr(reason.text, "belongs to user 65534"));
     }
     assert_int_equal(chmod(path, 0600), 0);
@@ -138,11 +138,11 @@ static void test_token_file_is_nobody_elses(void **state)
 static void test_token_file_must_be_a_file(void **state)
 {
     (void)state;
-    assert_false(token_file_read(&file, "/no/such/file", &reason));
+    assert_false(token_file_read(&file, "/no/such/file", geteuid(), &reason));
     assert_non_null(strstr(reason.text, "cannot read /no/such/file"));
-    assert_false(token_file_read(&file, "/tmp", &reason));
+    assert_false(token_file_read(&file, "/tmp", geteuid(), &reason));
     assert_non_null(strstr(reason.text, "no plain file"));
-    assert_false(token_file_read(&file, "/dev/null", &reason));
+    assert_false(token_file_read(&file, "/dev/null", geteuid(), &reason));
     assert_non_null(strstr(reason.text, "no plain file"));
 }
 
