@@ -11,7 +11,8 @@ after some more of what was sent, in order: so nothing acknowledged is missing, 
 --longest 4, can break that, and --within 3 lets a disk that others keep busy be late.
 
 Besides: ids are those that were told, and are never given again; a counter that all writers increment is between what was
-acknowledged and what was sent; rings of garbage come back by their finalizers, whole or not yet; heap.check is clean.
+acknowledged and what was sent; rings of garbage come back by their finalizers, whole or not yet; stars of garbage, which
+are swept in slices, with a line of the journal for each, are no damage; heap.check is clean.
 
 SEED=N repeats a run, as far as the machine's timing lets it.
 """
@@ -132,6 +133,7 @@ class Writer:
         self.counting = 0       # sent ones
         self.rings = {}         # name -> whether its finalizer was set for sure
         self.ring_number = 0
+        self.is_making = False  # garbage, of which it has a hold for a while
         self.ids = {}           # name -> id, as it was told
         self.token = None
         self.connection = None
@@ -215,21 +217,34 @@ class Writer:
         self.ring_number += 1
         name = f"ring{self.number}.{self.ring_number}"
         self.rings[name] = False
+        self.is_making = True
         ring = self.connection.call("create", {"$let": {"A": [{"$label": "A"}, name]}, "in": {"$label": "A"}})
         ring = ring["result"]["object"]
         self.connection.result("finalizer.set", ring, name, name)
         self.connection.result("unref", ring)
         self.rings[name] = True
+        self.is_making = False
         # What is refused leaves nothing behind that a collection could tell of.
         self.connection.call("dict.setitem", "shared", {"$let": {"A": [{"$label": "A"}]}, "in": {"$label": "A"}}, 1)
         if self.rng.randrange(3) == 0:
             self.connection.result("collect", self.rng.randrange(3))
+
+    def make_star(self):
+        """A list of lists, and of itself: more of them than a collection sweeps at a time."""
+        self.is_making = True
+        star = self.connection.result("create", [[] for _ in range(self.rng.choice([10, 1000, 40000]))])["object"]
+        self.connection.result("list.append", star, {"$ref": star})
+        self.connection.result("unref", star)
+        self.is_making = False
+        self.connection.result("collect", 2)
 
     def run(self):
         try:
             while True:
                 if self.rng.randrange(30) == 0:
                     self.make_ring()
+                if self.rng.randrange(60) == 0:
+                    self.make_star()
                 self.send_some()
         except (ConnectionError, OSError):
             pass
@@ -288,9 +303,9 @@ class Writer:
         for row in self.connection.result("name.list", f"w{self.number}.", 1000)["names"]:
             found["names"][row["name"]] = self.connection.result("get", row["object"], -1)
         for state in self.candidates(sure_until, everysec):
-            # A ring that was being made may be held, or no more.
+            # Garbage that was being made may be held, or no more.
             extra = found["holds"] - state["holds"]
-            if state["names"] == found["names"] and (extra == 0 or (extra == 1 and not all(self.rings.values()))
+            if state["names"] == found["names"] and (extra == 0 or (extra == 1 and self.is_making)
                                                      or everysec and extra in (0, 1)):
                 self.state = {"names": state["names"], "holds": found["holds"], "held": state["held"]}
                 break
@@ -301,7 +316,7 @@ class Writer:
         self.check_ids(everysec)
         self.check_rings(everysec)
         self.connection.close()
-        self.pending, self.old = [], []
+        self.pending, self.old, self.is_making = [], [], False
 
     def settle_unrefs(self, everysec):
         """Holds are only counted: whether an unref that was not answered has happened is asked by doing it."""
