@@ -119,9 +119,11 @@ $(B)/tests/bench/bench_heapd: $(SERVER_OBJECTS) $(HOLD_CLOCK) $(B)/tests/bench/l
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS_ALL) -Wl,--wrap=heap_enter,--wrap=heap_enter_within,--wrap=heap_leave,--wrap=heap_give_way -o $@ $^ -luv -ljansson -lssl -lcrypto -lm
 
-$(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
+# Where there is no libFuzzer they run their corpus.
+FUZZ_MAIN := $(if $(filter fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/corpus.o)
+$(FUZZ_TARGETS): $(B)/%: $(B)/%.o $(FUZZ_MAIN) $(B)/libprotocol.a $(B)/libheap.a $(B)/libllhttp.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ -luv -ljansson -lm
+	$(Q)$(CC) $(LDFLAGS_ALL) $(if $(FUZZ_MAIN),,-fsanitize=fuzzer) -o $@ $^ -luv -ljansson -lm
 
 # Preloaded, so it is no part of any build with a sanitizer.
 build/tests/fault/faults.so: tests/fault/faults.c

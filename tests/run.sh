@@ -12,8 +12,9 @@
 #   plain               every integration test once more, on what users run; unit tests of heap/ under valgrind;
 #                       every schedule of the collector's slices on small graphs
 #   scripts             the layers, and the layers check itself; snapshots in Chromium's DevTools; random programs
-#                       beside CPython (tests/fuzz); kill -9, full disks, calls that fail, web pages and load that
-#                       lasts (tests/fault); the benchmark, tiny; in the long run each fuzz target for a minute
+#                       beside CPython, and the fuzz targets on their corpora (tests/fuzz); kill -9, full disks,
+#                       calls that fail, web pages and load that lasts (tests/fault); the benchmark, tiny; in the
+#                       long run each fuzz target for a minute
 #   sliced              the conformance tests, the wire cases and the random programs once more on a daemon that does
 #                       all that can be done in slices in slices of one object (HEAPD_STRESS)
 #   stress              many clients at once on daemons of 3 threads in slices of one object, with a collection after
@@ -131,9 +132,9 @@ report() {
 
 # ---- what runs ----
 
-test_names() { # FOLDER -> names of its test programs
+test_names() { # FOLDER [PREFIX] -> names of its test programs
     local source
-    for source in tests/"$1"/test_*.c; do
+    for source in tests/"$1"/"${2:-test}"_*.c; do
         [ -e "$source" ] && basename "$source" .c
     done
 }
@@ -176,7 +177,10 @@ run_thread() {
 
 # Random programs on heapd and on CPython: on the plain daemon many, and some on the one that is checked.
 run_fuzz() {
-    local programs=200
+    local programs=200 target
+    for target in $(test_names fuzz fuzz); do
+        start script "address fuzz/$target" "build/address/tests/fuzz/$target" "tests/fuzz/corpus/${target#fuzz_}"
+    done
     [ "${LONG:-0}" = 0 ] || programs=10000
     start script "plain fuzz/differential" env HEAPD_BIN=build/heapd \
         python3 tests/fuzz/differential.py --programs "$programs"
@@ -243,7 +247,7 @@ run_stress() {
         python3 tests/fuzz/stress.py --self-test --seconds 1
 }
 
-build address test-programs || build_failed address
+build address test-programs fuzz-programs || build_failed address
 (
     build "" test-programs bench-programs
     echo $? >"$work/plain.code"
