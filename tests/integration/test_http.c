@@ -384,15 +384,6 @@ static void expect_refusal(const struct daemon *daemon, const char *request, siz
     close(fd);
 }
 
-/* How often a limit was in somebody's way. */
-static json_int_t limit_reached(struct wire *wire, const char *name)
-{
-    json_t *j_limits = wire_callf(wire, "stats", "[s]", "limits");
-    json_int_t reached = json_integer_value(json_object_get(json_object_get(j_limits, "reached"), name));
-    json_decref(j_limits);
-    return reached;
-}
-
 /* Heads and bodies that are too large, told by their length or by coming. */
 static void test_http_limits(void **state)
 {
@@ -423,8 +414,8 @@ static void test_http_limits(void **state)
     }
     memcpy(text + at, "\r\n", 2);
     expect_refusal(fixture.daemon, text, at + 2, 431, "limit_exceeded");
-    assert_int_equal(limit_reached(fixture.wire, "max-request"), 2);
-    assert_int_equal(limit_reached(fixture.wire, "http-head"), 3);
+    assert_int_equal(wire_limit_reached(fixture.wire, "max-request"), 2);
+    assert_int_equal(wire_limit_reached(fixture.wire, "http-head"), 3);
     /* Framing without end around no content. */
     memset(text, 'a', len);
     memcpy(text, CHUNKED "18;", strlen(CHUNKED "18;"));
@@ -456,7 +447,7 @@ static void test_http_slow_requests(void **state)
     expect_refusal(fixture.daemon, "GET /healthz HT", 15, 408, "limit_exceeded");
     expect_refusal(fixture.daemon, POST "Content-Length: 24\r\n\r\n{", strlen(POST "Content-Length: 24\r\n\r\n{"), 408,
                    "limit_exceeded");
-    assert_int_equal(limit_reached(fixture.wire, "first-byte-timeout"), 2);
+    assert_int_equal(wire_limit_reached(fixture.wire, "first-byte-timeout"), 2);
     /* Between requests there is time. */
     struct web *web = web_open(fixture.daemon);
     int64_t before = wire_stat(fixture.wire, "server", "connections_total");
@@ -851,7 +842,7 @@ static void test_http_exports_that_are_not_read(void **state)
     }
     assert_int_equal(web_get(web, "/heap.dot")->status, 503);
     expect_error(web->answer.body, "limit_exceeded");
-    assert_int_equal(limit_reached(fixture->wire, "http-exports"), 1);
+    assert_int_equal(wire_limit_reached(fixture->wire, "http-exports"), 1);
     expect_post(web, NULL, PING, PONG);
     for (int i = 0; i < 4; i++) {
         close(fds[i]);

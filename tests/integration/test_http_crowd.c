@@ -109,8 +109,56 @@ static void test_http_crowd_has_a_bounded_sum_of_unread_answers(void **state)
     fixture_end(&fixture);
 }
 
+/* Who reads nothing for a minute is ended, and what it was to get is free; who reads a little now and then is not. */
+static void test_http_crowd_ends_who_reads_nothing(void **state)
+{
+    (void)state;
+    if (daemon_is_elsewhere()) {
+        process_skip("the daemon runs elsewhere");
+    }
+    if (process_rounds(1, 2) == 1) {
+        process_skip("takes more than a minute: LONG=1");
+    }
+    struct fixture fixture;
+    char some[MIB / 4];
+    ssize_t n;
+    size_t len = 0;
+    unsigned asked;
+    fixture_start(&fixture, NULL);
+    make_text(fixture.wire);
+    int silent = web_connect(fixture.daemon), slow = web_connect(fixture.daemon);
+    ask(silent);
+    ask(slow);
+    int64_t began = process_now_ms();
+    while (wire_limit_reached(fixture.wire, "http-unread") == 0) {
+        assert_true(process_now_ms() - began < 60000 + PROCESS_PATIENCE_MS);
+        len += (size_t)read(slow, some, sizeof some);
+        sleep(5);
+    }
+    assert_true(process_now_ms() - began >= 60000);
+    while (unsent(fixture.wire, &asked), asked > 1) {
+        usleep(1000);
+    }
+    while ((n = read(slow, some, sizeof some)) > 0) {
+        len += (size_t)n;
+        if (len > TEXT_MIB * MIB) {
+            break;
+        }
+    }
+    assert_true(len > TEXT_MIB * MIB);
+    for (len = 0; (n = read(silent, some, sizeof some)) > 0; len += (size_t)n) {
+    }
+    assert_true(len < TEXT_MIB * MIB);
+    assert_int_equal(wire_limit_reached(fixture.wire, "http-unread"), 1);
+    close(silent);
+    close(slow);
+    json_decref(wire_callf(fixture.wire, "name.unbind", "[s]", "text"));
+    fixture_end(&fixture);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_http_crowd_has_a_bounded_sum_of_unread_answers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_http_crowd_has_a_bounded_sum_of_unread_answers),
+                                       cmocka_unit_test(test_http_crowd_ends_who_reads_nothing)};
     return cmocka_run_group_tests_name("test_http_crowd", tests, NULL, NULL);
 }

@@ -378,6 +378,18 @@ int64_t wire_stat(struct wire *wire, const char *section, const char *member)
     return wire_call_int(wire, member, "stats", "{s:s}", "section", section);
 }
 
+int64_t wire_limit_reached(struct wire *wire, const char *name)
+{
+    json_t *j_limits = wire_callf(wire, "stats", "[s]", "limits"), *j_reached;
+    j_reached = json_object_get(json_object_get(j_limits, "reached"), name);
+    if (!json_is_integer(j_reached)) {
+        fail_msg("no limit is called %s", name);
+    }
+    int64_t reached = json_integer_value(j_reached);
+    json_decref(j_limits);
+    return reached;
+}
+
 void wire_check_heap(struct wire *wire)
 {
     json_t *j_check = wire_callf(wire, "heap.check", NULL);

@@ -80,6 +80,8 @@ json_t *wire_callf(struct wire *wire, const char *method, const char *format, ..
 int64_t wire_call_int(struct wire *wire, const char *key, const char *method, const char *format, ...);
 /* A member of a section of stats. */
 int64_t wire_stat(struct wire *wire, const char *section, const char *member);
+/* How often a limit was in somebody's way. */
+int64_t wire_limit_reached(struct wire *wire, const char *name);
 /* heap.check is clean. */
 void wire_check_heap(struct wire *wire);
 
