@@ -17,6 +17,7 @@ are swept in slices, with a line of the journal for each, are no damage; heap.ch
 SEED=N repeats a run, as far as the machine's timing lets it.
 """
 import argparse
+import collections
 import copy
 import json
 import os
@@ -299,33 +300,44 @@ class Writer:
                 self.token = None
                 return
             raise AssertionError(f"the leased session of writer {self.number} is gone: {holds}")
-        found = {"names": {}, "holds": holds["result"]["holds"]}
+        candidates = list(self.candidates(sure_until, everysec))
+        found = {"names": {}, "holds": holds["result"]["holds"],
+                 "held": self.find_held({held for state in candidates for held in state["held"]})}
         for row in self.connection.result("name.list", f"w{self.number}.", 1000)["names"]:
             found["names"][row["name"]] = self.connection.result("get", row["object"], -1)
-        for state in self.candidates(sure_until, everysec):
+        for state in candidates:
             # Garbage that was being made may be held, or no more.
             extra = found["holds"] - state["holds"]
-            if state["names"] == found["names"] and (extra == 0 or (extra == 1 and self.is_making)
-                                                     or everysec and extra in (0, 1)):
-                self.state = {"names": state["names"], "holds": found["holds"], "held": state["held"]}
+            if (state["names"] == found["names"] and self.are_held(state, found)
+                    and (extra == 0 or extra == 1 and (self.is_making or everysec))):
+                self.state = {"names": state["names"], "holds": found["holds"], "held": list(found["held"].elements())}
                 break
         else:
             raise AssertionError(f"writer {self.number} finds {json.dumps(found)}, but knows "
                                  f"{json.dumps(self.state)} and {[(c.method, c.params) for c in self.pending]}")
-        self.settle_unrefs(everysec)
         self.check_ids(everysec)
         self.check_rings(everysec)
         self.connection.close()
         self.pending, self.old, self.is_making = [], [], False
 
-    def settle_unrefs(self, everysec):
-        """Holds are only counted: whether an unref that was not answered has happened is asked by doing it."""
-        doubtful = [change.params[0] for change in self.pending if change.method == "unref"]
-        for held in list(self.state["held"]) if everysec else doubtful:
-            if held in self.state["held"]:
-                self.state["held"].remove(held)
-                if "result" in self.connection.call("unref", held):
-                    self.state["holds"] -= 1
+    def find_held(self, ids):
+        """The holds of this writer's session on each of these, by what the daemon says of the objects."""
+        probe = self.connection.result("create", [])["object"]
+        ids = [probe, *ids]
+        self.connection.send([("heap.inspect", [held]) for held in ids])
+        rows = [self.connection.receive().get("result", {"sessions": []})["sessions"] for _ in ids]
+        self.connection.result("unref", probe)
+        session = rows[0][0]["session"]
+        return collections.Counter({held: sum(row["holds"] for row in sessions if row["session"] == session)
+                                    for held, sessions in zip(ids[1:], rows[1:])})
+
+    @staticmethod
+    def are_held(state, found):
+        """Each hold is on the object that it was on.  Atoms have one id, however often they are created, so creates that
+        were not answered may be further holds on ids that are known."""
+        known = collections.Counter(state["held"])
+        further = found["held"] - known
+        return not known - found["held"] and further.total() <= found["holds"] - known.total()
 
     def check_ids(self, everysec):
         for name, told in self.ids.items():
